@@ -1,0 +1,161 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ike/numbers.h"
+#include "ike/ports.h"
+#include "policy/base/events.h"
+#include "policy/base/ip.h"
+#include "policy/base/secret.h"
+#include "policy/child_spec.h"
+#include "policy/config.h"
+
+/// What the engine wants done, in the order in which it must happen within one IKE SA, and the answers that it waits
+/// for. The shell polls actions, carries them out, and feeds completions back. Answers may come late, twice or never.
+namespace ipsec::ike {
+
+using IkeSaId = Strong<struct IkeSaIdTag, uint64_t>;  ///< Our SPI of the IKE SA; unique within the node.
+using ChildId = Strong<struct ChildIdTag, uint32_t>;  ///< Our SPI of the child SA.
+using AskId = Strong<struct AskIdTag, uint64_t>;      ///< One question to the shell.
+/// A set of UDP sockets: one public namespace and VRF of the configuration.
+using SocketContext = Strong<struct SocketContextTag, uint16_t>;
+
+/// Where a datagram came from or goes to. UDP 4500 on our side means that the non-ESP marker stands in front on the
+/// wire (RFC 7296 section 3.1); the shell strips and adds it.
+struct Path {
+  SocketContext context;
+  Endpoint local;
+  Endpoint remote;
+  friend auto operator<=>(const Path&, const Path&) = default;
+};
+
+// ---- questions: answered by an Answer with the same id
+
+/// Who may talk to us from there? Asked for IKE_SA_INIT requests. Answer: InitPolicy.
+struct NeedInitPolicy {
+  AskId id;
+  IkeSaId ike;
+  Path path;
+};
+
+/// Which tunnel is it? Asked once the peer has named itself in IKE_AUTH. Answer: PeerFound.
+struct NeedPeer {
+  AskId id;
+  IkeSaId ike;
+  Path path;
+  policy::Identity remote_id;
+  std::optional<policy::Identity> local_id;  ///< IDr, when the initiator asked for one.
+};
+
+/// Prove that we are who we say: AUTH over `octets` with the tunnel's credential (RFC 7296 section 2.15).
+/// Answer: AuthMade.
+struct NeedAuth {
+  AskId id;
+  IkeSaId ike;
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  uint16_t prf = 0;  ///< policy::PrfId negotiated.
+  Bytes octets;      ///< The InitiatorSignedOctets or ResponderSignedOctets.
+};
+
+/// Is the peer who it says it is? Answer: AuthChecked.
+struct NeedVerify {
+  AskId id;
+  IkeSaId ike;
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  uint16_t prf = 0;
+  AuthMethod method = AuthMethod::kSharedKey;
+  Bytes octets;
+  Bytes auth;  ///< What the peer sent.
+};
+
+/// Put the inbound SA (and the inbound and forward policies) into the kernel. Answer: Installed.
+struct InstallInbound {
+  AskId id;
+  IkeSaId ike;
+  ChildId child;
+  std::shared_ptr<const policy::ChildSpec> spec;
+  policy::ChildKeys keys;
+};
+
+// ---- orders: no answer
+
+/// Put the outbound SA (and policies, routes, whatever makes traffic take it) into the kernel: from now on it is used.
+struct InstallOutbound {
+  IkeSaId ike;
+  ChildId child;
+  std::shared_ptr<const policy::ChildSpec> spec;
+  policy::ChildKeys keys;
+};
+
+/// Take a child SA out of the kernel, both directions.
+struct RemoveChild {
+  IkeSaId ike;
+  ChildId child;
+  std::shared_ptr<const policy::ChildSpec> spec;
+  Reason reason = Reason::kNone;
+};
+
+struct SendDatagram {
+  IkeSaId ike;  ///< 0 for answers that belong to no IKE SA.
+  Path path;
+  Bytes bytes;  ///< Without the non-ESP marker.
+};
+
+/// The durable state of an IKE SA changed; its snapshot must be stored before the datagram that follows leaves.
+struct SnapshotChanged {
+  IkeSaId ike;
+  bool gone = false;
+};
+
+/// An IKE SA reached a peer's identity for the first time: the shell may have others of the same tunnel closed.
+struct IdentityEstablished {
+  IkeSaId ike;
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  bool initial_contact = false;  ///< The peer says that it has no other IKE SA with us (RFC 7296 section 2.4).
+};
+
+/// Something to tell people and automation; counters are kept by the engine itself.
+struct Report {
+  IkeSaId ike;
+  std::string tunnel;  ///< Empty while unknown.
+  Path path;
+  Reason reason = Reason::kNone;
+  std::vector<Field> fields;
+};
+
+using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, InstallInbound, InstallOutbound,
+                            RemoveChild, SendDatagram, SnapshotChanged, IdentityEstablished, Report>;
+
+// ---- answers
+
+/// The IKE proposals that any tunnel allows that this address may be. None: the request is refused.
+struct InitPolicy {
+  std::vector<policy::Proposal> proposals;
+};
+struct PeerFound {
+  std::shared_ptr<const policy::Tunnel> tunnel;
+};
+struct AuthMade {
+  AuthMethod method = AuthMethod::kSharedKey;
+  Bytes auth;
+};
+struct AuthChecked {};
+/// The kernel has the inbound SA.
+struct Installed {};
+
+/// What was asked could not be had: the exchange goes on with the matching Notify.
+struct Refused {
+  Error error;
+};
+
+struct Answer {
+  AskId id;
+  IkeSaId ike;
+  std::variant<InitPolicy, PeerFound, AuthMade, AuthChecked, Installed, Refused> value;
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "ike/actions.h"
+#include "ike/limits.h"
+#include "ike/ports.h"
+#include "policy/base/counters.h"
+#include "policy/base/random.h"
+#include "policy/base/time.h"
+
+namespace ipsec::ike {
+
+/// Why an IKE SA or child is brought down, and whether the peer is told.
+enum class CloseMode : uint8_t { kTellPeer, kSilently };
+
+/// What operators see of an IKE SA.
+struct IkeSaView {
+  IkeSaId id;
+  IkeSpi initiator_spi, responder_spi;
+  bool initiator = false;
+  std::string state;
+  std::string tunnel;
+  Path path;
+  std::string local_id, remote_id, proposal;
+  std::optional<Instant> established_at;
+  bool nat_local = false, nat_remote = false;
+  std::vector<std::shared_ptr<const policy::ChildSpec>> children;
+};
+
+/// The IKEv2 protocol of one worker: bytes, a clock and randomness go in, actions come out.
+///
+/// Threading: none; one thread owns an engine. Re-entrancy: none; nothing is called back except Random and SpiSource.
+/// Inputs are `receive`, `tick`, `answer`, `initiate`, `close*`, `restore`; after each, drain `poll_action()` and sleep
+/// until `next_deadline()`. Every public input leaves each IKE SA consistent (checked). Hostile input costs at most one
+/// counter.
+class IkeEngine {
+ public:
+  struct Options {
+    size_t half_open_max = kHalfOpenMax;
+    size_t half_open_cookie_from = kHalfOpenCookieFrom;
+    size_t ike_sas_max = kIkeSasMax;
+  };
+
+  IkeEngine(Options options, Random& random, SpiSource& spis);
+  ~IkeEngine();
+  IkeEngine(const IkeEngine&) = delete;
+  IkeEngine& operator=(const IkeEngine&) = delete;
+
+  /// One datagram, without the non-ESP marker. Never fails: what cannot be used is counted and dropped, or answered.
+  void receive(Instant now, const Path& path, ByteView datagram);
+  /// Runs every timer that is due.
+  void tick(Instant now);
+  std::optional<Instant> next_deadline() const;
+  std::optional<Action> poll_action();
+  /// The answer to a question. Unknown or repeated ids are ignored (and counted).
+  void answer(Instant now, Answer answer);
+
+  /// Starts an IKE SA with its first child. `path`: our address and where the peer is expected.
+  /// `trigger`: the packet that asked for it, whose selectors are offered first (RFC 7296 section 2.9).
+  Result<IkeSaId> initiate(Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child,
+                           const Path& path,
+                           std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {});
+  /// Ends an IKE SA and its children. Unknown ids are ignored.
+  void close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mode = CloseMode::kTellPeer);
+  /// Ends one child (RFC 7296 section 1.4.1).
+  void close_child(Instant now, IkeSaId ike, ChildId child, Reason reason);
+  /// Sends an empty INFORMATIONAL request now, unless a request is under way (RFC 7296 section 1.4).
+  void check_liveness(Instant now, IkeSaId ike);
+
+  /// The whole state of one IKE SA, as bytes with a version (ike/snapshot). Nothing when there is no such SA.
+  std::optional<Secret> snapshot(Instant now, IkeSaId ike) const;
+  /// Takes over an IKE SA from a snapshot. Questions that were open are asked again, under their old ids.
+  /// `find_tunnel` resolves the name of a tunnel in the present configuration.
+  Result<IkeSaId> restore(Instant now, const Secret& snapshot,
+                          const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel);
+
+  std::vector<IkeSaId> ike_sas() const;
+  std::optional<IkeSaView> view(IkeSaId ike) const;
+  size_t half_open() const;
+  Counters& counters();
+  const Counters& counters() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ipsec::ike

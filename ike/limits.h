@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "policy/base/time.h"
+
+namespace ipsec::ike {
+
+inline constexpr size_t kDatagramBytesMax = 65535;     ///< Bytes of one IKE message.
+inline constexpr size_t kPayloadsMax = 64;             ///< Payloads per message, the encrypted ones included.
+inline constexpr size_t kProposalsMax = 64;            ///< Proposals per SA payload.
+inline constexpr size_t kTransformsMax = 128;          ///< Transforms per proposal.
+inline constexpr size_t kAttributesMax = 8;            ///< Attributes per transform.
+inline constexpr size_t kSelectorsMax = 255;           ///< Selectors per TS payload (its counter has 8 bits).
+inline constexpr size_t kSpisPerDeleteMax = 256;       ///< SPIs per Delete payload.
+inline constexpr size_t kNotifyBytesMax = 2048;        ///< Bytes of notification data.
+inline constexpr size_t kCertificateBytesMax = 16384;  ///< Bytes of one certificate payload.
+inline constexpr size_t kCertificatesMax = 8;          ///< CERT payloads per message.
+inline constexpr size_t kIdentityBytesMax = 1024;      ///< Bytes of an identification payload's data.
+inline constexpr size_t kNonceBytesMin = 16;           ///< RFC 7296 section 3.9.
+inline constexpr size_t kNonceBytesMax = 256;
+inline constexpr size_t kCookieBytesMax = 64;       ///< RFC 7296 section 2.6.
+inline constexpr size_t kConfigAttributesMax = 64;  ///< Attributes per CP payload.
+
+inline constexpr size_t kHalfOpenMax = 10000;        ///< Half-open IKE SAs per worker.
+inline constexpr size_t kHalfOpenCookieFrom = 1000;  ///< Cookies are asked for from this many half-open IKE SAs on.
+inline constexpr size_t kIkeSasMax = 200000;         ///< IKE SAs per worker.
+inline constexpr size_t kChildrenPerIkeSaMax = 64;   ///< Child SAs per IKE SA.
+inline constexpr size_t kActionsMax = 1 << 20;       ///< Actions waiting to be polled.
+inline constexpr size_t kInvalidKeRetriesMax = 2;    ///< INVALID_KE_PAYLOAD answers followed per negotiation.
+inline constexpr size_t kCookieRetriesMax = 2;       ///< COOKIE answers followed per negotiation.
+inline constexpr Duration kHalfOpenTimeout = 30s;    ///< From IKE_SA_INIT answered to IKE_AUTH accepted.
+inline constexpr Duration kAskTimeout = 10s;         ///< For the answer to NeedPeer, NeedAuth, Install.
+inline constexpr Duration kResponseCacheInterval =
+    100ms;  ///< At most one repetition of a cached response per this time.
+inline constexpr Duration kCookieSecretLife =
+    60s;  ///< After which a new cookie secret is used; the old one counts once more.
+
+}  // namespace ipsec::ike

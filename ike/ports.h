@@ -1,0 +1,40 @@
+#pragma once
+
+#include "policy/base/random.h"
+#include "policy/base/strong.h"
+#include "policy/child_spec.h"
+
+namespace ipsec::ike {
+
+using IkeSpi = Strong<struct IkeSpiTag, uint64_t>;  ///< 0: not yet known.
+using policy::ChildSpi;
+
+/// Chooses SPIs so that they tell which worker (and node) they belong to (architecture, decision 8). Never returns one
+/// twice while it is in use; the engine says when one is free again.
+class SpiSource {
+ public:
+  virtual ~SpiSource() = default;
+  virtual IkeSpi next_ike_spi() = 0;
+  virtual ChildSpi next_child_spi() = 0;
+  virtual void release(ChildSpi spi) = 0;
+};
+
+/// SPIs as the daemon makes them: the worker in the low bits, the rest random.
+/// IKE SPI: 64 bits, the lowest byte is the worker. Child SPI: bits 31..8 random (never 0), bits 7..0 the worker.
+class WorkerSpiSource final : public SpiSource {
+ public:
+  WorkerSpiSource(uint8_t worker, Random& random) : worker_(worker), random_(random) {}
+  IkeSpi next_ike_spi() override;
+  ChildSpi next_child_spi() override;
+  void release(ChildSpi) override {}
+
+ private:
+  uint8_t worker_;
+  Random& random_;
+};
+
+/// The worker that an SPI of ours belongs to.
+inline uint8_t worker_of(IkeSpi spi) { return static_cast<uint8_t>(spi.value()); }
+inline uint8_t worker_of(ChildSpi spi) { return static_cast<uint8_t>(spi.value()); }
+
+}  // namespace ipsec::ike

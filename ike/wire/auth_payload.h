@@ -1,0 +1,16 @@
+#pragma once
+
+#include "ike/numbers.h"
+#include "policy/base/bytes.h"
+
+namespace ipsec::ike {
+
+/// Authentication payload (RFC 7296 section 3.8).
+struct AuthPayload {
+  AuthMethod method = AuthMethod::kSharedKey;
+  Bytes data;
+  static Result<AuthPayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "policy/base/bytes.h"
+
+namespace ipsec::ike {
+
+/// Certificate payload (RFC 7296 section 3.6).
+struct CertPayload {
+  uint8_t encoding = 4;  ///< 4: X.509 certificate - signature.
+  Bytes data;
+  static Result<CertPayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+/// Certificate Request payload (RFC 7296 section 3.7): for encoding 4 a list of SHA-1 hashes of the CAs' public keys.
+struct CertReqPayload {
+  uint8_t encoding = 4;
+  Bytes authorities;
+  static Result<CertReqPayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

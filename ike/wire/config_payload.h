@@ -1,0 +1,22 @@
+#pragma once
+
+#include <vector>
+
+#include "policy/base/bytes.h"
+
+namespace ipsec::ike {
+
+/// Configuration payload (RFC 7296 section 3.15).
+struct ConfigPayload {
+  enum class Type : uint8_t { kRequest = 1, kReply = 2, kSet = 3, kAck = 4 };
+  struct Attribute {
+    uint16_t type = 0;
+    Bytes value;
+  };
+  Type type = Type::kRequest;
+  std::vector<Attribute> attributes;
+  static Result<ConfigPayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <vector>
+
+#include "policy/base/bytes.h"
+#include "policy/proposal.h"
+
+namespace ipsec::ike {
+
+/// Delete payload (RFC 7296 section 3.11): the IKE SA itself (no SPIs), or child SAs by the sender's inbound SPIs.
+struct DeletePayload {
+  policy::Protocol protocol = policy::Protocol::kIke;
+  std::vector<uint32_t> spis;
+  static Result<DeletePayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "policy/base/bytes.h"
+
+namespace ipsec::ike {
+
+/// Nonce payload (RFC 7296 section 3.9): 16 to 256 bytes.
+struct NoncePayload {
+  Bytes nonce;
+  static Result<NoncePayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "policy/base/bytes.h"
+
+namespace ipsec::ike {
+
+/// Vendor ID payload (RFC 7296 section 3.12). Never changes what the protocol does.
+struct VendorIdPayload {
+  Bytes id;
+  static Result<VendorIdPayload> parse(ByteReader body);
+  void write(ByteWriter& out) const;
+};
+
+}  // namespace ipsec::ike

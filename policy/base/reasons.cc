@@ -1,0 +1,148 @@
+#include "policy/base/reasons.h"
+
+#include <array>
+
+namespace ipsec {
+namespace {
+
+// clang-format off
+constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
+    // General
+    {Reason::kNone, "none", "no particular reason", "", ""},
+    {Reason::kMalformed, "malformed", "the input does not have the form that its standard demands", "detail", "Look at the detail: it names the field. If a peer sent it, ask its operator which software it runs."},
+    {Reason::kTruncated, "truncated", "the input ends before its fields do", "detail", "As for malformed."},
+    {Reason::kUnsupported, "not-supported", "this version does not support it", "detail", "Remove the setting, or use a version that supports it."},
+    {Reason::kLimitReached, "limit-reached", "a limit was reached", "limit", "Raise the limit if it is configurable and memory allows; otherwise find out who uses it up."},
+    {Reason::kNotFound, "not-found", "there is no such object", "object", "List the objects with `ipsecctl list`."},
+    {Reason::kExists, "exists", "an object of this name or key is already there", "object", "Remove it, or use another name."},
+    {Reason::kPermission, "permission-denied", "the system did not permit it", "operation", "Run as root or with CAP_NET_ADMIN (and CAP_SYS_ADMIN for other namespaces)."},
+    {Reason::kSystemCall, "system-call-failed", "a system call failed", "operation,errno", "The system's words are in the detail."},
+    {Reason::kTimeout, "timeout", "no answer came in time", "operation", "See what the other side was doing."},
+    {Reason::kCancelled, "cancelled", "it was cancelled before it ended", "", ""},
+    {Reason::kInternal, "internal", "a state that should not occur was met and contained", "detail", "Please report it with the log around it."},
+    {Reason::kCryptoFailed, "crypto-failed", "the cryptographic library refused an operation", "detail", "Check the installed OpenSSL and its policy (FIPS providers lack some algorithms)."},
+    // Configuration
+    {Reason::kConfigSyntax, "config-syntax", "the document is not valid JSON", "file,line", "Mend the syntax at the line named."},
+    {Reason::kConfigUnknownKey, "config-unknown-key", "a key is not known", "pointer,found,nearest", "Check the spelling; `ipsecctl config schema` lists all keys."},
+    {Reason::kConfigBadValue, "config-bad-value", "a value is not allowed", "pointer,found,allowed", "Use one of the values allowed."},
+    {Reason::kConfigMissing, "config-missing", "a required key is missing", "pointer", "Add it."},
+    {Reason::kConfigBadReference, "config-bad-reference", "a name refers to nothing", "pointer,found,nearest", "Define the object, or correct the name."},
+    {Reason::kConfigConflict, "config-conflict", "two settings contradict each other", "pointer", "Change one of them; the detail says why both cannot hold."},
+    {Reason::kConfigNotSupported, "config-not-supported", "a known key that this version does not serve", "pointer", "Remove it, or use a version that serves it."},
+    {Reason::kConfigWeak, "config-weak-algorithm", "an algorithm is too weak to be used without being named as an exception", "algorithm", "Use a stronger one, or allow it by name in `defaults.allow_weak`."},
+    {Reason::kConfigSecretFile, "config-secret-file", "a secret's file cannot be used", "file", "The file must exist, belong to root or the daemon's user and have mode 0600."},
+    // Datagrams
+    {Reason::kIkeShort, "ike-short", "a datagram is shorter than an IKE header", "peer", "Something else sends to this port; the counter tells how often."},
+    {Reason::kIkeVersion, "ike-version", "a message of another major version of IKE", "peer,version", "IKEv1 is not supported: configure the peer for IKEv2."},
+    {Reason::kIkeLength, "ike-length", "the length in the header is not the length of the datagram", "peer", "As for malformed."},
+    {Reason::kIkeUnknownSpi, "ike-unknown-spi", "a message for an IKE SA that does not exist here", "peer,spi", "Normal after a restart of this node; the peer notices by liveness checks."},
+    {Reason::kIkeExchangeUnknown, "ike-exchange-unknown", "an exchange type that this version does not know", "peer,exchange", "The peer tries an extension that was not negotiated."},
+    {Reason::kIkeUnexpected, "ike-unexpected-message", "a message that does not fit the state of its IKE SA", "peer,state,exchange", "Harmless if rare; often a late copy."},
+    {Reason::kIkeMessageId, "ike-message-id", "a message ID outside the window", "peer,message_id", "Harmless if rare; often a late copy."},
+    {Reason::kIkeRetransmitted, "ike-request-repeated", "a request was repeated; the response was sent again", "peer", "Harmless if rare: packets are lost on the way."},
+    {Reason::kIkeRetransmitLimited, "ike-repeat-rate-limited", "a repeated request was not answered again because of its rate", "peer", "A peer or somebody in between repeats packets at a high rate."},
+    {Reason::kIkeNotAuthentic, "ike-not-authentic", "the integrity check of an encrypted message failed", "peer", "A forged or damaged packet, or a peer with other keys."},
+    {Reason::kIkeDecryptPadding, "ike-bad-padding", "the padding of an encrypted message is wrong", "peer", "As for malformed."},
+    {Reason::kIkeCriticalPayload, "ike-critical-payload", "an unknown payload is marked critical", "peer,payload", "The peer uses an extension that this version does not know."},
+    {Reason::kIkeInvalidSyntax, "ike-invalid-syntax", "a message breaks the rules of RFC 7296", "peer,detail", "As for malformed."},
+    {Reason::kIkePayloadMissing, "ike-payload-missing", "a required payload is missing", "peer,payload", "As for malformed."},
+    {Reason::kIkePayloadDuplicate, "ike-payload-duplicate", "a payload that may occur once occurs more often", "peer,payload", "As for malformed."},
+    {Reason::kIkeTooManyPayloads, "ike-too-many-payloads", "a message has more payloads than the limit", "peer", "As for malformed."},
+    {Reason::kIkeHalfOpenLimit, "ike-half-open-limit", "too many half-open IKE SAs", "peer", "A flood of requests, or many peers at once after an outage; they will try again."},
+    {Reason::kIkeSaLimit, "ike-sa-limit", "the number of IKE SAs is at its limit", "peer", "Raise the limit of the tunnel group."},
+    {Reason::kIkeCookieSent, "ike-cookie-sent", "a cookie was asked for because of many half-open IKE SAs", "peer", "Normal under load."},
+    {Reason::kIkeCookieBad, "ike-cookie-bad", "a cookie that this node did not make, or made too long ago", "peer", "Normal under attack."},
+    {Reason::kIkeForeignPath, "ike-foreign-path", "an unauthenticated message from an address other than the peer's", "peer", "A spoofed packet, or a NAT that changed its mapping during set-up."},
+    {Reason::kIkeQueueLimit, "ike-queue-limit", "too much work is waiting for one IKE SA", "peer", "The peer sends faster than it may."},
+    // Negotiation
+    {Reason::kNoProposalChosen, "no-proposal-chosen", "no proposal of the peer matches the configured ones", "offered,configured", "Add one of the offered proposals to the policy, or change the peer."},
+    {Reason::kInvalidKe, "invalid-ke-group", "the peer guessed another key exchange method than the one chosen", "guessed,chosen", "Normal: costs one round trip. Put the preferred group first on both sides to avoid it."},
+    {Reason::kKeRejected, "ke-value-rejected", "the peer's public value is not valid for its group", "group", "The peer is broken or hostile."},
+    {Reason::kUnknownPeerAddress, "unknown-peer-address", "no tunnel or gateway is configured for this address", "peer", "Add a tunnel whose `remote` is this address."},
+    {Reason::kUnknownPeerIdentity, "unknown-peer-identity", "no tunnel is configured for this identity", "identity,wanted_identity", "Compare with `remote_id` and `local_id` of the tunnel."},
+    {Reason::kAuthFailed, "authentication-failed", "the peer's proof of identity is wrong", "identity", "With pre-shared keys: the keys differ. Compare the files on both sides."},
+    {Reason::kAuthMethod, "authentication-method", "the peer uses an authentication method that is not configured", "method,configured", "Configure the same method on both sides."},
+    {Reason::kAuthUnavailable, "authentication-unavailable", "our own credential could not be used", "credential", "Check that the credential's file exists and can be read."},
+    {Reason::kPeerAuthFailed, "peer-rejected-our-authentication", "the peer did not accept our proof of identity", "identity", "With pre-shared keys: the keys differ, or the peer does not expect this identity."},
+    {Reason::kTsUnacceptable, "ts-unacceptable", "the traffic selectors do not meet", "offered,configured", "Make `local` and `remote` of the child mirror what the peer offers."},
+    {Reason::kSinglePairRequired, "single-pair-required", "the peer wants a single pair of addresses", "peer", "The peer sends its request again with one pair."},
+    {Reason::kNoAdditionalSas, "no-additional-sas", "the peer does not want more children", "peer", "Fewer children, or raise the peer's limit."},
+    {Reason::kModeMismatch, "mode-mismatch", "tunnel mode was wanted and transport mode answered, or the reverse", "wanted", "Configure the same mode on both sides."},
+    {Reason::kPeerRefusedChild, "peer-refused-child", "the peer refused the child SA", "notify", "See the peer's log; the notify tells the kind."},
+    {Reason::kPeerError, "peer-error-notify", "the peer answered with an error", "notify", "See the peer's log."},
+    {Reason::kPeerTemporaryFailure, "peer-temporary-failure", "the peer asked to try again later", "peer", "Normal during collisions."},
+    {Reason::kSetupTimeout, "setup-timeout", "the set-up did not finish in time", "peer,state", "Check that UDP 500 and 4500 reach the peer and come back."},
+    {Reason::kNegotiationRetry, "negotiation-retry", "the negotiation will be tried again", "after", "Nothing to do."},
+    {Reason::kNatDetected, "nat-detected", "a NAT device is on the path", "side", "Normal: UDP encapsulation is used."},
+    // State changes
+    {Reason::kIkeEstablished, "ike-established", "an IKE SA was established", "peer,proposal", ""},
+    {Reason::kIkeInitiating, "ike-initiating", "an IKE SA is being negotiated", "peer", ""},
+    {Reason::kIkeDeleted, "ike-deleted", "an IKE SA was deleted", "peer,by", ""},
+    {Reason::kChildEstablished, "child-established", "a child SA was established", "selectors,spi_in,spi_out,proposal", ""},
+    {Reason::kChildDeleted, "child-deleted", "a child SA was deleted", "spi_in,by", ""},
+    {Reason::kPeerUnreachable, "peer-unreachable", "the peer did not answer a request, however often it was sent", "peer,tries", "Check the path to the peer."},
+    {Reason::kPeerRestarted, "peer-restarted", "the peer has set up a new IKE SA and says that it has lost the old ones", "peer", ""},
+    {Reason::kDeletedByPeer, "deleted-by-peer", "the peer deleted it", "peer", "See the peer's log."},
+    {Reason::kDeletedByOperator, "deleted-by-operator", "an operator asked for it", "who", ""},
+    {Reason::kShutdown, "shutdown", "the daemon is stopping", "", ""},
+    {Reason::kReplaced, "replaced", "a newer one took its place", "", ""},
+    {Reason::kTrafficStart, "traffic-start", "traffic asked for the tunnel", "selectors", ""},
+    {Reason::kTunnelUp, "tunnel-up", "all children of a tunnel are up", "tunnel", ""},
+    {Reason::kTunnelDown, "tunnel-down", "a tunnel is down", "tunnel", ""},
+    {Reason::kConfigApplied, "config-applied", "a configuration was applied", "file", ""},
+    {Reason::kDaemonStarted, "daemon-started", "the daemon has started", "version", ""},
+    // Kernel
+    {Reason::kKernelRefused, "kernel-refused", "the kernel refused an operation", "operation,errno,kernel", "The kernel's own words are in the detail."},
+    {Reason::kKernelConflict, "kernel-conflict", "an object that this daemon did not make has the same key", "object", "Remove the foreign object, or change the configuration so that the keys differ."},
+    {Reason::kKernelMissingFeature, "kernel-missing-feature", "the kernel lacks a feature", "feature,module", "Load the module or use a kernel that has it; `ipsecctl doctor` lists all of them."},
+    {Reason::kKernelLost, "kernel-events-lost", "messages of the kernel were lost; its state is read again", "", "Raise net.core.rmem_max if it is frequent."},
+    {Reason::kKernelTimeout, "kernel-timeout", "the kernel did not answer", "operation", ""},
+    {Reason::kKernelReadBack, "kernel-read-back-differs", "what the kernel shows is not what was installed", "object,field", ""},
+    {Reason::kKernelExpired, "kernel-expired", "the kernel ended an SA at its hard limit", "spi", ""},
+    {Reason::kSpiTaken, "spi-taken", "the SPI is already in use in the kernel", "spi", "Another one is chosen."},
+    {Reason::kNamespaceMissing, "namespace-missing", "a network namespace does not exist", "netns", "Create it: `ip netns add NAME`."},
+    {Reason::kVrfMissing, "vrf-missing", "a VRF does not exist", "vrf,netns", "Create it: `ip -n NETNS link add NAME type vrf table N`."},
+    {Reason::kDeviceMissing, "device-missing", "a network device does not exist", "device,netns", "Check the name and the namespace."},
+    {Reason::kPortInUse, "port-in-use", "another program has bound the UDP port", "address,port", "Stop the other IKE daemon (charon, pluto) or use other addresses."},
+    {Reason::kAddressMissing, "address-missing", "a local address is not configured on any interface", "address", "Add it: `ip addr add ADDRESS dev DEVICE`."},
+    {Reason::kMemoryLock, "memory-lock-limit", "memory could not be locked, so keys might be swapped out", "limit", "Raise LimitMEMLOCK in the unit, or `ulimit -l unlimited`."},
+    {Reason::kAcquireForeign, "acquire-foreign", "an acquire of the kernel for a policy of somebody else", "", ""},
+    {Reason::kAcquireUnknown, "acquire-unknown", "an acquire of the kernel for a tunnel that is not there", "if_id", ""},
+    {Reason::kDatagramSendFailed, "datagram-send-failed", "a datagram could not be sent", "peer,errno", "Check routes and firewall towards the peer."},
+    // Offload
+    {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
+    {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},
+    {Reason::kOffloadSilentSoftware, "offload-silently-software", "the kernel accepted the request and kept the SA in software", "device", "The device or its driver cannot offload this SA; `ethtool -k DEVICE` shows esp-hw-offload."},
+    {Reason::kOffloadRefused, "offload-refused", "the kernel or the driver refused the offload", "device,kernel", "The kernel's own words are in the detail."},
+    {Reason::kOffloadInterfaceInbound, "offload-inbound-if-id", "the kernel refuses inbound offload of an SA that belongs to an xfrm interface", "device", "Use `attachment: policy` where both directions must be offloaded."},
+    {Reason::kOffloadAlgorithm, "offload-algorithm", "the algorithm cannot be offloaded", "algorithm,device", "Use an AES-GCM proposal."},
+    {Reason::kOffloadEncapsulation, "offload-udp-encapsulation", "UDP encapsulation cannot be offloaded in this mode", "device", ""},
+    {Reason::kOffloadNoDevice, "offload-no-device", "no device of the group carries this tunnel's packets", "devices", ""},
+    {Reason::kOffloadTableFull, "offload-table-full", "the device has no room for another SA", "device", ""},
+    {Reason::kOffloadNotCounting, "offload-not-counting", "the SA is shown on the NIC, but its counters do not move under traffic", "device", ""},
+    // Control
+    {Reason::kControlBadRequest, "control-bad-request", "a request on the control socket was not understood", "detail", ""},
+    {Reason::kControlDenied, "control-denied", "the caller may not do this", "method", "Read methods need the group ipsecd, the others root."},
+    {Reason::kControlClients, "control-too-many-clients", "too many clients on the control socket", "limit", ""},
+}};
+// clang-format on
+
+constexpr bool in_order() {
+  for (size_t i = 0; i < kReasons.size(); ++i)
+    if (static_cast<size_t>(kReasons[i].reason) != i || kReasons[i].code.empty() || kReasons[i].text.empty())
+      return false;
+  return true;
+}
+static_assert(in_order(), "each reason has one row, in the order of the enumeration");
+
+}  // namespace
+
+const ReasonInfo& info(Reason reason) { return kReasons[static_cast<size_t>(reason) % kReasonCount]; }
+
+std::optional<Reason> reason_from_code(std::string_view code) {
+  for (const ReasonInfo& row : kReasons)
+    if (row.code == code) return row.reason;
+  return std::nullopt;
+}
+
+}  // namespace ipsec

@@ -1,0 +1,157 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace ipsec {
+
+/// Every refusal, failure, drop and state change has one of these. The codes (see `info`) are stable: scripts and
+/// dashboards depend on them. New ones go to the end of their group; `reasons.cc` holds one row for each, in this
+/// order.
+enum class Reason : uint16_t {
+  // General
+  kNone,
+  kMalformed,
+  kTruncated,
+  kUnsupported,
+  kLimitReached,
+  kNotFound,
+  kExists,
+  kPermission,
+  kSystemCall,
+  kTimeout,
+  kCancelled,
+  kInternal,
+  kCryptoFailed,
+
+  // Configuration
+  kConfigSyntax,
+  kConfigUnknownKey,
+  kConfigBadValue,
+  kConfigMissing,
+  kConfigBadReference,
+  kConfigConflict,
+  kConfigNotSupported,
+  kConfigWeak,
+  kConfigSecretFile,
+
+  // Datagrams
+  kIkeShort,
+  kIkeVersion,
+  kIkeLength,
+  kIkeUnknownSpi,
+  kIkeExchangeUnknown,
+  kIkeUnexpected,
+  kIkeMessageId,
+  kIkeRetransmitted,
+  kIkeRetransmitLimited,
+  kIkeNotAuthentic,
+  kIkeDecryptPadding,
+  kIkeCriticalPayload,
+  kIkeInvalidSyntax,
+  kIkePayloadMissing,
+  kIkePayloadDuplicate,
+  kIkeTooManyPayloads,
+  kIkeHalfOpenLimit,
+  kIkeSaLimit,
+  kIkeCookieSent,
+  kIkeCookieBad,
+  kIkeForeignPath,
+  kIkeQueueLimit,
+
+  // Negotiation
+  kNoProposalChosen,
+  kInvalidKe,
+  kKeRejected,
+  kUnknownPeerAddress,
+  kUnknownPeerIdentity,
+  kAuthFailed,
+  kAuthMethod,
+  kAuthUnavailable,
+  kPeerAuthFailed,
+  kTsUnacceptable,
+  kSinglePairRequired,
+  kNoAdditionalSas,
+  kModeMismatch,
+  kPeerRefusedChild,
+  kPeerError,
+  kPeerTemporaryFailure,
+  kSetupTimeout,
+  kNegotiationRetry,
+  kNatDetected,
+
+  // State changes
+  kIkeEstablished,
+  kIkeInitiating,
+  kIkeDeleted,
+  kChildEstablished,
+  kChildDeleted,
+  kPeerUnreachable,
+  kPeerRestarted,
+  kDeletedByPeer,
+  kDeletedByOperator,
+  kShutdown,
+  kReplaced,
+  kTrafficStart,
+  kTunnelUp,
+  kTunnelDown,
+  kConfigApplied,
+  kDaemonStarted,
+
+  // Kernel
+  kKernelRefused,
+  kKernelConflict,
+  kKernelMissingFeature,
+  kKernelLost,
+  kKernelTimeout,
+  kKernelReadBack,
+  kKernelExpired,
+  kSpiTaken,
+  kNamespaceMissing,
+  kVrfMissing,
+  kDeviceMissing,
+  kPortInUse,
+  kAddressMissing,
+  kMemoryLock,
+  kAcquireForeign,
+  kAcquireUnknown,
+  kDatagramSendFailed,
+
+  // Offload
+  kOffloadNotRequested,
+  kOffloadEffective,
+  kOffloadSilentSoftware,
+  kOffloadRefused,
+  kOffloadInterfaceInbound,
+  kOffloadAlgorithm,
+  kOffloadEncapsulation,
+  kOffloadNoDevice,
+  kOffloadTableFull,
+  kOffloadNotCounting,
+
+  // Control
+  kControlBadRequest,
+  kControlDenied,
+  kControlClients,
+
+  kCount_,  ///< How many there are; not a reason.
+};
+
+inline constexpr size_t kReasonCount = static_cast<size_t>(Reason::kCount_);
+
+/// What the catalogue says of a reason.
+struct ReasonInfo {
+  Reason reason;
+  std::string_view code;    ///< Stable, lower case with hyphens; what logs, counters and `ipsecctl explain` use.
+  std::string_view text;    ///< One sentence without a full stop.
+  std::string_view fields;  ///< Names of the fields that come with it, separated by commas.
+  std::string_view remedy;  ///< What to do; empty where nothing needs doing.
+};
+
+const ReasonInfo& info(Reason reason);
+inline std::string_view code(Reason reason) { return info(reason).code; }
+std::optional<Reason> reason_from_code(std::string_view code);
+
+}  // namespace ipsec

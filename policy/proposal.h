@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "policy/algorithms.h"
+#include "policy/base/result.h"
+
+namespace ipsec::policy {
+
+/// Protocols that a proposal is for (RFC 7296 section 3.3.1).
+enum class Protocol : uint8_t { kNone = 0, kIke = 1, kAh = 2, kEsp = 3 };
+
+struct Transform {
+  TransformType type;
+  uint16_t id = 0;
+  uint16_t key_bits = 0;  ///< 0: no Key Length attribute.
+  friend auto operator<=>(const Transform&, const Transform&) = default;
+};
+
+/// A set of alternatives per transform type, in order of preference. As offered, or (one of each type) as chosen.
+struct Proposal {
+  Protocol protocol = Protocol::kIke;
+  std::vector<Transform> transforms;
+
+  /// The first transform of a type; nullptr when there is none.
+  const Transform* first(TransformType type) const;
+  bool has(TransformType type) const { return first(type) != nullptr; }
+  friend bool operator==(const Proposal&, const Proposal&) = default;
+};
+
+/// Parses "aes256gcm16-prfsha384-x25519" (IKE) or "aes256gcm16-x25519-esn" (ESP; a key exchange is for PFS).
+/// Alternatives of one type stand side by side ("aes256gcm16-aes128gcm16-prfsha384-x25519-ecp256"); where they mix AEAD
+/// and other ciphers the result is two proposals, the integrity transforms only beside the latter (RFC 7296
+/// section 3.3). For IKE a missing PRF follows from the integrity algorithm where there is one, else it is an error; a
+/// missing key exchange is an error; for ESP a missing ESN means "both, ESN first". Weak algorithms are refused unless
+/// in `allow_weak` (names).
+Result<std::vector<Proposal>> parse_proposal(Protocol protocol, std::string_view text,
+                                             std::span<const std::string> allow_weak = {});
+
+/// "aes256gcm16-prfsha384-x25519": the form that parse_proposal() reads.
+std::string to_string(const Proposal& proposal);
+std::string to_string(std::span<const Proposal> proposals);
+
+/// What the peer offers: proposals in the peer's order, numbered as on the wire.
+struct ProposalChoice {
+  size_t offered_index = 0;  ///< Which of the offered proposals.
+  Proposal chosen;           ///< Exactly one transform of each type used.
+};
+
+/// How key exchange transforms count when proposals are compared.
+enum class KeyExchangeUse : uint8_t {
+  kRequired,  ///< IKE_SA_INIT, rekeys with PFS: one must match.
+  kIgnored,   ///< IKE_AUTH: none is negotiated, configured ones (PFS) are left out (RFC 7296 section 1.2).
+};
+
+/// Picks the first configured proposal for which an offered one has a common transform of every type (our order
+/// counts). INTEG = NONE beside an AEAD is accepted; an unknown transform type makes an offered proposal unusable (RFC
+/// 7296 3.3.6); an ESP offer without ESN transforms is treated as NO_ESN.
+std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
+                                     KeyExchangeUse use);
+
+/// Whether `answer` (a peer's single chosen proposal) is one that `offered` allows: same protocol, one transform of
+/// each type offered, each among those offered. Returns it completed (a missing ESN or NONE integrity added), or an
+/// error that says what is wrong.
+Result<Proposal> check_answer(std::span<const Proposal> offered, const Proposal& answer);
+
+}  // namespace ipsec::policy
