@@ -1,0 +1,202 @@
+#include "policy/proposal.h"
+
+#include <algorithm>
+#include <array>
+
+#include "policy/base/bytes.h"
+#include "policy/limits.h"
+
+namespace ipsec::policy {
+namespace {
+
+const Algorithm* row(const Transform& transform) {
+  return find_algorithm(transform.type, transform.id, transform.key_bits);
+}
+
+bool is_aead(const Transform& transform) {
+  const Algorithm* known = row(transform);
+  return known != nullptr && known->aead;
+}
+
+/// The transform of one word of a proposal string, checked for its protocol and strength.
+Result<Transform> transform_of(Protocol protocol, std::string_view word, std::span<const std::string> allow_weak) {
+  const Algorithm* known = find_algorithm(word);
+  const std::string quoted = "\"" + printable(as_bytes(word)) + "\"";
+  if (known == nullptr) return Error(Reason::kConfigBadValue, quoted + " is not a known algorithm");
+  if (protocol == Protocol::kIke ? !known->ike : !known->esp)
+    return Error(Reason::kConfigBadValue,
+                 quoted + " cannot be used for " + (protocol == Protocol::kIke ? "IKE" : "ESP"));
+  if (known->weak && std::find(allow_weak.begin(), allow_weak.end(), word) == allow_weak.end())
+    return Error(Reason::kConfigWeak, quoted + " is weak; name it in defaults.allow_weak to use it all the same");
+  return Transform{known->type, known->id, known->key_bits};
+}
+
+/// The PRF that goes with an integrity algorithm when none is named: the same hash.
+std::optional<Transform> prf_for(const Transform& integrity) {
+  switch (integrity.id) {
+    case kAuthHmacSha256_128: return Transform{TransformType::kPrf, kPrfHmacSha256};
+    case kAuthHmacSha384_192: return Transform{TransformType::kPrf, kPrfHmacSha384};
+    case kAuthHmacSha512_256: return Transform{TransformType::kPrf, kPrfHmacSha512};
+    default: return std::nullopt;
+  }
+}
+
+Proposal subset(const Proposal& all, bool aead) {
+  Proposal part{.protocol = all.protocol};
+  for (const Transform& each : all.transforms) {
+    if (each.type == TransformType::kEncryption && is_aead(each) != aead) continue;
+    // An AEAD carries its own integrity check: no integrity transform is sent beside it (RFC 7296 3.3).
+    if (each.type == TransformType::kIntegrity && aead) continue;
+    part.transforms.push_back(each);
+  }
+  return part;
+}
+
+/// Adds what a proposal string may leave out, and refuses what cannot be completed.
+Status complete(Proposal& proposal, bool aead) {
+  if (!aead && !proposal.has(TransformType::kIntegrity))
+    return Error(Reason::kConfigBadValue, "a cipher that is not AEAD needs an integrity algorithm, such as sha256");
+  if (proposal.protocol == Protocol::kIke) {
+    if (!proposal.has(TransformType::kPrf)) {
+      std::vector<Transform> derived;
+      for (const Transform& each : proposal.transforms)
+        if (each.type == TransformType::kIntegrity)
+          if (auto prf = prf_for(each)) derived.push_back(*prf);
+      if (derived.empty())
+        return Error(Reason::kConfigBadValue, "an IKE proposal with an AEAD needs a PRF, such as prfsha384");
+      proposal.transforms.insert(proposal.transforms.end(), derived.begin(), derived.end());
+    }
+    if (!proposal.has(TransformType::kKeyExchange))
+      return Error(Reason::kConfigBadValue, "an IKE proposal needs a key exchange method, such as x25519");
+  } else if (!proposal.has(TransformType::kEsn)) {
+    proposal.transforms.push_back({TransformType::kEsn, kEsn});
+    proposal.transforms.push_back({TransformType::kEsn, kNoEsn});
+  }
+  return {};
+}
+
+constexpr std::array kTypes = {TransformType::kEncryption, TransformType::kPrf, TransformType::kIntegrity,
+                               TransformType::kKeyExchange, TransformType::kEsn};
+
+/// Ours (in order of preference) that the other side has as well; nothing when the type is not used on our side.
+std::optional<Transform> common(const Proposal& ours, const Proposal& theirs, TransformType type) {
+  for (const Transform& each : ours.transforms)
+    if (each.type == type &&
+        std::find(theirs.transforms.begin(), theirs.transforms.end(), each) != theirs.transforms.end())
+      return each;
+  return std::nullopt;
+}
+
+bool only_none(const Proposal& proposal, TransformType type) {
+  return std::all_of(proposal.transforms.begin(), proposal.transforms.end(),
+                     [&](const Transform& each) { return each.type != type || each.id == 0; });
+}
+
+bool offers_none(const Proposal& proposal, TransformType type) {
+  return !proposal.has(type) || std::any_of(proposal.transforms.begin(), proposal.transforms.end(),
+                                            [&](const Transform& each) { return each.type == type && each.id == 0; });
+}
+
+/// One transform of each type that both have, or nothing.
+std::optional<Proposal> match(const Proposal& ours, const Proposal& theirs, KeyExchangeUse use) {
+  if (ours.protocol != theirs.protocol) return std::nullopt;
+  Proposal chosen{.protocol = ours.protocol};
+  for (TransformType type : kTypes) {
+    if (type == TransformType::kKeyExchange && use == KeyExchangeUse::kIgnored) continue;
+    if (type == TransformType::kEsn && ours.protocol != Protocol::kIke && !theirs.has(type)) {
+      // RFC 7296 3.3.2 wants an ESN transform for ESP; a peer that leaves it out means 32-bit numbers.
+      const Transform plain{type, kNoEsn};
+      if (std::find(ours.transforms.begin(), ours.transforms.end(), plain) == ours.transforms.end())
+        return std::nullopt;
+      chosen.transforms.push_back(plain);
+      continue;
+    }
+    if (!ours.has(type)) {
+      // Not used on our side: the peer must be content without it (INTEG = NONE beside an AEAD counts as without).
+      if (!offers_none(theirs, type)) return std::nullopt;
+      continue;
+    }
+    auto both = common(ours, theirs, type);
+    if (!both) return std::nullopt;
+    chosen.transforms.push_back(*both);
+  }
+  return chosen;
+}
+
+}  // namespace
+
+const Transform* Proposal::first(TransformType type) const {
+  for (const Transform& each : transforms)
+    if (each.type == type) return &each;
+  return nullptr;
+}
+
+Result<std::vector<Proposal>> parse_proposal(Protocol protocol, std::string_view text,
+                                             std::span<const std::string> allow_weak) {
+  Proposal all{.protocol = protocol};
+  for (size_t from = 0; from <= text.size();) {
+    const size_t to = std::min(text.find('-', from), text.size());
+    TRY_ASSIGN(Transform transform, transform_of(protocol, text.substr(from, to - from), allow_weak), "");
+    if (std::find(all.transforms.begin(), all.transforms.end(), transform) == all.transforms.end())
+      all.transforms.push_back(transform);
+    if (all.transforms.size() > kTransformsMax)
+      return Error(Reason::kLimitReached, "too many algorithms in a proposal");
+    from = to + 1;
+  }
+  std::vector<Proposal> parts;
+  for (bool aead : {true, false}) {
+    Proposal part = subset(all, aead);
+    if (!part.has(TransformType::kEncryption)) continue;
+    TRY(complete(part, aead), "");
+    parts.push_back(std::move(part));
+  }
+  if (parts.empty()) return Error(Reason::kConfigBadValue, "a proposal needs a cipher, such as aes256gcm16");
+  // What the user wrote first is preferred.
+  const Transform* first = all.first(TransformType::kEncryption);
+  if (parts.size() == 2 && !is_aead(*first)) std::swap(parts[0], parts[1]);
+  return parts;
+}
+
+std::string to_string(const Proposal& proposal) {
+  std::string text;
+  for (const Transform& each : proposal.transforms) {
+    if (!text.empty()) text.push_back('-');
+    text.append(transform_name(each.type, each.id, each.key_bits));
+  }
+  return text;
+}
+
+std::string to_string(std::span<const Proposal> proposals) {
+  std::string text;
+  for (const Proposal& each : proposals) {
+    if (!text.empty()) text.append(", ");
+    text.append(to_string(each));
+  }
+  return text;
+}
+
+std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
+                                     KeyExchangeUse use) {
+  for (const Proposal& ours : configured)
+    for (size_t i = 0; i < offered.size(); ++i)
+      if (auto chosen = match(ours, offered[i], use)) return ProposalChoice{i, std::move(*chosen)};
+  return std::nullopt;
+}
+
+Result<Proposal> check_answer(std::span<const Proposal> offered, const Proposal& answer) {
+  for (TransformType type : kTypes) {
+    const auto count = std::count_if(answer.transforms.begin(), answer.transforms.end(),
+                                     [&](const Transform& each) { return each.type == type; });
+    if (count > 1) return Error(Reason::kIkeInvalidSyntax, "the answer holds more than one transform of a type");
+  }
+  for (const Proposal& ours : offered) {
+    const KeyExchangeUse use =
+        ours.has(TransformType::kKeyExchange) ? KeyExchangeUse::kRequired : KeyExchangeUse::kIgnored;
+    if (use == KeyExchangeUse::kIgnored && !only_none(answer, TransformType::kKeyExchange)) continue;
+    if (auto chosen = match(ours, answer, use)) return std::move(*chosen);
+  }
+  return Error(Reason::kNoProposalChosen,
+               "the peer chose " + to_string(answer) + ", which is none of " + to_string(offered));
+}
+
+}  // namespace ipsec::policy
