@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Two linked netdevsim ports as the public sides of two gateways A and B; sourced by proofs and by kernel tests.
 # Addresses of IPv4 and IPv6: outside 192.0.2.1/2 and 2001:db8::1/2, inside (on lo) 10.1.0.1, 10.2.0.1, fd00:1::1, fd00:2::1.
 fail() { echo "FAIL: $*"; FAILED=1; }
