@@ -1,7 +1,5 @@
 #include "ike/crypto/key_schedule.h"
 
-#include <algorithm>
-
 namespace ipsec::ike {
 namespace {
 
