@@ -1,0 +1,22 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace ipsec::netlink {
+
+inline constexpr size_t kBatchMessagesMax = 64;      ///< Requests in one sendmsg.
+inline constexpr size_t kBatchBytesMax = 64 << 10;   ///< Bytes in one sendmsg; the send buffer holds 3 times that.
+inline constexpr size_t kInFlightMax = 1024;         ///< Requests without an answer, per socket.
+inline constexpr int kReceiveBufferBytes = 8 << 20;  ///< Asked for; net.core.rmem_max bounds it without CAP_NET_ADMIN.
+inline constexpr size_t kReceiveChunkBytes = 64 << 10;  ///< One recvmsg; the kernel fills at most 32 KiB of a dump.
+inline constexpr int kDumpTriesMax = 8;                 ///< Starts of a dump that changes made inconsistent.
+inline constexpr std::chrono::milliseconds kReplyTimeout{5000};  ///< From sending to giving up.
+inline constexpr size_t kQueuedOperationsMax = 1 << 20;          ///< Submitted and not yet sent, per port.
+inline constexpr size_t kEventsMax = 8192;                       ///< Read and not yet polled, per port; then a resync.
+inline constexpr size_t kNamespacesMax = 4096;                   ///< Namespaces with open sockets, per port.
+inline constexpr size_t kJournalLineMax = 512;                   ///< Bytes of one record.
+inline constexpr size_t kJournalBytesMax = 256 << 20;            ///< A larger file is not read.
+inline constexpr size_t kJournalSlack = 4096;                    ///< Outdated records before the file is written anew.
+
+}  // namespace ipsec::netlink

@@ -1,0 +1,212 @@
+#include "netlink/links.h"
+
+#include <linux/if_link.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+#include <cerrno>
+
+namespace ipsec::netlink {
+namespace {
+
+constexpr size_t kNameMax = IFNAMSIZ - 1;
+constexpr uint16_t kVrfTable = 1;  // IFLA_VRF_TABLE
+
+Status read_kind(const Attributes& attributes, LinkInfo& link) {
+  TRY_ASSIGN(const Attributes info, attributes.nested(IFLA_LINKINFO), "link information");
+  link.kind = info.text(IFLA_INFO_KIND);
+  TRY_ASSIGN(const Attributes data, info.nested(IFLA_INFO_DATA), "link information");
+  if (link.kind == "xfrm") {
+    TRY_ASSIGN(const auto if_id, data.get<uint32_t>(IFLA_XFRM_IF_ID), "xfrm if_id");
+    link.if_id = if_id.value_or(0);
+  } else if (link.kind == "vrf") {
+    TRY_ASSIGN(const auto table, data.get<uint32_t>(kVrfTable), "VRF table");
+    link.vrf_table = table.value_or(0);
+  }
+  return {};
+}
+
+Message link_request(uint16_t type, uint16_t flags, int index) {
+  Message message(type, flags);
+  ifinfomsg header{};
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = index;
+  message.header(header);
+  return message;
+}
+
+Result<std::optional<LinkInfo>> read_one(Socket& route, Message request) {
+  auto reply = route.transact(std::move(request));
+  if (!reply.ok()) {
+    if (reply.error().os_errno() == ENODEV) return std::optional<LinkInfo>();
+    return std::move(reply).error().context("look up an interface");
+  }
+  for (const Reply::Data& each : *reply) {
+    if (each.type != RTM_NEWLINK) continue;
+    TRY_ASSIGN(LinkInfo link, decode_link(each.payload.expose()), "look up an interface");
+    return std::optional<LinkInfo>(std::move(link));
+  }
+  return std::optional<LinkInfo>();
+}
+
+Status add_altname(Socket& route, const policy::LinkConfig& link) {
+  if (link.altname.empty()) return {};
+  Message message = link_request(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND, 0);
+  message.put_text(IFLA_IFNAME, link.name);
+  message.nest(IFLA_PROP_LIST, [&] { message.put_text(IFLA_ALT_IFNAME, link.altname); });
+  TRY(route.transact(std::move(message)), "alternative name " + printable(as_bytes(link.altname)));
+  return {};
+}
+
+Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, int master) {
+  Message message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  ifinfomsg header{};
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_flags = header.ifi_change = IFF_UP;
+  message.header(header);
+  message.put_text(IFLA_IFNAME, link.name);
+  message.put_u32(IFLA_MTU, link.mtu);
+  if (link.group != 0) message.put_u32(IFLA_GROUP, link.group);
+  if (master != 0) message.put_u32(IFLA_MASTER, static_cast<uint32_t>(master));
+  if (public_side.netns_id) message.put_u32(IFLA_LINK_NETNSID, *public_side.netns_id);
+  message.nest(IFLA_LINKINFO, [&] {
+    message.put_text(IFLA_INFO_KIND, "xfrm");
+    message.nest(IFLA_INFO_DATA, [&] {
+      if (public_side.device_index != 0)
+        message.put_u32(IFLA_XFRM_LINK, static_cast<uint32_t>(public_side.device_index));
+      message.put_u32(IFLA_XFRM_IF_ID, link.if_id);
+    });
+  });
+  return message;
+}
+
+Result<int32_t> ask_netns_id(Socket& route, const UniqueFd& other) {
+  Message message(RTM_GETNSID);
+  message.header(rtgenmsg{.rtgen_family = AF_UNSPEC});
+  message.put_u32(NETNSA_FD, static_cast<uint32_t>(other.get()));
+  TRY_ASSIGN(const auto reply, route.transact(std::move(message)), "ask for a namespace id");
+  for (const Reply::Data& each : reply) {
+    TRY_ASSIGN(const Attributes attributes, attributes_behind(each.payload.expose(), sizeof(rtgenmsg)), "namespace id");
+    TRY_ASSIGN(const auto id, attributes.get<int32_t>(NETNSA_NSID), "namespace id");
+    if (id) return *id;
+  }
+  return int32_t{NETNSA_NSID_NOT_ASSIGNED};
+}
+
+}  // namespace
+
+Result<LinkInfo> decode_link(ByteView payload) {
+  TRY_ASSIGN(const auto header, from_bytes<ifinfomsg>(payload), "link");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "link");
+  LinkInfo link;
+  link.index = header.ifi_index;
+  link.up = (header.ifi_flags & IFF_UP) != 0 && (header.ifi_flags & IFF_RUNNING) != 0;
+  link.name = attributes.text(IFLA_IFNAME);
+  TRY_ASSIGN(const auto mtu, attributes.get<uint32_t>(IFLA_MTU), "link");
+  TRY_ASSIGN(const auto group, attributes.get<uint32_t>(IFLA_GROUP), "link");
+  TRY_ASSIGN(const auto master, attributes.get<int32_t>(IFLA_MASTER), "link");
+  link.mtu = mtu.value_or(0), link.group = group.value_or(0), link.master = master.value_or(0);
+  TRY(Attributes::for_each(attributes.find(IFLA_PROP_LIST).value_or(ByteView{}),
+                           [&](uint16_t type, ByteView value) {
+                             if (type != IFLA_ALT_IFNAME) return;
+                             const std::string_view text = as_text(value);
+                             link.altnames.emplace_back(text.substr(0, text.find('\0')));
+                           }),
+      "alternative names");
+  TRY(read_kind(attributes, link), "link");
+  return link;
+}
+
+Result<std::optional<LinkInfo>> find_link(Socket& route, const std::string& name) {
+  Message message = link_request(RTM_GETLINK, 0, 0);
+  message.put_text(name.size() > kNameMax ? IFLA_ALT_IFNAME : IFLA_IFNAME, name);
+  return read_one(route, std::move(message));
+}
+
+Result<std::optional<LinkInfo>> find_link(Socket& route, int index) {
+  return read_one(route, link_request(RTM_GETLINK, 0, index));
+}
+
+Result<LinkInfo> need_link(Socket& route, const std::string& name) {
+  TRY_ASSIGN(auto link, find_link(route, name), "");
+  if (!link) return Error(Reason::kDeviceMissing, "there is no device " + printable(as_bytes(name)));
+  return std::move(*link);
+}
+
+Result<LinkInfo> need_vrf(Socket& route, const std::string& name) {
+  TRY_ASSIGN(auto link, find_link(route, name), "");
+  const std::string shown = printable(as_bytes(name));
+  if (!link)
+    return Error(Reason::kVrfMissing,
+                 "there is no VRF " + shown + "; create it with `ip link add " + shown + " type vrf table N`");
+  if (link->kind != "vrf") return Error(Reason::kVrfMissing, shown + " is not a VRF but \"" + link->kind + "\"");
+  return std::move(*link);
+}
+
+Result<bool> has_address(Socket& route, const IpAddress& address) {
+  bool found = false;
+  const auto request = [&] {
+    Message message(RTM_GETADDR);
+    ifaddrmsg header{};
+    header.ifa_family = address.is_v4() ? AF_INET : AF_INET6;
+    message.header(header);
+    return message;
+  };
+  const auto each = [&](const Received& message) -> Status {
+    if (message.type != RTM_NEWADDR) return {};
+    TRY_ASSIGN(const Attributes attributes, attributes_behind(message.payload, sizeof(ifaddrmsg)), "address");
+    // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
+    const auto value = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
+    if (value && std::ranges::equal(*value, address.bytes())) found = true;
+    return {};
+  };
+  TRY(route.dump(request, each, [&] { found = false; }), "read the addresses");
+  return found;
+}
+
+Result<uint32_t> netns_id(Socket& route, const UniqueFd& other) {
+  TRY_ASSIGN(int32_t id, ask_netns_id(route, other), "");
+  if (id < 0) {
+    Message message(RTM_NEWNSID);
+    message.header(rtgenmsg{.rtgen_family = AF_UNSPEC});
+    message.put_u32(NETNSA_FD, static_cast<uint32_t>(other.get()));
+    message.put_struct<int32_t>(NETNSA_NSID, NETNSA_NSID_NOT_ASSIGNED);  // the kernel chooses
+    // EEXIST: somebody else gave it one in between, which serves as well.
+    if (auto made = route.transact(std::move(message)); !made.ok() && made.error().os_errno() != EEXIST)
+      return std::move(made).error().context("give a namespace an id");
+    TRY_ASSIGN(id, ask_netns_id(route, other), "");
+  }
+  if (id < 0) return Error(Reason::kKernelRefused, "the kernel gave no id to the public namespace");
+  return static_cast<uint32_t>(id);
+}
+
+Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side) {
+  if (link.name.empty() || link.name.size() > kNameMax)
+    return Error(Reason::kMalformed, "the interface name \"" + printable(as_bytes(link.name)) + "\" must have 1 to " +
+                                         std::to_string(kNameMax) + " bytes");
+  int master = 0;
+  if (!link.vrf.empty()) {
+    TRY_ASSIGN(const LinkInfo vrf, need_vrf(route, link.vrf), "");
+    master = vrf.index;
+  }
+  TRY(route.transact(new_link(link, public_side, master)), "make xfrm interface " + link.name);
+  if (Status named = add_altname(route, link); !named.ok()) {
+    // All or nothing. A failure to remove it again would be the second error; the first one is what to report.
+    (void)delete_xfrm_link(route, link.name);
+    return std::move(named).error().context("make xfrm interface " + link.name);
+  }
+  return {};
+}
+
+Status delete_xfrm_link(Socket& route, const std::string& name) {
+  TRY_ASSIGN(const auto link, find_link(route, name), "");
+  if (!link) return {};
+  if (link->kind != "xfrm")
+    return Error(Reason::kKernelConflict, name + " is not an xfrm interface but \"" + link->kind + "\"");
+  auto gone = route.transact(link_request(RTM_DELLINK, 0, link->index));
+  if (!gone.ok() && gone.error().os_errno() != ENODEV) return std::move(gone).error().context("remove " + name);
+  return {};
+}
+
+}  // namespace ipsec::netlink

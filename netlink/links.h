@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netlink/netns.h"
+#include "netlink/socket.h"
+#include "policy/base/ip.h"
+#include "policy/kernel_model.h"
+
+/// Network interfaces, over a NETLINK_ROUTE socket of the namespace concerned. All of these wait for the answer, which
+/// the kernel gives within the send call.
+namespace ipsec::netlink {
+
+struct LinkInfo {
+  int index = 0;
+  std::string name;
+  std::string kind;  ///< "xfrm", "vrf", "veth"; empty for a plain device.
+  std::vector<std::string> altnames;
+  bool up = false;  ///< Administratively up, and running.
+  uint32_t mtu = 0, group = 0;
+  int master = 0;          ///< Interface index; 0: none.
+  uint32_t if_id = 0;      ///< Of an xfrm interface.
+  uint32_t vrf_table = 0;  ///< Of a VRF.
+};
+
+/// The payload of RTM_NEWLINK or RTM_DELLINK.
+Result<LinkInfo> decode_link(ByteView payload);
+
+/// The interface of a name or an alternative name; nothing when there is none.
+Result<std::optional<LinkInfo>> find_link(Socket& route, const std::string& name);
+Result<std::optional<LinkInfo>> find_link(Socket& route, int index);
+/// The same, `kDeviceMissing` when there is none.
+Result<LinkInfo> need_link(Socket& route, const std::string& name);
+/// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.
+Result<LinkInfo> need_vrf(Socket& route, const std::string& name);
+/// Whether an interface of the namespace has this address.
+Result<bool> has_address(Socket& route, const IpAddress& address);
+
+/// The number by which the namespace of `route` knows `other`; one is given to it if it has none yet.
+Result<uint32_t> netns_id(Socket& route, const UniqueFd& other);
+
+/// Where the SAs and policies of an xfrm interface live, as seen from its own namespace.
+struct PublicSide {
+  std::optional<uint32_t> netns_id;  ///< Nothing: the same namespace.
+  int device_index = 0;              ///< In the public namespace; 0: none.
+};
+
+/// Makes an xfrm interface in the namespace of `route`, in one message, with its name of the second kind in another:
+/// enslaved, MTU set, up, or not there at all. EEXIST (os_errno) when the name, or the if_id in the public namespace,
+/// is taken.
+Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side);
+/// Removes an interface by name: only an xfrm interface; nothing there is success.
+Status delete_xfrm_link(Socket& route, const std::string& name);
+
+}  // namespace ipsec::netlink

@@ -1,0 +1,318 @@
+#include "netlink/namespace_port.h"
+
+#include <linux/netlink.h>
+
+#include <cerrno>
+
+#include "netlink/links.h"
+#include "netlink/probe.h"
+#include "netlink/routes.h"
+#include "policy/base/verify.h"
+
+namespace ipsec::netlink {
+
+using policy::KernelReply;
+using policy::OffloadKind;
+
+Result<std::unique_ptr<NamespacePort>> NamespacePort::open(const Options& options, Journal& journal,
+                                                           std::deque<policy::KernelCompletion>& completions) {
+  const auto socket = [&](int protocol) {
+    return Socket::open({.protocol = protocol,
+                         .netns = options.netns,
+                         .groups = {},
+                         .receive_buffer_bytes = options.receive_buffer_bytes});
+  };
+  TRY_ASSIGN(Socket xfrm, socket(NETLINK_XFRM), "");
+  TRY_ASSIGN(Socket route, socket(NETLINK_ROUTE), "");
+  TRY_ASSIGN(const SaDirection direction, probe_sa_direction(xfrm), "namespace \"" + options.netns + "\"");
+  std::unique_ptr<NamespacePort> port(
+      new NamespacePort(options.netns, std::move(xfrm), std::move(route), journal, completions));
+  port->sa_direction_ = direction;
+  return port;
+}
+
+NamespacePort::NamespacePort(std::string netns, Socket xfrm, Socket route, Journal& journal,
+                             std::deque<policy::KernelCompletion>& completions)
+    : netns_(std::move(netns)),
+      xfrm_(std::move(xfrm)),
+      route_(std::move(route)),
+      journal_(journal),
+      completions_(completions) {}
+
+void NamespacePort::submit(policy::KernelOperation operation) { queued_.push_back(std::move(operation)); }
+
+void NamespacePort::flush() {
+  constexpr size_t kRequestsPerOperationMax = 2;
+  while (!queued_.empty()) {
+    if (xfrm_.in_flight() + kRequestsPerOperationMax > kInFlightMax) {
+      xfrm_.send();
+      if (!collect()) return;  // process() goes on when answers come
+      continue;
+    }
+    policy::KernelOperation operation = std::move(queued_.front());
+    queued_.pop_front();
+    start(std::move(operation));
+  }
+  xfrm_.send();
+  collect();
+}
+
+void NamespacePort::process(std::chrono::steady_clock::time_point now) {
+  collect();
+  xfrm_.expire(now);
+  collect();
+  if (!queued_.empty()) flush();
+}
+
+void NamespacePort::start(policy::KernelOperation operation) {
+  running_.push_back({.id = operation.id, .change = std::move(operation.change)});
+  Running& running = running_.back();
+  std::visit([&](auto& change) { start(running, change); }, running.change);
+}
+
+void NamespacePort::request(Running& running, Message message) {
+  xfrm_.queue(std::move(message));
+  ++running.requests;
+}
+
+bool NamespacePort::collect() {
+  bool progress = false;
+  size_t at = 0;  // the first operation that still waits
+  while (auto reply = xfrm_.poll_reply()) {
+    progress = true;
+    // Answers come in the order of the requests, so each belongs to the first operation that has not got all of its
+    // own.
+    while (at < running_.size() && running_[at].replies.size() == running_[at].requests) ++at;
+    VERIFY(at < running_.size());
+    running_[at].replies.push_back(std::move(*reply));
+  }
+  while (!running_.empty() && running_.front().replies.size() == running_.front().requests) complete_front();
+  return progress;
+}
+
+void NamespacePort::complete_front() {
+  Running& running = running_.front();
+  const auto finished = [&](const auto& change) -> Outcome {
+    if constexpr (requires { finish(running, change); })
+      return finish(running, change);
+    else
+      return Error(Reason::kInternal, "an operation that is decided at once was left open");
+  };
+  Outcome outcome = running.decided ? std::move(*running.decided) : std::visit(finished, running.change);
+  completions_.push_back({.id = running.id, .result = std::move(outcome)});
+  running_.pop_front();
+}
+
+Result<int> NamespacePort::offload_ifindex(const policy::OffloadRequest& request) {
+  if (request.kind == OffloadKind::kNone) return 0;
+  TRY_ASSIGN(const LinkInfo link, need_link(route_, request.device), "offload");
+  return link.index;
+}
+
+Result<std::string> NamespacePort::device_name(int ifindex) {
+  TRY_ASSIGN(auto link, find_link(route_, ifindex), "");
+  return link ? link->name : "#" + std::to_string(ifindex);
+}
+
+Result<policy::SaState> NamespacePort::read_state(const Reply& reply, const policy::OffloadRequest* requested,
+                                                  int ifindex) {
+  for (const Reply::Data& data : reply.data) {
+    TRY_ASSIGN(DecodedSa decoded, decode_sa(data.payload.expose()), "read back");
+    if (decoded.offload_ifindex == 0) return std::move(decoded.state);
+    if (requested != nullptr && decoded.offload_ifindex == ifindex) {
+      decoded.state.offload_device = requested->device;
+    } else {
+      TRY_ASSIGN(decoded.state.offload_device, device_name(decoded.offload_ifindex), "read back");
+    }
+    return std::move(decoded.state);
+  }
+  return Error(Reason::kKernelReadBack, "the kernel confirmed an SA and showed none");
+}
+
+// ---- links and routes: done at once
+// ----------------------------------------------------------------------------------
+
+namespace {
+Result<KernelReply> done(Status status) {
+  if (!status.ok()) return std::move(status).error();
+  return KernelReply{};
+}
+}  // namespace
+
+Status NamespacePort::add_link(const policy::LinkConfig& link) {
+  PublicSide public_side;
+  TRY_ASSIGN(const UniqueFd here, open_netns(netns_), "");
+  TRY_ASSIGN(const UniqueFd there, open_netns(link.public_netns), "public side of " + link.name);
+  TRY_ASSIGN(const NetnsIdentity here_identity, netns_identity(here), "");
+  TRY_ASSIGN(const NetnsIdentity there_identity, netns_identity(there), "");
+  const bool same = here_identity == there_identity;
+  if (!same) {
+    TRY_ASSIGN(const uint32_t id, netns_id(route_, there), "public side of " + link.name);
+    public_side.netns_id = id;
+  }
+  if (!link.public_device.empty()) {
+    TRY_ASSIGN(Socket other, Socket::open({.protocol = NETLINK_ROUTE, .netns = link.public_netns, .groups = {}}), "");
+    TRY_ASSIGN(const LinkInfo device, need_link(other, link.public_device), "public side of " + link.name);
+    public_side.device_index = device.index;
+  }
+  return add_xfrm_link(route_, link, public_side);
+}
+
+void NamespacePort::start(Running& running, policy::AddLink& add) {
+  xfrm_.send();  // what was submitted before goes first
+  const ObjectKey key = journal_link_key(netns_, add.link.name);
+  const bool owned = journal_.owns(key);
+  const std::string print = std::to_string(add.link.if_id);
+  if (!owned)
+    if (Status written = journal_.intend(key, print); !written.ok()) {
+      running.decided = std::move(written).error();
+      return;
+    }
+  Status made = add_link(add.link);
+  if (made.ok()) {
+    journal_.confirm(key);
+    running.decided = KernelReply{};
+    return;
+  }
+  auto there = find_link(route_, add.link.name);
+  const bool ours = owned && there.ok() && *there && (*there)->kind == "xfrm" && (*there)->if_id == add.link.if_id;
+  if (!owned) (void)journal_.forget(key);  // the error of the link is the one to report
+  if (made.error().os_errno() == EEXIST && ours)
+    running.decided = KernelReply{};  // made before a restart of the daemon
+  else if (made.error().os_errno() == EEXIST)
+    running.decided =
+        Error(Reason::kKernelConflict,
+              "an interface " + add.link.name + ", or one of if_id " + print + ", is there already", EEXIST);
+  else
+    running.decided = done(std::move(made));
+}
+
+void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
+  xfrm_.send();
+  const ObjectKey key = journal_link_key(netns_, remove.name);
+  const auto* entry = journal_.find(key);
+  auto there = find_link(route_, remove.name);
+  if (!there.ok()) {
+    running.decided = std::move(there).error();
+    return;
+  }
+  const bool same =
+      *there && (*there)->kind == "xfrm" && entry != nullptr && entry->fingerprint == std::to_string((*there)->if_id);
+  if (*there && !same) {
+    running.decided = Error(Reason::kKernelConflict, "interface " + remove.name + " was not made by this daemon");
+    return;
+  }
+  Status gone = *there ? delete_xfrm_link(route_, remove.name) : Status{};
+  if (gone.ok()) gone = journal_.forget(key);
+  running.decided = done(std::move(gone));
+}
+
+void NamespacePort::start(Running& running, policy::AddRoute& add) {
+  xfrm_.send();
+  const ObjectKey key = journal_key(netns_, add.route);
+  const bool owned = journal_.owns(key);
+  Status made = owned ? Status{} : journal_.intend(key, "-");
+  if (made.ok()) made = add_route(route_, add.route);
+  if (made.ok()) {
+    journal_.confirm(key);
+  } else if (made.error().os_errno() == EEXIST && owned) {
+    made = {};
+  } else {
+    if (!owned) (void)journal_.forget(key);  // the error of the route is the one to report
+    if (made.error().os_errno() == EEXIST)
+      made = Error(Reason::kKernelConflict,
+                   "a route to " + to_string(add.route.destination) + " of metric " + std::to_string(add.route.metric) +
+                       " is there already",
+                   EEXIST);
+  }
+  running.decided = done(std::move(made));
+}
+
+void NamespacePort::start(Running& running, policy::DeleteRoute& remove) {
+  xfrm_.send();
+  const ObjectKey key = journal_key(netns_, remove.route);
+  if (!journal_.owns(key)) {
+    running.decided = KernelReply{};  // never made, or removed before: there is nothing of ours to remove
+    return;
+  }
+  Status gone = delete_route(route_, remove.route);
+  if (gone.ok()) gone = journal_.forget(key);
+  running.decided = done(std::move(gone));
+}
+
+// ---- dumps
+// -----------------------------------------------------------------------------------------------------------
+
+Result<std::vector<policy::SaState>> NamespacePort::dump_sas() {
+  flush();
+  if (!dumps_) {
+    TRY_ASSIGN(Socket socket, Socket::open({.protocol = NETLINK_XFRM, .netns = netns_, .groups = {}}), "");
+    dumps_ = std::move(socket);
+  }
+  std::vector<policy::SaState> found;
+  std::vector<std::pair<size_t, int>> offloaded;  // named afterwards: a dump is not to be interrupted
+  const auto each = [&](const Received& message) -> Status {
+    auto sa = decode_sa(message.payload);
+    if (!sa.ok()) return std::move(sa).error();
+    if (!sa->is_esp) return {};
+    if (sa->offload_ifindex != 0) offloaded.emplace_back(found.size(), sa->offload_ifindex);
+    found.push_back(std::move(sa->state));
+    return {};
+  };
+  TRY(dumps_->dump(encode_dump_sas, each, [&] { found.clear(), offloaded.clear(); }), "read all SAs");
+  std::map<int, std::string> names;
+  for (const auto& [at, ifindex] : offloaded) {
+    auto& name = names[ifindex];
+    if (name.empty()) {
+      TRY_ASSIGN(name, device_name(ifindex), "");
+    }
+    found[at].offload_device = name;
+  }
+  return found;
+}
+
+Result<std::vector<policy::PolicyConfig>> NamespacePort::dump_policies() {
+  flush();
+  if (!dumps_) {
+    TRY_ASSIGN(Socket socket, Socket::open({.protocol = NETLINK_XFRM, .netns = netns_, .groups = {}}), "");
+    dumps_ = std::move(socket);
+  }
+  std::vector<policy::PolicyConfig> found;
+  std::vector<std::pair<size_t, int>> offloaded;
+  const auto each = [&](const Received& message) -> Status {
+    auto entry = decode_policy(message.payload);
+    if (!entry.ok()) return std::move(entry).error();
+    if (!entry->ordinary) return {};
+    if (entry->offload_ifindex != 0) offloaded.emplace_back(found.size(), entry->offload_ifindex);
+    found.push_back(std::move(entry->config));
+    return {};
+  };
+  TRY(dumps_->dump(encode_dump_policies, each, [&] { found.clear(), offloaded.clear(); }), "read all policies");
+  for (const auto& [at, ifindex] : offloaded) {
+    TRY_ASSIGN(found[at].offload.device, device_name(ifindex), "");
+  }
+  return found;
+}
+
+// The kernel cannot delete a state that has no SPI: it finds it by nothing that DELSA may say. ALLOCSPI however takes
+// over exactly the larval state of these addresses, reqid, if_id and mark and gives it an SPI, by which it can go. The
+// acquire does not tell the mode; where there is no state of one mode, one is made and goes at once.
+Status NamespacePort::clear_acquire(const policy::Acquire& acquire) {
+  for (const auto mode : {policy::EspMode::kTunnel, policy::EspMode::kTransport}) {
+    auto reply = xfrm_.transact(encode_adopt_larval({.source = acquire.tunnel_source,
+                                                     .destination = acquire.tunnel_destination,
+                                                     .reqid = acquire.reqid,
+                                                     .if_id = acquire.policy.if_id,
+                                                     .mark = acquire.policy.mark,
+                                                     .mode = mode}));
+    if (!reply.ok()) return std::move(reply).error().context("clear an acquire");
+    for (const Reply::Data& data : *reply) {
+      TRY_ASSIGN(const DecodedSa larval, decode_sa(data.payload.expose()), "clear an acquire");
+      auto gone = xfrm_.transact(encode_delete_larval(larval.state.key, acquire.policy.mark));
+      if (!gone.ok() && gone.error().os_errno() != ESRCH) return std::move(gone).error().context("clear an acquire");
+    }
+  }
+  return {};
+}
+
+}  // namespace ipsec::netlink

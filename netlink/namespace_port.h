@@ -1,0 +1,116 @@
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netlink/journal.h"
+#include "netlink/socket.h"
+#include "netlink/xfrm_codec.h"
+#include "policy/kernel_port.h"
+
+namespace ipsec::netlink {
+
+/// The key under which an object stands in the journal, and what of it is compared after a restart.
+ObjectKey journal_key(const std::string& netns, const policy::SaKey& key);
+ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key);
+ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route);
+ObjectKey journal_link_key(const std::string& netns, const std::string& name);
+std::string fingerprint(const policy::SaConfig& sa);
+std::string fingerprint(const policy::SaState& sa);
+std::string fingerprint(const policy::PolicyConfig& policy);
+
+/// The operations of one namespace: its sockets, its queue, what is in flight. XFRM requests leave many at a time and
+/// their answers are collected later; links and routes are done at their turn, within the call.
+class NamespacePort {
+ public:
+  struct Options {
+    std::string netns;
+    int receive_buffer_bytes = kReceiveBufferBytes;
+  };
+  /// `journal` and `completions` must outlive it.
+  static Result<std::unique_ptr<NamespacePort>> open(const Options& options, Journal& journal,
+                                                     std::deque<policy::KernelCompletion>& completions);
+
+  void submit(policy::KernelOperation operation);
+  /// Sends as much of the queue as may be in flight and collects the answers that are there.
+  void flush();
+  /// Collects answers; sends what they made room for.
+  void process(std::chrono::steady_clock::time_point now);
+  size_t queued() const { return queued_.size(); }
+  bool idle() const { return queued_.empty() && running_.empty(); }
+  /// Whether the kernel had to drop answers since the last call.
+  bool take_overrun() { return xfrm_.take_overrun(); }
+
+  Result<std::vector<policy::SaState>> dump_sas();
+  Result<std::vector<policy::PolicyConfig>> dump_policies();
+  Status clear_acquire(const policy::Acquire& acquire);
+
+  int xfrm_fd() const { return xfrm_.fd(); }
+  Socket& xfrm() { return xfrm_; }
+  Socket& route() { return route_; }
+  SaDirection sa_direction() const { return sa_direction_; }
+
+ private:
+  using Outcome = Result<policy::KernelReply>;
+  /// An operation that was started: it is complete when it has all its answers, or was decided without the kernel.
+  struct Running {
+    uint64_t id = 0;
+    policy::KernelChange change;
+    size_t requests = 0;
+    std::vector<Reply> replies;
+    std::optional<Outcome> decided;
+    bool owned_before = false;  ///< The journal knew the object when the operation began.
+    int offload_ifindex = 0;
+  };
+
+  NamespacePort(std::string netns, Socket xfrm, Socket route, Journal& journal,
+                std::deque<policy::KernelCompletion>& completions);
+
+  void start(policy::KernelOperation operation);
+  // One per operation: what to send, or the decision.
+  void start(Running& running, policy::AddSa& add);
+  void start(Running& running, policy::DeleteSa& remove);
+  void start(Running& running, policy::ReadSa& read);
+  void start(Running& running, policy::AddPolicy& add);
+  void start(Running& running, policy::UpdatePolicy& update);
+  void start(Running& running, policy::DeletePolicy& remove);
+  void start(Running& running, policy::AddLink& add);
+  void start(Running& running, policy::DeleteLink& remove);
+  void start(Running& running, policy::AddRoute& add);
+  void start(Running& running, policy::DeleteRoute& remove);
+  void request(Running& running, Message message);
+
+  // What the answers mean.
+  Outcome finish(Running& running, const policy::AddSa& add);
+  Outcome finish(Running& running, const policy::DeleteSa& remove);
+  Outcome finish(Running& running, const policy::ReadSa& read);
+  Outcome finish(Running& running, const policy::AddPolicy& add);
+  Outcome finish(Running& running, const policy::UpdatePolicy& update);
+  Outcome finish(Running& running, const policy::DeletePolicy& remove);
+  Outcome finish_removal(Running& running, const ObjectKey& key, const std::string& doing);
+
+  enum class Ours : uint8_t { kYes, kNo, kGone };
+  Result<Ours> check_sa(const policy::SaKey& key);
+  Result<Ours> check_policy(const policy::PolicyKey& key);
+  Status add_link(const policy::LinkConfig& link);
+  Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
+  Result<std::string> device_name(int ifindex);
+  Result<int> offload_ifindex(const policy::OffloadRequest& request);
+  bool collect();
+  void complete_front();
+
+  std::string netns_;
+  Socket xfrm_, route_;
+  std::optional<Socket> dumps_;
+  Journal& journal_;
+  std::deque<policy::KernelCompletion>& completions_;
+  SaDirection sa_direction_ = SaDirection::kUnknown;
+  std::deque<policy::KernelOperation> queued_;
+  std::deque<Running> running_;  // in the order of submission
+};
+
+}  // namespace ipsec::netlink

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "netlink/socket.h"
+#include "policy/kernel_model.h"
+
+namespace ipsec::netlink {
+
+/// What the names of a RouteConfig mean in its namespace.
+struct RouteContext {
+  uint32_t table = 254;  ///< Of the VRF; 254 is main.
+  int device_index = 0;
+};
+
+/// Looks the names up: `kVrfMissing`, `kDeviceMissing`.
+Result<RouteContext> resolve_route(Socket& route, const policy::RouteConfig& config);
+
+/// RTM_NEWROUTE (creates, never replaces) and RTM_DELROUTE (names everything that the route has, so that a route of
+/// somebody else to the same destination stays).
+Message encode_new_route(const policy::RouteConfig& config, const RouteContext& context);
+Message encode_delete_route(const policy::RouteConfig& config, const RouteContext& context);
+
+/// EEXIST (os_errno) when a route of the same destination, metric and table is there.
+Status add_route(Socket& route, const policy::RouteConfig& config);
+/// A route, device or VRF that is gone is success.
+Status delete_route(Socket& route, const policy::RouteConfig& config);
+
+}  // namespace ipsec::netlink

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netlink/limits.h"
+#include "netlink/message.h"
+#include "netlink/unique_fd.h"
+#include "policy/base/secret.h"
+
+namespace ipsec::netlink {
+
+/// What the kernel answered to one request: done or refused (with its own words), and the messages that came with it.
+/// Those may hold keys (GETSA does), so they are kept in wiped memory.
+struct Reply {
+  uint32_t sequence = 0;
+  Status status;
+  struct Data {
+    uint16_t type = 0;
+    Secret payload;
+  };
+  std::vector<Data> data;
+};
+
+/// The error for an errno and the kernel's extended-ack text: `kPermission`, `kKernelMissingFeature` or
+/// `kKernelRefused`.
+Error kernel_error(int os_errno, std::string_view kernel_text);
+
+/// A netlink socket in a namespace. Requests are numbered, collected, sent many at a time, and answered in the order of
+/// sending: the kernel works through them inside the send call. Not for several threads.
+class Socket {
+ public:
+  struct Options {
+    int protocol = 0;                                ///< NETLINK_XFRM or NETLINK_ROUTE.
+    std::string netns;                               ///< As in netns.h.
+    std::vector<uint32_t> groups;                    ///< Multicast groups to join.
+    int receive_buffer_bytes = kReceiveBufferBytes;  ///< Small ones are for tests.
+  };
+  static Result<Socket> open(const Options& options);
+
+  int fd() const { return fd_.get(); }
+
+  /// Takes a request and gives its number. It leaves with `send()`, or when the batch is full.
+  uint32_t queue(Message message);
+  /// Sends what is queued. On failure the requests concerned get their Reply with the error.
+  void send();
+  /// Reads what is there and returns the next complete answer, without waiting.
+  std::optional<Reply> poll_reply();
+  /// Requests queued or sent and not yet answered; keep below kInFlightMax.
+  size_t in_flight() const { return waiting_.size(); }
+  /// Answers that never came: pending longer than kReplyTimeout ends with `kKernelTimeout`.
+  void expire(std::chrono::steady_clock::time_point now);
+
+  /// Sends one request (after everything queued) and waits for its answer; other answers stay for `poll_reply`.
+  Result<std::vector<Reply::Data>> transact(Message message);
+
+  /// A complete and consistent dump: `each` is called per message; when the kernel says that the table changed in
+  /// between, `restart` is called and the dump begins again. Nothing else may be in flight.
+  Status dump(const std::function<Message()>& request, const std::function<Status(const Received&)>& each,
+              const std::function<void()>& restart);
+
+  /// The next multicast message, without waiting; `handler` sees it while its buffer is valid. False: nothing there.
+  bool poll_event(const std::function<void(const Received&)>& handler);
+  /// Whether the kernel dropped messages for this socket since the last call (ENOBUFS).
+  bool take_overrun() { return std::exchange(overrun_, false); }
+
+ private:
+  enum class Receive { kSomething, kNothing };
+  struct Waiting {
+    uint32_t sequence;
+    std::chrono::steady_clock::time_point since;
+    std::vector<Reply::Data> data;
+  };
+
+  Socket(UniqueFd fd, int protocol) : fd_(std::move(fd)), protocol_(protocol) {}
+  Status configure(const Options& options);
+  Receive receive(const std::function<void(ByteView)>& handle);
+  void absorb(ByteView datagram);
+  void answer(const Received& message);
+  void finish(Waiting& waiting, Status status);
+  void fail_batch(int os_errno);
+  Result<bool> dump_once(const Message& request, const std::function<Status(const Received&)>& each);
+  Status dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,
+                    bool& done, bool& interrupted);
+  bool wait_readable(std::chrono::steady_clock::time_point deadline) const;
+
+  UniqueFd fd_;
+  int protocol_ = 0;
+  uint32_t next_sequence_ = 1;
+  std::vector<Message> batch_;
+  size_t batch_bytes_ = 0;
+  std::deque<Waiting> waiting_;  // ascending sequence; a prefix of it is answered at any time
+  std::deque<Reply> ready_;
+  Bytes buffer_;
+  ByteView event_rest_;  // of buffer_: messages of the last datagram not yet handed out
+  bool overrun_ = false;
+};
+
+}  // namespace ipsec::netlink

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netlink/journal.h"
+#include "netlink/limits.h"
+#include "netlink/namespace_port.h"
+#include "netlink/probe.h"
+#include "netlink/xfrm_events.h"
+#include "policy/kernel_port.h"
+
+namespace ipsec::netlink {
+
+/// The real kernel behind policy::KernelPort: one set of netlink sockets per namespace, opened on first use; a journal
+/// of what is ours; events of the namespaces that are watched. For one thread; each worker has its own, with its own
+/// journal file.
+class XfrmKernel final : public policy::KernelPort {
+ public:
+  struct Options {
+    std::string journal_path = "/run/ipsecd/journal";
+    std::string boot_id;  ///< Empty: read from /proc.
+    int receive_buffer_bytes = kReceiveBufferBytes;
+  };
+  static Result<std::unique_ptr<XfrmKernel>> create(const Options& options);
+
+  // policy::KernelPort
+  void submit(policy::KernelOperation operation) override;
+  void flush() override;
+  std::optional<policy::KernelCompletion> poll_completion() override;
+  std::optional<policy::KernelEvent> poll_event() override;
+  Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
+  Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
+
+  /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
+  /// something is in flight. `fds_changed()` is true once after each change of the list.
+  std::vector<int> poll_fds() const;
+  bool fds_changed() { return std::exchange(fds_changed_, false); }
+  void process();
+  /// Whether operations are queued or in flight.
+  bool busy() const;
+
+  /// Begins to report acquires, expiries, NAT mappings and link changes of the namespace; the first event is
+  /// ResyncNeeded, because nobody knows what happened before.
+  Status watch(const std::string& netns);
+  /// The namespace is gone, or nothing in it concerns us any more: closes its sockets (open ones keep a namespace
+  /// alive) and, when it is gone, forgets what was ours in it.
+  enum class Leave : uint8_t { kCloseOnly, kIsGone };
+  Status leave(const std::string& netns, Leave how);
+
+  /// Removes the state without SPI that an unanswered acquire leaves, and which keeps the kernel from asking again for
+  /// 30 s.
+  Status clear_acquire(const policy::Acquire& acquire);
+  Result<KernelFeatures> probe(const std::string& netns);
+
+  /// Looks at the journal, not at the kernel: which of what a dump shows is ours.
+  bool owns(const std::string& netns, const policy::SaKey& key) const;
+  bool owns(const std::string& netns, const policy::PolicyKey& key) const;
+  const Journal& journal() const { return journal_; }
+
+  // Questions about a namespace, answered at once.
+  Result<bool> address_exists(const std::string& netns, const IpAddress& address);
+  Result<uint32_t> device_index(const std::string& netns, const std::string& device);
+  Result<uint32_t> vrf_table(const std::string& netns, const std::string& vrf);
+
+ private:
+  XfrmKernel(Options options, Journal journal) : options_(std::move(options)), journal_(std::move(journal)) {}
+  Result<NamespacePort*> port(const std::string& netns);
+
+  Options options_;
+  Journal journal_;
+  std::deque<policy::KernelCompletion> completions_;
+  EventQueue events_;
+  std::map<std::string, std::unique_ptr<NamespacePort>> ports_;
+  std::map<std::string, EventSource> sources_;
+  bool fds_changed_ = false;
+};
+
+}  // namespace ipsec::netlink
