@@ -92,6 +92,17 @@ void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const
     on_request(now, sa, path, header, datagram);
 }
 
+namespace {
+
+/// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
+Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
+  TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
+  if (inner.encrypted) return Error(Reason::kIkeInvalidSyntax, "an encrypted payload inside an encrypted payload");
+  return inner;
+}
+
+}  // namespace
+
 void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
   switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
     case MessageWindow::Verdict::kNew: break;
@@ -112,7 +123,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
-  auto payloads = parse_payloads(outer->encrypted->inner, *plain);
+  auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
   // RFC 7296 2.23: behind a NAT the peer's address is that of its last authentic message.
   if (sa.nat_remote && path.remote != sa.path.remote && sa.state_id() == StateId::kEstablished) {
@@ -140,7 +151,7 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (!outer->encrypted) return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
-  auto payloads = parse_payloads(outer->encrypted->inner, *plain);
+  auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
   if (!payloads.ok())
     // RFC 7296 2.21: a response that is authentic and malformed leaves both sides in doubt about what holds.

@@ -213,13 +213,14 @@ void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule key
                        bool initial_contact) {
   keys.forget_auth_keys();
   const policy::Proposal proposal = keys.suite().to_proposal();
+  const bool has_child = !children.empty();
   core.enter(sa, Established{.keys = std::move(keys), .children = std::move(children)}, std::nullopt);
   sa.established_at = now;
   sa.last_heard = now;
   core.report(sa, Reason::kIkeEstablished,
               {field("peer", to_string(sa.path.remote)), field("identity", policy::to_string(sa.remote_id)),
                field("proposal", policy::to_string(proposal))});
-  core.act(IdentityEstablished{sa.id, sa.tunnel, initial_contact});
+  core.act(IdentityEstablished{sa.id, sa.tunnel, has_child, initial_contact});
 }
 
 }  // namespace ipsec::ike
