@@ -299,7 +299,8 @@ void TunnelManager::on_identity(Instant now, const ike::IdentityEstablished& act
   auto it = ikes_.find(action.ike);
   TunnelRow* row = find(action.tunnel->name);
   if (it != ikes_.end() && row != nullptr && it->second.initiator && !action.has_child) {
-    // An IKE SA without the child that it was made for serves nobody: the attempt has failed, for the reason reported before.
+    // An IKE SA without the child that it was made for serves nobody: the attempt has failed, for the reason reported
+    // before.
     const IkeRow& ike = it->second;
     if (ChildRow* child = find(*row, ike.wanted_child); child != nullptr && child->attempt == action.ike)
       attempt_failed(now, *row, *child, ike.last_reason, ike.last_detail);
