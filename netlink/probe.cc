@@ -28,7 +28,7 @@ Message probe_sa(Family family, ProbeSa kind) {
   info.family = family_of(loopback);
   info.mode = XFRM_MODE_TRANSPORT;
   info.lft = {kUnlimited, kUnlimited, kUnlimited, kUnlimited, 0, 0, 0, 0};
-  Message message(XFRM_MSG_NEWSA, NLM_F_CREATE | NLM_F_EXCL);
+  Message message(XFRM_MSG_NEWSA);
   message.header(info);
   if (kind == ProbeSa::kWithoutAlgorithm) return message;
   auto aead = zeroed<AeadHeader>();

@@ -1,5 +1,3 @@
-#include <linux/netlink.h>
-
 #include <array>
 
 #include "netlink/uapi_xfrm.h"
@@ -79,8 +77,7 @@ void put_replay(Message& message, uint32_t window) {
   auto state = zeroed<ReplayHeader>();
   state.bmp_len = (window + 31) / 32;
   state.replay_window = window;
-  const Bytes bitmap(size_t{state.bmp_len} * sizeof(uint32_t));
-  message.put_struct(XFRMA_REPLAY_ESN_VAL, state, bitmap);
+  message.put_struct(XFRMA_REPLAY_ESN_VAL, state);  // without the bitmap: the kernel begins with an empty one
 }
 
 void put_offload(Message& message, const policy::OffloadRequest& request, Direction direction, const IpAddress& outer,
@@ -194,7 +191,7 @@ Result<Message> encode_new_sa(const policy::SaConfig& sa, const EncodeContext& c
   if (sa.suite.esn) info.flags |= XFRM_STATE_ESN;
   if (sa.df_clear && out) info.flags |= XFRM_STATE_NOPMTUDISC;
 
-  Message message(XFRM_MSG_NEWSA, NLM_F_CREATE | NLM_F_EXCL);
+  Message message(XFRM_MSG_NEWSA);
   message.header(info);
   TRY(put_algorithms(message, sa.suite, sa.keys), "");
   if (replay.bitmap_window) put_replay(message, *replay.bitmap_window);

@@ -1,0 +1,152 @@
+#include <doctest/doctest.h>
+
+#include "tests/kernel/lab_network.h"
+
+using namespace ipsec;
+using namespace ipsec::lab;
+using namespace ipsec::policy;
+
+namespace {
+
+std::string error_of(const Status& status) { return status.ok() ? std::string() : status.error().text(); }
+
+LinkConfig tunnel_link() {
+  return {.name = "tun0",
+          .altname = "customer-a",
+          .if_id = 42,
+          .public_netns = "left-pub",
+          .public_device = "wan",
+          .vrf = "blue",
+          .mtu = 1380,
+          .group = 77};
+}
+
+}  // namespace
+
+TEST_CASE("link: an xfrm interface is made in its VRF with everything asked for, and goes") {
+  Network network;
+  Port port;
+  CHECK(error_of(port.done("left-priv", AddLink{tunnel_link()})).empty());
+
+  const std::string shown = shell_output("ip -n left-priv -d link show tun0");
+  for (const char* part :
+       {"mtu 1380", "master blue", "group 77", "altname customer-a", "if_id 0x2a", ",UP", "link-netnsid"})
+    CHECK_MESSAGE(shown.find(part) != std::string::npos, part, " in ", shown);
+  CHECK(error_of(port.done("left-priv", AddLink{tunnel_link()})).empty());  // made before by us: nothing to do
+  CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})).empty());
+  CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})).empty());
+  CHECK(shell("ip -n left-priv link show tun0") != 0);
+}
+
+TEST_CASE("link: when its last step fails, nothing is left of it") {
+  Network network;
+  Port port;
+  REQUIRE(shell("ip -n left-priv link property add dev lan altname customer-a") == 0);
+  const Status made = port.done("left-priv", AddLink{tunnel_link()});
+  CHECK(!made.ok());
+  CHECK(shell("ip -n left-priv link show tun0") != 0);
+  CHECK(port.kernel->journal().size() == 0);
+}
+
+TEST_CASE("link: what is missing is named") {
+  Network network;
+  Port port;
+  LinkConfig link = tunnel_link();
+  link.vrf = "green";
+  CHECK(port.done("left-priv", AddLink{link}).error().reason() == Reason::kVrfMissing);
+  link.vrf = "lan";
+  CHECK(port.done("left-priv", AddLink{link}).error().reason() == Reason::kVrfMissing);
+  link = tunnel_link();
+  link.public_device = "wan7";
+  CHECK(port.done("left-priv", AddLink{link}).error().reason() == Reason::kDeviceMissing);
+  link = tunnel_link();
+  link.public_netns = "nowhere";
+  CHECK(port.done("left-priv", AddLink{link}).error().reason() == Reason::kNamespaceMissing);
+}
+
+TEST_CASE("link: foreign interfaces are neither taken over nor removed") {
+  Network network;
+  Port port;
+  REQUIRE(shell("ip -n left-priv link add tun0 type xfrm if_id 42") == 0);
+  CHECK(port.done("left-priv", AddLink{tunnel_link()}).error().reason() == Reason::kKernelConflict);
+  CHECK(port.done("left-priv", DeleteLink{"tun0"}).error().reason() == Reason::kKernelConflict);
+  CHECK(port.done("left-priv", DeleteLink{"lan"}).error().reason() == Reason::kKernelConflict);
+  CHECK(shell("ip -n left-priv link show tun0") == 0);
+}
+
+TEST_CASE(
+    "route: both families go into the table of the VRF, with protocol, metric and source, and only they go again") {
+  Network network;
+  Port port;
+  REQUIRE(port.done("left-priv", AddLink{tunnel_link()}).ok());
+  const RouteConfig v4{.destination = prefix("10.2.0.0/16"),
+                       .vrf = "blue",
+                       .device = "tun0",
+                       .metric = 120,
+                       .preferred_source = address("10.1.0.1")};
+  const RouteConfig v6{.destination = prefix("fd02::/64"), .vrf = "blue", .device = "tun0"};
+  CHECK(error_of(port.done("left-priv", AddRoute{v4})).empty());
+  CHECK(error_of(port.done("left-priv", AddRoute{v6})).empty());
+  CHECK(error_of(port.done("left-priv", AddRoute{v4})).empty());
+  const std::string shown = shell_output("ip -N -n left-priv route show table 1001 10.2.0.0/16");
+  for (const char* part : {"dev tun0", "proto 50", "metric 120", "src 10.1.0.1"})
+    CHECK_MESSAGE(shown.find(part) != std::string::npos, part, " in ", shown);
+  CHECK(shell_output("ip -6 -N -n left-priv route show table 1001 fd02::/64").find("proto 50") != std::string::npos);
+
+  REQUIRE(shell("ip -n left-priv route add 10.2.0.0/16 dev lan table 1001 metric 121") == 0);
+  CHECK(error_of(port.done("left-priv", DeleteRoute{v4})).empty());
+  CHECK(error_of(port.done("left-priv", DeleteRoute{v6})).empty());
+  CHECK(error_of(port.done("left-priv", DeleteRoute{v4})).empty());
+  CHECK(shell_output("ip -n left-priv route show table 1001 10.2.0.0/16").find("dev lan") != std::string::npos);
+  CHECK(shell_output("ip -n left-priv route show table 1001").find("tun0") == std::string::npos);
+}
+
+TEST_CASE("route: a foreign one of the same destination and metric is a conflict and stays") {
+  Network network;
+  Port port;
+  REQUIRE(port.done("left-priv", AddLink{tunnel_link()}).ok());
+  REQUIRE(shell("ip -n left-priv route add 10.2.0.0/16 dev lan table 1001 metric 100") == 0);
+  const RouteConfig route{.destination = prefix("10.2.0.0/16"), .vrf = "blue", .device = "tun0"};
+  CHECK(port.done("left-priv", AddRoute{route}).error().reason() == Reason::kKernelConflict);
+  CHECK(port.done("left-priv", DeleteRoute{route}).ok());
+  CHECK(shell_output("ip -n left-priv route show table 1001").find("10.2.0.0/16 dev lan") != std::string::npos);
+}
+
+TEST_CASE("namespace: questions about addresses, devices and VRFs are answered") {
+  Network network;
+  Port port;
+  CHECK(*port.kernel->address_exists("left-pub", address("192.0.2.1")));
+  CHECK(*port.kernel->address_exists("left-pub", address("2001:db8::1")));
+  CHECK(!*port.kernel->address_exists("left-pub", address("192.0.2.2")));
+  CHECK(*port.kernel->vrf_table("left-priv", "blue") == 1001);
+  CHECK(port.kernel->device_index("left-pub", "nope").error().reason() == Reason::kDeviceMissing);
+}
+
+TEST_CASE("namespace: a missing one is named with the command that makes it") {
+  Port port;
+  const auto reply = port.run("nowhere", ReadSa{make_sa({}).key});
+  REQUIRE(!reply.ok());
+  CHECK(reply.error().reason() == Reason::kNamespaceMissing);
+  CHECK(reply.error().text().find("ip netns add nowhere") != std::string::npos);
+  CHECK(port.kernel->watch("nowhere").error().reason() == Reason::kNamespaceMissing);
+  CHECK(port.run("../../etc", ReadSa{make_sa({}).key}).error().reason() == Reason::kNamespaceMissing);
+  CHECK(port.run("pid:1x", ReadSa{make_sa({}).key}).error().reason() == Reason::kNamespaceMissing);
+  CHECK(port.run("pid:1", ReadSa{make_sa({}).key}).error().reason() == Reason::kNotFound);
+  CHECK(port.run("/proc/1/ns/net", ReadSa{make_sa({}).key}).error().reason() == Reason::kNotFound);
+}
+
+TEST_CASE("namespace: one that vanishes is left, and a new one of its name begins empty") {
+  Port port;
+  {
+    Namespace netns("vanish");
+    REQUIRE(port.done("vanish", AddSa{make_sa({})}).ok());
+    REQUIRE(port.kernel->watch("vanish").ok());
+  }
+  CHECK(port.kernel->leave("vanish", netlink::XfrmKernel::Leave::kIsGone).ok());
+  CHECK(port.kernel->journal().size() == 0);
+  CHECK(port.kernel->fds_changed());
+  CHECK(port.run("vanish", ReadSa{make_sa({}).key}).error().reason() == Reason::kNamespaceMissing);
+  Namespace again("vanish");
+  CHECK(port.kernel->dump_sas("vanish")->empty());
+  CHECK(port.done("vanish", AddSa{make_sa({})}).ok());
+}

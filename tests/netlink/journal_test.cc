@@ -1,0 +1,157 @@
+#include "netlink/journal.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "netlink/limits.h"
+
+using namespace ipsec;
+using namespace ipsec::netlink;
+
+namespace {
+
+struct Folder {
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "journal.XXXXXX").string();
+    VERIFY(::mkdtemp(name.data()) != nullptr);
+    path = name + "/journal";
+    folder = name;
+  }
+  ~Folder() { std::filesystem::remove_all(folder); }
+  std::string read() const {
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+  void write(const std::string& text) const { std::ofstream(path) << text; }
+  std::string folder, path;
+};
+
+Journal open(const Folder& folder, const std::string& boot = "boot-1") {
+  auto journal = Journal::open(folder.path, boot);
+  INFO((journal.ok() ? std::string() : journal.error().text()));
+  REQUIRE(journal.ok());
+  return std::move(journal).value();
+}
+
+const ObjectKey kSa{.netns = "", .kind = "sa", .name = "192.0.2.1/c0000001"};
+const ObjectKey kOdd{.netns = "a b%\n", .kind = "link", .name = ""};
+
+}  // namespace
+
+TEST_CASE("journal: what was intended is known after a restart, and must then be compared") {
+  Folder folder;
+  {
+    Journal journal = open(folder);
+    REQUIRE(journal.intend(kSa, "7,0,192.0.2.2,tunnel").ok());
+    REQUIRE(journal.intend(kOdd, "").ok());
+    journal.confirm(kSa);
+    CHECK(journal.find(kSa)->origin == Journal::Origin::kThisRun);
+  }
+
+  Journal journal = open(folder);
+  REQUIRE(journal.owns(kSa));
+  CHECK(journal.find(kSa)->origin == Journal::Origin::kUnconfirmed);
+  CHECK(journal.find(kSa)->fingerprint == "7,0,192.0.2.2,tunnel");
+  CHECK(journal.all() == std::vector<ObjectKey>{kSa, kOdd});
+  CHECK(journal.all("link") == std::vector<ObjectKey>{kOdd});
+}
+
+TEST_CASE("journal: what was forgotten stays forgotten") {
+  Folder folder;
+  {
+    Journal journal = open(folder);
+    REQUIRE(journal.intend(kSa, "-").ok());
+    REQUIRE(journal.forget(kSa).ok());
+    CHECK(journal.forget(kSa).ok());
+  }
+  CHECK(!open(folder).owns(kSa));
+}
+
+TEST_CASE("journal: the record of the intent is in the file when intend returns") {
+  Folder folder;
+  Journal journal = open(folder);
+  REQUIRE(journal.intend(kSa, "x").ok());
+  CHECK(folder.read() == "ipsecd-journal 1 boot-1\n+ % sa 192.0.2.1/c0000001 x\n");
+}
+
+TEST_CASE("journal: of another boot it is dropped") {
+  Folder folder;
+  { REQUIRE(open(folder).intend(kSa, "-").ok()); }
+  CHECK(open(folder, "boot-2").size() == 0);
+  CHECK(folder.read() == "ipsecd-journal 1 boot-2\n");
+}
+
+TEST_CASE("journal: cut off at any byte, all complete records before the cut count") {
+  Folder folder;
+  {
+    Journal journal = open(folder);
+    for (int i = 0; i < 5; ++i) REQUIRE(journal.intend({"n", "sa", std::to_string(i)}, "f").ok());
+    REQUIRE(journal.forget({"n", "sa", "0"}).ok());
+  }
+  const std::string whole = folder.read();
+  const size_t header = whole.find('\n') + 1;
+  for (size_t length = 0; length <= whole.size(); ++length) {
+    folder.write(whole.substr(0, length));
+    const std::string cut = whole.substr(0, length);
+    size_t expected = 0;
+    if (length >= header)
+      for (size_t at = header, end = 0; (end = cut.find('\n', at)) != std::string::npos; at = end + 1)
+        expected += cut[at] == '+' ? 1 : -1UL;
+    const Journal journal = open(folder);
+    CHECK(journal.size() == expected);
+    CHECK(journal.damaged_lines() <= 1);
+  }
+}
+
+TEST_CASE("journal: damaged lines are counted and skipped") {
+  Folder folder;
+  folder.write(
+      "ipsecd-journal 1 boot-1\n+ % sa a f\nnonsense\n+ % sa\n+  sa b f\n+ % sa %zz f\n* % sa c f\n+ % sa d f\n");
+  const Journal journal = open(folder);
+  CHECK(journal.size() == 2);
+  CHECK(journal.damaged_lines() == 5);
+}
+
+TEST_CASE("journal: a namespace that is gone takes its objects along, and no others") {
+  Folder folder;
+  Journal journal = open(folder);
+  REQUIRE(journal.intend({"blue", "sa", "1"}, "-").ok());
+  REQUIRE(journal.intend({"blue2", "sa", "1"}, "-").ok());
+  REQUIRE(journal.forget_namespace("blue").ok());
+  CHECK(journal.all() == std::vector<ObjectKey>{{"blue2", "sa", "1"}});
+}
+
+TEST_CASE("journal: the file stays small however often objects come and go") {
+  Folder folder;
+  Journal journal = open(folder);
+  for (size_t i = 0; i < 3 * kJournalSlack; ++i) {
+    REQUIRE(journal.intend(kSa, "-").ok());
+    REQUIRE(journal.forget(kSa).ok());
+  }
+  REQUIRE(journal.intend(kSa, "-").ok());
+  CHECK(folder.read().size() < 40 * (kJournalSlack + 100));
+  CHECK(journal.owns(kSa));
+}
+
+TEST_CASE("journal: two daemons cannot share one") {
+  Folder folder;
+  const Journal first = open(folder);
+  auto second = Journal::open(folder.path, "boot-1");
+  REQUIRE(!second.ok());
+  CHECK(second.error().reason() == Reason::kExists);
+}
+
+TEST_CASE("journal: only its owner can read it") {
+  Folder folder;
+  const Journal journal = open(folder);
+  struct stat status {};
+  REQUIRE(::stat(folder.path.c_str(), &status) == 0);
+  CHECK((status.st_mode & 0777) == 0600);
+}
