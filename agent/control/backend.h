@@ -25,6 +25,16 @@ class Backend {
   /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes"; rows
   /// with the keys of the interface file. Error kNotFound for an unknown kind.
   virtual Result<nlohmann::json> list(std::string_view kind) = 0;
+  /// A part of such a list, so that 100,000 rows neither hold up the daemon nor fill its memory. `after` is "" for the
+  /// first part, then `next` of the part before; objects may come and go in between.
+  struct Part {
+    nlohmann::json rows = nlohmann::json::array();
+    std::string next;  ///< Empty: this is the last part.
+  };
+  virtual Result<Part> list_part(std::string_view kind, [[maybe_unused]] const std::string& after) {
+    TRY_ASSIGN(auto rows, list(kind), "");
+    return Part{.rows = std::move(rows), .next = {}};
+  }
   /// One object in full. Error kNotFound names the nearest known name.
   virtual Result<nlohmann::json> show(std::string_view kind, std::string_view name) = 0;
   /// Brings a tunnel (or one child of it; "" is all) up or down. `done` is called exactly once with the outcome, at the
