@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include "policy/config_parser.h"
+
 namespace ipsec::agent {
 namespace {
 
@@ -359,6 +361,24 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
     if (!status.ok()) return done(std::move(status).error());
     done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
   });
+}
+
+json ControlBackend::config_check(const std::vector<NamedText>& files) {
+  std::vector<policy::ConfigFile> documents;
+  for (const NamedText& each : files) documents.push_back({each.name, each.text});
+  const policy::ConfigOutcome outcome = policy::parse_config(documents);
+  json errors = json::array();
+  for (const policy::ConfigError& each : outcome.errors)
+    errors.push_back({{"file", each.file},
+                      {"line", each.line},
+                      {"pointer", each.pointer},
+                      {"found", each.found},
+                      {"allowed", each.allowed},
+                      {"code", code(each.reason)},
+                      {"text", each.text()}});
+  return {{"ok", outcome.errors.empty()},
+          {"errors", std::move(errors)},
+          {"warnings", outcome.config ? json(outcome.config->warnings) : json::array()}};
 }
 
 json ControlBackend::config_effective() {

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "tests/kernel/lab_network.h"
 
 using namespace ipsec;
