@@ -159,9 +159,8 @@ void Agent::finish_shutdown_when_quiet() {
     removed_ = true;
     manager_->remove_all();
     shutdown_deadline_ = monotonic_now() + kKernelTimeout;
-    return;
   }
-  if (removed_ && (manager_->kernel_idle() || late)) loop_->stop();
+  if (removed_ && (manager_->kernel_idle() || monotonic_now() >= *shutdown_deadline_)) loop_->stop();
 }
 
 uint64_t Agent::count(Reason reason) const {
