@@ -1,0 +1,44 @@
+#!/bin/bash
+# What goes wrong between real peers: the peer gets the right Notify, the operator sees offered against configured, other tunnels go on.
+. "$(dirname "$0")/checks.sh"
+make_network veth; peer_inside; secret gw peer.psk
+# refusal WHAT SED-ON-OURS NOTIFY REASON [WORDS]: strongSwan initiates, ours refuses.
+refusal() {
+  gateway_config none none respond | sed "$2" > /run/gw.json
+  : > "$LOG_DIR/strongswan.log"
+  start_ipsecd gw /run/gw.json || exit 1
+  start_strongswan aes256gcm16-prfsha384-x25519 aes256gcm16 || exit 1
+  check "$1: strongSwan fails" not swan --initiate --child net --timeout 10
+  check "$1: it received $3" grep -q "$3\|N($4)" "$LOG_DIR/strongswan.log"
+  check "$1: our log names the reason" grep -q "code=$5" "$LOG_DIR/ipsecd-gw.log"
+  check "$1: our log shows what was offered or found" grep -q "$6" "$LOG_DIR/ipsecd-gw.log"
+  check "$1: no SA is left in the kernel" is "$(ip -n gw xfrm state | grep -c ^src)" 0
+  stop_ipsecd gw; stop_strongswan
+}
+refusal "no common IKE proposal" 's/aes256gcm16-prfsha384-x25519/aes128gcm16-prfsha256-ecp256/' 'NO_PROPOSAL_CHOSEN' NO_PROP no-proposal-chosen 'offered=.*aes256gcm16.*configured=aes128gcm16-prfsha256-ecp256'
+refusal "no common ESP proposal" 's/aes256gcm16-noesn/aes128-sha256-noesn/' 'NO_PROPOSAL_CHOSEN' NO_PROP no-proposal-chosen 'configured aes128-sha256-noesn'
+refusal "selectors that do not meet" 's/10\.2\.0\.0/10.77.0.0/' 'TS_UNACCEPTABLE' TS_UNACCEPT ts-unacceptable 'offered.*10.2.0.0/24.*configured.*10.77.0.0/24'
+refusal "unknown identity" 's/peer4.example/somebody.else/' 'AUTHENTICATION_FAILED' AUTH_FAILED unknown-peer-identity 'peer4.example'
+install -d -m 700 /run/ipsecd-gw/secrets; echo "another secret altogether" > /run/ipsecd-gw/secrets/peer.psk
+refusal "wrong pre-shared key" '' 'AUTHENTICATION_FAILED' AUTH_FAILED authentication-failed 'pre-shared keys of the two sides differ'
+chmod 644 /run/ipsecd-gw/secrets/peer.psk
+refusal "a key file that others may read" '' 'AUTHENTICATION_FAILED' AUTH_FAILED authentication-unavailable 'may be read by others: chmod 600'
+
+# Our side initiates, strongSwan refuses: `ipsecctl up` says why, with its exit code.
+secret gw peer.psk
+gateway_config none none respond | sed 's/aes256gcm16-prfsha384-x25519/aes128gcm16-prfsha256-ecp256/' > /run/gw.json
+start_ipsecd gw /run/gw.json; start_strongswan aes256gcm16-prfsha384-x25519 aes256gcm16
+ctl gw up branch-4 > /run/up.out 2>&1; status=$?
+check "up reports the failure by its exit code" is $status 1
+check "and by the reason" grep -q 'no-proposal-chosen' /run/up.out
+stop_ipsecd gw
+# A wrong document changes nothing; a missing VRF stops one tunnel group only.
+echo '{ "version": 1, "tunnels": { "a": { "grup": "core" } } }' > /run/bad.json
+check "a wrong configuration is refused with line and pointer" bash -c "! $BUILD/agent/ipsecd --check-config /run/bad.json > /run/bad.out 2>&1 && grep -q '/tunnels/a/grup.*did you mean .group' /run/bad.out"
+gateway_config none none respond | sed 's/"vrf": "blue"/"vrf": "green"/' > /run/gw.json
+start_ipsecd gw /run/gw.json
+check "a missing VRF is named with the command that makes it" grep -q 'code=vrf-missing.*green' "$LOG_DIR/ipsecd-gw.log"
+check "the daemon goes on and answers" ctl gw list tunnels
+check "up says what is missing" bash -c ". tests/demo/network.sh; ! ctl gw up branch-4 > /run/up.out 2>&1; grep -q vrf-missing /run/up.out"
+stop_ipsecd gw
+finish
