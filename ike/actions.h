@@ -115,6 +115,7 @@ struct SnapshotChanged {
 struct IdentityEstablished {
   IkeSaId ike;
   std::shared_ptr<const policy::Tunnel> tunnel;
+  bool has_child = false;        ///< The first child was made too.
   bool initial_contact = false;  ///< The peer says that it has no other IKE SA with us (RFC 7296 section 2.4).
 };
 

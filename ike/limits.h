@@ -32,6 +32,7 @@ inline constexpr size_t kInvalidKeRetriesMax = 2;    ///< INVALID_KE_PAYLOAD ans
 inline constexpr size_t kCookieRetriesMax = 2;       ///< COOKIE answers followed per negotiation.
 inline constexpr Duration kHalfOpenTimeout = 30s;    ///< From IKE_SA_INIT answered to IKE_AUTH accepted.
 inline constexpr Duration kAskTimeout = 10s;         ///< For the answer to NeedPeer, NeedAuth, Install.
+inline constexpr Duration kDeleteTimeout = 30s;      ///< For the response to the Delete of an IKE SA.
 inline constexpr Duration kResponseCacheInterval =
     100ms;  ///< At most one repetition of a cached response per this time.
 inline constexpr Duration kCookieSecretLife =

@@ -5,6 +5,10 @@
 namespace ipsec::ike {
 
 /// Certificate payload (RFC 7296 section 3.6).
+///      0                   1                   2                   3
+///     | Cert Encoding |                                               |
+///     ~                       Certificate Data                        ~
+/// Not judged here beyond its size (limits.h: kCertificateBytesMax); empty data is malformed.
 struct CertPayload {
   uint8_t encoding = 4;  ///< 4: X.509 certificate - signature.
   Bytes data;
@@ -13,6 +17,9 @@ struct CertPayload {
 };
 
 /// Certificate Request payload (RFC 7296 section 3.7): for encoding 4 a list of SHA-1 hashes of the CAs' public keys.
+///      0                   1                   2                   3
+///     | Cert Encoding |                                               |
+///     ~                    Certification Authority                    ~
 struct CertReqPayload {
   uint8_t encoding = 4;
   Bytes authorities;

@@ -7,6 +7,12 @@
 namespace ipsec::ike {
 
 /// Configuration payload (RFC 7296 section 3.15).
+///      0                   1                   2                   3
+///     |   CFG Type    |                    RESERVED                   |
+///     ~                   Configuration Attributes                    ~
+/// and one attribute (section 3.15.1):
+///     |R|         Attribute Type      |            Length             |
+///     ~                             Value                             ~
 struct ConfigPayload {
   enum class Type : uint8_t { kRequest = 1, kReply = 2, kSet = 3, kAck = 4 };
   struct Attribute {

@@ -8,6 +8,9 @@
 namespace ipsec::ike {
 
 /// Delete payload (RFC 7296 section 3.11): the IKE SA itself (no SPIs), or child SAs by the sender's inbound SPIs.
+///      0                   1                   2                   3
+///     | Protocol ID   |   SPI Size    |          Num of SPIs          |
+///     ~               Security Parameter Index(es) (SPI)              ~
 struct DeletePayload {
   policy::Protocol protocol = policy::Protocol::kIke;
   std::vector<uint32_t> spis;

@@ -5,6 +5,9 @@
 namespace ipsec::ike {
 
 /// Extensible Authentication Protocol payload (RFC 7296 section 3.16): one EAP message (RFC 3748 section 4).
+///      0                   1                   2                   3
+///     |     Code      | Identifier    |           Length              |
+///     |     Type      | Type_Data...
 struct EapPayload {
   uint8_t code = 1;  ///< 1 request, 2 response, 3 success, 4 failure.
   uint8_t identifier = 0;

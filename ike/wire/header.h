@@ -7,6 +7,7 @@
 namespace ipsec::ike {
 
 /// IKE header (RFC 7296 section 3.1).
+///      0                   1                   2                   3
 ///     |                       IKE SA Initiator's SPI                  |
 ///     |                       IKE SA Responder's SPI                  |
 ///     |  Next Payload | MjVer | MnVer | Exchange Type |     Flags     |

@@ -5,7 +5,11 @@
 
 namespace ipsec::ike {
 
-/// Identification payload (RFC 7296 section 3.5). Types that policy does not know are malformed.
+/// Identification payload (RFC 7296 section 3.5). Types that policy does not know are malformed,
+/// and so are addresses of a wrong size and names with a terminator (NUL, CR, LF) in them.
+///      0                   1                   2                   3
+///     |   ID Type     |                 RESERVED                      |
+///     ~                   Identification Data                         ~
 struct IdPayload {
   policy::Identity identity;
   /// The body as AUTH covers it: type, three reserved bytes as received, data (RFC 7296 section 2.15: RestOfIDPayload).

@@ -5,6 +5,7 @@
 namespace ipsec::ike {
 
 /// Key Exchange payload (RFC 7296 section 3.4).
+///      0                   1                   2                   3
 ///     |   Diffie-Hellman Group Num    |           RESERVED            |
 ///     ~                       Key Exchange Data                       ~
 struct KePayload {

@@ -5,6 +5,8 @@
 namespace ipsec::ike {
 
 /// Nonce payload (RFC 7296 section 3.9): 16 to 256 bytes.
+///      0                   1                   2                   3
+///     ~                            Nonce Data                         ~
 struct NoncePayload {
   Bytes nonce;
   static Result<NoncePayload> parse(ByteReader body);

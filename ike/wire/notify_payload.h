@@ -6,7 +6,12 @@
 
 namespace ipsec::ike {
 
-/// Notify payload (RFC 7296 section 3.10).
+/// Notify payload (RFC 7296 section 3.10). Types and protocols that are not known are kept; without an SPI the protocol
+/// is kNone, whatever was sent.
+///      0                   1                   2                   3
+///     |  Protocol ID  |   SPI Size    |      Notify Message Type      |
+///     ~                Security Parameter Index (SPI)                 ~
+///     ~                       Notification Data                       ~
 struct NotifyPayload {
   policy::Protocol protocol = policy::Protocol::kNone;
   NotifyType type = NotifyType::kInvalidSyntax;

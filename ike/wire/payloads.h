@@ -54,7 +54,7 @@ struct Payloads {
 
 /// Parses a chain whose first payload has type `first`. `chain` must be consumed exactly.
 /// Errors: kIkeCriticalPayload (detail holds the type as a decimal number first), kIkePayloadDuplicate,
-/// kIkeTooManyPayloads, kMalformed and kTruncated with the path to the field.
+/// kIkeTooManyPayloads, kLimitReached, kMalformed and kTruncated with the path to the field.
 Result<Payloads> parse_payloads(PayloadType first, ByteView chain);
 
 /// Writes payloads one after the other, linking each to the next by its type.

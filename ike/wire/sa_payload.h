@@ -7,9 +7,17 @@
 
 namespace ipsec::ike {
 
+/// Proposal substructure (RFC 7296 section 3.3.1).
+///      0                   1                   2                   3
+///     | Last Substruc |   RESERVED    |         Proposal Length       |
+///     | Proposal Num  |  Protocol ID  |    SPI Size   |Num  Transforms|
+///     ~                        SPI (variable)                         ~
+///     ~                        <Transforms>                           ~
 /// One proposal as on the wire: number and SPI around what policy knows. `unusable` is set when it holds a transform or
 /// attribute that this version must not accept (RFC 7296 section 3.3.6); it is kept so that numbers and reports stay
-/// right.
+/// right. Unusable are: AH and protocols that are not known; a transform type that is not known; no transforms; a type
+/// whose transforms all have attributes other than Key Length (such transforms are left out). Transform IDs are kept,
+/// known or not.
 struct WireProposal {
   uint8_t number = 1;
   Bytes spi;  ///< 0, 4 (ESP, AH) or 8 (IKE rekey) bytes.
@@ -18,6 +26,15 @@ struct WireProposal {
 };
 
 /// Security Association payload (RFC 7296 section 3.3) with its proposals, transforms and attributes.
+/// Transform substructure (section 3.3.2) and attribute (section 3.3.5):
+///      0                   1                   2                   3
+///     | Last Substruc |   RESERVED    |        Transform Length       |
+///     |Transform Type |   RESERVED    |          Transform ID         |
+///     ~                      Transform Attributes                     ~
+///
+///     |A|       Attribute Type        |  AF=0: Attribute Length       |
+///     |F|                             |  AF=1: Attribute Value        |
+/// Proposal numbers rise by one; with which one they begin is for the caller to judge.
 struct SaPayload {
   std::vector<WireProposal> proposals;
   static Result<SaPayload> parse(ByteReader body);

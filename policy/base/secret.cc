@@ -15,8 +15,8 @@ bool equal_in_constant_time(ByteView a, ByteView b) {
 }
 
 Secret::Secret(size_t size) {
-  VERIFY(size <= UINT16_MAX);
-  size_ = static_cast<uint16_t>(size);
+  VERIFY(size <= UINT32_MAX);
+  size_ = static_cast<uint32_t>(size);
   if (size > kInlineBytes) heap_ = std::make_unique<uint8_t[]>(size);
 }
 

@@ -44,7 +44,7 @@ class Secret {
  private:
   uint8_t* data() { return heap_ ? heap_.get() : inline_.data(); }
   const uint8_t* data() const { return heap_ ? heap_.get() : inline_.data(); }
-  uint16_t size_ = 0;
+  uint32_t size_ = 0;
   std::array<uint8_t, kInlineBytes> inline_{};
   std::unique_ptr<uint8_t[]> heap_;  // NOLINT(cppcoreguidelines-avoid-c-arrays)
 };

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Two linked netdevsim ports as the public sides of two gateways A and B; sourced by proofs and by kernel tests.
 # Addresses of IPv4 and IPv6: outside 192.0.2.1/2 and 2001:db8::1/2, inside (on lo) 10.1.0.1, 10.2.0.1, fd00:1::1, fd00:2::1.
 fail() { echo "FAIL: $*"; FAILED=1; }
@@ -19,6 +20,13 @@ linked_ports() {
   echo "5:$(ip -n A -o link show "$DEV_A" | cut -d: -f1) 6:$(ip -n B -o link show "$DEV_B" | cut -d: -f1)" > /sys/bus/netdevsim/link_device
   exec 5<&- 6<&-
   addresses A "$DEV_A" 1 2; addresses B "$DEV_B" 2 1
+  # With packet offload the kernel asks for the link address of the inner destination if the outer one is on the link.
+  inner_neighbours A "$DEV_A" 2 B "$DEV_B"; inner_neighbours B "$DEV_B" 1 A "$DEV_A"
+}
+
+inner_neighbours() { # namespace, device, number of the other, its namespace, its device
+  local address mac; mac=$(ip netns exec "$4" cat "/sys/class/net/$5/address")
+  for address in "10.$3.0.1" "fd00:$3::1"; do ip -n "$1" neigh replace "$address" lladdr "$mac" dev "$2"; done
 }
 
 addresses() { # namespace, device, own number, the other's
@@ -28,8 +36,13 @@ addresses() { # namespace, device, own number, the other's
   ip -n "$1" route add "fd00:$4::/64" via "2001:db8::$4" src "fd00:$3::1"
 }
 
-# wire FOLDER tx|rx COUNTER: one number of the port's wire counters.
-wire() { sed -n "s/^$2 frames.* $3=\([0-9]*\).*/\1/p; s/^$2 $3=\([0-9]*\) .*/\1/p" "$1/wire"; }
+# wire FOLDER tx|rx COUNTER...: numbers of the port's wire counters, on one line.
+wire() {
+  local folder=$1 side=$2 line word numbers=''; shift 2
+  while read -r line; do [[ $line != "$side frames="* ]] || break; done < "$folder/wire"
+  for word; do [[ $line =~ \ $word=([0-9]+) ]]; numbers+=" ${BASH_REMATCH[1]}"; done
+  echo "${numbers# }"
+}
 clear_wire() { for f in "$WIRE_A" "$WIRE_B"; do echo > "$f/wire"; done; }
 flush_ipsec() { for n in A B; do ip -n $n xfrm state flush; ip -n $n xfrm policy flush; done; }
 
@@ -39,7 +52,7 @@ ping_through() { ip netns exec A ping -q -p $PATTERN -s "${4:-64}" -c "${3:-2}" 
 
 KEY_AB=0x$(printf '11%.0s' {1..36}); KEY_BA=0x$(printf '44%.0s' {1..36})
 # tunnel OUTER INNER TYPE_A TYPE_B [MODE...]: SAs and policies of both sides; OUTER, INNER: 4|6; types: sw|crypto|packet.
-# Variables: FLAGS (of every SA), WINDOW, ALG, ENCAP (each direction's "encap ..."), IF_ID.
+# Variables: FLAGS (more flags of every SA: esn), WINDOW, ALG, ENCAP (each direction's "encap ..."), IF_ID.
 tunnel() {
   local a b ia ib side n other type dev me peer key_out key_in spi_out spi_in mine theirs
   if [ "$1" = 4 ]; then a=192.0.2.1 b=192.0.2.2; else a=2001:db8::1 b=2001:db8::2; fi
@@ -52,16 +65,16 @@ tunnel() {
     if [ "$type" = sw ]; then out_window=("${window[@]}")
     else out=(offload "$type" dev "$dev" dir out) in=(offload "$type" dev "$dev" dir in); fi
     [ "$type" != packet ] || policy=(offload packet dev "$dev")
-    # shellcheck disable=SC2086
-    ip -n $n xfrm state add src $peer dst $me proto esp spi $spi_in reqid 1 mode tunnel ${FLAGS:-} "${window[@]}" \
-      aead "${ALG:-rfc4106(gcm(aes))}" $key_in 128 ${ENCAP:-} "${in[@]}" || fail "$n: inbound SA $*"
-    # shellcheck disable=SC2086
-    ip -n $n xfrm state add src $me dst $peer proto esp spi $spi_out reqid 1 mode tunnel ${FLAGS:-} "${out_window[@]}" \
-      aead "${ALG:-rfc4106(gcm(aes))}" $key_out 128 ${ENCAP:-} "${out[@]}" || fail "$n: outbound SA $*"
-    ip -n $n xfrm policy add src $mine dst $theirs dir out "${policy[@]}" tmpl src $me dst $peer proto esp reqid 1 mode tunnel || fail "$n: policy out $*"
-    for other in in fwd; do
-      ip -n $n xfrm policy add src $theirs dst $mine dir $other "${policy[@]}" tmpl src $peer dst $me proto esp reqid 1 mode tunnel || fail "$n: policy $other $*"
-    done
+    {
+      echo "xfrm state add src $peer dst $me proto esp spi $spi_in reqid 1 mode tunnel flag af-unspec ${FLAGS:-} ${window[*]}" \
+        "aead ${ALG:-rfc4106(gcm(aes))} $key_in 128 ${ENCAP:-} ${in[*]}"
+      echo "xfrm state add src $me dst $peer proto esp spi $spi_out reqid 1 mode tunnel flag af-unspec ${FLAGS:-} ${out_window[*]}" \
+        "aead ${ALG:-rfc4106(gcm(aes))} $key_out 128 ${ENCAP:-} ${out[*]}"
+      echo "xfrm policy add src $mine dst $theirs dir out ${policy[*]} tmpl src $me dst $peer proto esp reqid 1 mode tunnel"
+      for other in in fwd; do
+        echo "xfrm policy add src $theirs dst $mine dir $other ${policy[*]} tmpl src $peer dst $me proto esp reqid 1 mode tunnel"
+      done
+    } | ip -n "$n" -batch - || fail "$n: tunnel $*"
   done
 }
 

@@ -1,0 +1,213 @@
+#include "agent/agent.h"
+
+#include <algorithm>
+#include <map>
+
+#include "agent/limits.h"
+
+namespace ipsec::agent {
+
+Agent::Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log)
+    : options_(std::move(options)),
+      config_(std::move(config)),
+      log_(log),
+      events_(kEventsKept),
+      started_at_(wall_now()) {}
+
+Agent::~Agent() {
+  for (auto& worker : workers_) worker->stop();
+  for (auto& worker : workers_) worker->join();
+}
+
+void Agent::warn(std::string text) {
+  log_.warning(text);
+  warnings_.push_back(std::move(text));
+}
+
+Result<std::unique_ptr<Agent>> Agent::create(Options options, std::shared_ptr<const policy::Config> config, Log& log) {
+  std::unique_ptr<Agent> agent(new Agent(std::move(options), std::move(config), log));
+  TRY(agent->open(), "");
+  return agent;
+}
+
+Status Agent::open() {
+  TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
+  TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
+             "kernel");
+  for (const std::string& warning : config_->warnings) warn(warning);
+  credentials_ = Credentials::load(*config_, options_.secrets_dir);
+  for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
+  assign_contexts();
+  const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
+  for (size_t i = 0; i < options_.workers; ++i) {
+    TRY_ASSIGN(auto worker,
+               Worker::create(i, view,
+                              [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
+               "worker");
+    workers_.push_back(std::move(worker));
+  }
+  manager_ = std::make_unique<TunnelManager>(TunnelManager::Services{
+      .kernel = *kernel_,
+      .workers = *this,
+      .log = log_,
+      .events = events_,
+      .counters = counters_,
+      .wall_clock = &wall_now,
+      .devices = [this](const policy::TunnelGroup& group) { return devices_of(group); },
+      .clear_acquire =
+          [this](const policy::Acquire& acquire) {
+            if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
+              log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
+          }});
+  for (const auto& [name, group] : config_->groups)
+    if (group->enabled) open_group_sockets(*group);
+  watch_namespaces();
+  return {};
+}
+
+void Agent::assign_contexts() {
+  // Groups that share a public namespace and VRF share sockets.
+  std::map<policy::RoutingPlace, ike::SocketContext> by_place;
+  for (const auto& [name, group] : config_->groups) {
+    const auto next = ike::SocketContext(static_cast<uint16_t>(by_place.size()));
+    contexts_[name] = by_place.try_emplace(group->public_place, next).first->second;
+  }
+}
+
+void Agent::open_group_sockets(const policy::TunnelGroup& group) {
+  for (const IpAddress& address : group.public_addresses) {
+    for (uint16_t port : {kIkePort, kNatPort}) {
+      const Endpoint local{address, port};
+      auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());
+      if (!opened.ok()) {
+        counters_.add(opened.error().reason());
+        warn("group " + group.name + ": " + opened.error().text());
+        continue;
+      }
+      for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->add_socket(std::move((*opened)[i]));
+    }
+  }
+}
+
+void Agent::watch_namespaces() {
+  std::map<std::string, bool> seen;
+  for (const auto& [name, group] : config_->groups) {
+    if (!group->enabled || std::exchange(seen[group->public_place.netns], true)) continue;
+    if (Status watched = kernel_->watch(group->public_place.netns); !watched.ok())
+      warn("group " + name + ": " + watched.error().text());
+  }
+}
+
+std::vector<hwoffload::DeviceFacts> Agent::devices_of(const policy::TunnelGroup& group) {
+  std::vector<hwoffload::DeviceFacts> facts;
+  for (const std::string& device : group.offload_devices) {
+    const bool present = kernel_->device_index(group.public_place.netns, device).ok();
+    facts.push_back({.name = device, .present = present, .up = present});
+  }
+  return facts;
+}
+
+void Agent::start() {
+  follow_kernel_descriptors();
+  loop_->set_deadline_source([this] {
+    std::optional<Instant> next = manager_->next_deadline();
+    if (shutdown_deadline_) next = next ? std::min(*next, *shutdown_deadline_) : *shutdown_deadline_;
+    if (!manager_->kernel_idle()) {
+      const Instant soon = monotonic_now() + 1s;  // the kernel's answers have a time limit of their own
+      next = next ? std::min(*next, soon) : soon;
+    }
+    return next;
+  });
+  loop_->set_after_round([this] { after_round(); });
+  for (auto& worker : workers_) worker->start();
+  manager_->start(monotonic_now(), config_);
+}
+
+void Agent::follow_kernel_descriptors() {
+  if (!kernel_->fds_changed() && !kernel_fds_.empty()) return;
+  const std::vector<int> now = kernel_->poll_fds();
+  for (int fd : kernel_fds_)
+    if (std::find(now.begin(), now.end(), fd) == now.end()) loop_->forget(fd);
+  for (int fd : now) {
+    if (std::find(kernel_fds_.begin(), kernel_fds_.end(), fd) != kernel_fds_.end()) continue;
+    if (Status watched = loop_->watch(fd, EventLoop::Interest::kRead, [] {}); !watched.ok())
+      log_.error("a netlink socket cannot be watched", {field("detail", watched.error().text())});
+  }
+  kernel_fds_ = now;
+}
+
+void Agent::after_round() {
+  kernel_->process();
+  manager_->run(monotonic_now());
+  follow_kernel_descriptors();
+  if (after_round_) after_round_();
+  if (shutdown_deadline_) finish_shutdown_when_quiet();
+}
+
+void Agent::stop() {
+  loop_->post([this] {
+    if (shutdown_deadline_) return;
+    log_.notice("stopping");
+    shutdown_deadline_ = monotonic_now() + kShutdownGrace;
+    manager_->begin_shutdown();
+  });
+}
+
+void Agent::finish_shutdown_when_quiet() {
+  const bool late = monotonic_now() >= *shutdown_deadline_;
+  if (!removed_ && (manager_->ike_sas().empty() || late)) {
+    removed_ = true;
+    manager_->remove_all();
+    shutdown_deadline_ = monotonic_now() + kKernelTimeout;
+  }
+  if (removed_ && (manager_->kernel_idle() || monotonic_now() >= *shutdown_deadline_)) loop_->stop();
+}
+
+uint64_t Agent::count(Reason reason) const {
+  uint64_t sum = counters_.get(reason);
+  for (const auto& worker : workers_) sum += worker->counters().get(reason);
+  return sum;
+}
+
+void Agent::on_worker_action(size_t worker, ike::Action action) {
+  // std::function wants copies; actions carry keys and are moved only.
+  auto carried = std::make_shared<ike::Action>(std::move(action));
+  std::optional<ike::IkeSaView> view;
+  if (const auto* identity = std::get_if<ike::IdentityEstablished>(&*carried))
+    view = workers_[worker]->engine().view(identity->ike);
+  loop_->post([this, worker, carried, view = std::move(view)] {
+    if (view) manager_->on_view(*view);
+    manager_->on_action(monotonic_now(), worker, std::move(*carried));
+  });
+}
+
+void Agent::initiate(size_t worker, Initiation initiation) {
+  workers_[worker]->post([this, initiation = std::move(initiation)](Worker& self) {
+    const policy::Tunnel& tunnel = *initiation.tunnel;
+    const auto local = tunnel.local_address();
+    Result<ike::IkeSaId> outcome = Error(Reason::kConfigConflict, "tunnel " + tunnel.name + " has no remote address");
+    if (local && tunnel.remote)
+      outcome = self.engine().initiate(monotonic_now(), initiation.tunnel, initiation.child,
+                                       {.context = contexts_.at(tunnel.group->name),
+                                        .local = {*local, kIkePort},
+                                        .remote = {*tunnel.remote, tunnel.remote_port}},
+                                       initiation.trigger);
+    loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
+      manager_->on_initiated(monotonic_now(), index, name, child, outcome);
+    });
+  });
+}
+
+void Agent::answer(size_t worker, ike::Answer answer) {
+  workers_[worker]->post([answer = std::move(answer)](Worker& self) { self.engine().answer(monotonic_now(), answer); });
+}
+
+void Agent::close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) {
+  workers_[worker]->post([=](Worker& self) { self.engine().close_ike(monotonic_now(), ike, reason, mode); });
+}
+
+void Agent::close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) {
+  workers_[worker]->post([=](Worker& self) { self.engine().close_child(monotonic_now(), ike, child, reason); });
+}
+
+}  // namespace ipsec::agent

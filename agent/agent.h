@@ -1,0 +1,91 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/event_loop.h"
+#include "agent/tunnel_manager.h"
+#include "agent/worker.h"
+#include "netlink/xfrm_kernel.h"
+#include "policy/base/log.h"
+#include "policy/config.h"
+
+namespace ipsec::agent {
+
+/// The whole daemon, put together: main thread (kernel, tunnels, control socket) and workers (engines and UDP sockets).
+class Agent final : private WorkerPort {
+ public:
+  struct Options {
+    size_t workers = 2;
+    std::string run_dir = "/run/ipsecd";
+    std::string secrets_dir = "/etc/ipsecd/secrets";
+  };
+  /// Opens everything that the configuration needs. What cannot be had for one group (a missing namespace, a taken
+  /// port) is a warning and that group stays down; only what nobody can do without is an error.
+  static Result<std::unique_ptr<Agent>> create(Options options, std::shared_ptr<const policy::Config> config, Log& log);
+  ~Agent() override;
+
+  /// Starts workers and tunnels; then the loop runs until `stop()`.
+  void start();
+  void run() { loop_->run(); }
+  /// Begins the orderly end: Deletes to the peers, then everything of ours out of the kernel. `run` returns when it is
+  /// done.
+  void stop();
+
+  EventLoop& loop() { return *loop_; }
+  TunnelManager& manager() { return *manager_; }
+  netlink::XfrmKernel& kernel() { return *kernel_; }
+  EventRing& events() { return events_; }
+  const Credentials& credentials() const { return *credentials_; }
+  const policy::Config& config() const { return *config_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  WallTime started_at() const { return started_at_; }
+  size_t worker_count() const { return workers_.size(); }
+  /// A counter summed over main thread and workers.
+  uint64_t count(Reason reason) const;
+  /// Called on the main thread after each round in which something may have changed.
+  void set_after_round(std::function<void()> action) { after_round_ = std::move(action); }
+
+ private:
+  Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
+  Status open();
+  void assign_contexts();
+  void open_group_sockets(const policy::TunnelGroup& group);
+  void watch_namespaces();
+  void follow_kernel_descriptors();
+  void after_round();
+  void finish_shutdown_when_quiet();
+  void warn(std::string text);
+  std::vector<hwoffload::DeviceFacts> devices_of(const policy::TunnelGroup& group);
+  void on_worker_action(size_t worker, ike::Action action);
+
+  // WorkerPort
+  void initiate(size_t worker, Initiation initiation) override;
+  void answer(size_t worker, ike::Answer answer) override;
+  void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override;
+  void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override;
+  size_t workers() const override { return workers_.size(); }
+
+  Options options_;
+  std::shared_ptr<const policy::Config> config_;
+  Log& log_;
+  EventRing events_;
+  Counters counters_;
+  WallTime started_at_;
+  std::vector<std::string> warnings_;
+  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<netlink::XfrmKernel> kernel_;
+  std::shared_ptr<const Credentials> credentials_;
+  std::unordered_map<std::string, ike::SocketContext> contexts_;  // by group
+  std::unique_ptr<TunnelManager> manager_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<int> kernel_fds_;
+  std::function<void()> after_round_;
+  std::optional<Instant> shutdown_deadline_;
+  bool removed_ = false;
+};
+
+}  // namespace ipsec::agent

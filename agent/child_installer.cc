@@ -1,0 +1,202 @@
+#include "agent/child_installer.h"
+
+#include <algorithm>
+
+namespace ipsec::agent {
+namespace {
+
+/// A copy of an SA's configuration for one attempt. The keys are copied too: a refused attempt must not use them up.
+policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& keys,
+                           const policy::OffloadRequest& offload) {
+  policy::SaConfig copy;
+  copy.key = sa.key;
+  copy.source = sa.source;
+  copy.direction = sa.direction;
+  copy.suite = sa.suite;
+  copy.mode = sa.mode;
+  copy.reqid = sa.reqid;
+  copy.if_id = sa.if_id;
+  copy.output_mark = sa.output_mark;
+  copy.replay_window = sa.replay_window;
+  copy.encap_source_port = sa.encap_source_port;
+  copy.encap_destination_port = sa.encap_destination_port;
+  copy.df_clear = sa.df_clear;
+  copy.dscp_zero = sa.dscp_zero;
+  copy.hard_lifetime = sa.hard_lifetime;
+  copy.offload = offload;
+  copy.keys = keys.material.clone();
+  return copy;
+}
+
+/// Counts completions of a group of operations and ends with the first error, or success.
+ChildInstaller::Done gather(size_t count, ChildInstaller::Done done) {
+  struct Group {
+    size_t left;
+    std::optional<Error> first;
+    ChildInstaller::Done done;
+  };
+  auto group = std::make_shared<Group>(Group{count, std::nullopt, std::move(done)});
+  return [group](Status status) {
+    if (!status.ok() && !group->first) group->first = std::move(status).error();
+    if (--group->left != 0) return;
+    group->done(group->first ? Status(*group->first) : Status());
+  };
+}
+
+bool covers(const policy::SelectorList& selectors, const IpAddress& address) {
+  return std::any_of(selectors.begin(), selectors.end(), [&](const policy::TrafficSelector& each) {
+    return each.addresses.first.family() == address.family() && each.addresses.contains(address);
+  });
+}
+
+}  // namespace
+
+struct ChildInstaller::Walk {
+  ike::ChildId id;
+  policy::Direction direction;
+  policy::ChildKeys keys;
+  hwoffload::Placement placement;
+  size_t next = 0;
+  std::vector<hwoffload::Verdict> verdicts;
+  Done done;
+};
+
+InstalledChild* ChildInstaller::find(ike::ChildId id) {
+  auto it = children_.find(id);
+  return it == children_.end() ? nullptr : it->second.get();
+}
+
+hwoffload::Placement ChildInstaller::place(const InstalledChild& child, policy::Direction direction) const {
+  const policy::ChildSpec& spec = *child.spec;
+  const Family outer = spec.local_endpoint.address.family();
+  auto other_family = [&](const policy::SelectorList& list) {
+    return std::any_of(list.begin(), list.end(),
+                       [&](const policy::TrafficSelector& each) { return each.addresses.first.family() != outer; });
+  };
+  const hwoffload::SaNeeds needs{.direction = direction,
+                                 .suite = spec.suite,
+                                 .mode = spec.mode,
+                                 .has_if_id = child.ids.if_id != 0,
+                                 .udp_encapsulation = spec.udp_encapsulation,
+                                 .outer = outer,
+                                 .covers_outer = covers(spec.local, spec.local_endpoint.address) &&
+                                                 covers(spec.remote, spec.remote_endpoint.address),
+                                 .inner_other_family = other_family(spec.local) || other_family(spec.remote)};
+  return hwoffload::place(needs, devices_(*spec.tunnel->group), spec.tunnel->offload_mode());
+}
+
+void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec,
+                                     const policy::ChildIds& ids, policy::ChildKeys keys, Done done) {
+  if (find(id) != nullptr) return done({});  // asked again after a restore of the engine: it is there
+  auto plan = policy::plan_child(*spec, ids);
+  if (!plan.ok()) return done(std::move(plan).error());
+  auto child = std::make_unique<InstalledChild>();
+  child->spec = std::move(spec);
+  child->ids = ids;
+  child->plan = std::move(*plan);
+  auto placement = place(*child, policy::Direction::kIn);
+  children_.emplace(id, std::move(child));
+  auto walk = std::make_shared<Walk>(Walk{.id = id,
+                                          .direction = policy::Direction::kIn,
+                                          .keys = std::move(keys),
+                                          .placement = std::move(placement),
+                                          .verdicts = {},
+                                          .done = {}});
+  walk->verdicts = walk->placement.passed_over;
+  walk->done = [this, id, done = std::move(done)](Status status) {
+    InstalledChild* installed = find(id);
+    if (installed == nullptr) return done(Error(Reason::kCancelled, "removed meanwhile"));
+    if (!status.ok()) {
+      remove(id);
+      return done(std::move(status));
+    }
+    hold_policies(id, installed->plan.inbound_policies, installed->inbound, [this, id, done](Status held) {
+      if (!held.ok()) remove(id);
+      done(std::move(held));
+    });
+  };
+  try_next(walk);
+}
+
+void ChildInstaller::try_next(const std::shared_ptr<Walk>& walk) {
+  InstalledChild* child = find(walk->id);
+  if (child == nullptr) return walk->done(Error(Reason::kCancelled, "removed meanwhile"));
+  const policy::SaConfig& sa = walk->direction == policy::Direction::kIn ? child->plan.inbound : child->plan.outbound;
+  queue_.submit(public_netns(*child),
+                policy::AddSa{with_keys(sa, walk->keys, walk->placement.attempts[walk->next].request)},
+                [this, walk](Result<policy::KernelReply> result) { on_sa(walk, std::move(result)); });
+}
+
+void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result) {
+  InstalledChild* child = find(walk->id);
+  if (child == nullptr) return walk->done(Error(Reason::kCancelled, "removed meanwhile"));
+  const bool in = walk->direction == policy::Direction::kIn;
+  const policy::OffloadRequest tried = walk->placement.attempts[walk->next].request;
+  if (!result.ok()) {
+    if (tried.kind == policy::OffloadKind::kNone) return walk->done(std::move(result).error());
+    walk->verdicts.push_back(hwoffload::verdict_for(tried, result.error()));
+    ++walk->next;  // the last attempt is software, so there is one
+    return try_next(walk);
+  }
+  const auto* state = std::get_if<policy::SaState>(&*result);
+  VERIFY(state != nullptr);
+  (in ? child->inbound : child->outbound) = hwoffload::judge(walk->placement.requested, tried, *state, walk->verdicts);
+  (in ? child->has_inbound : child->has_outbound) = true;
+  walk->done({});
+}
+
+void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies,
+                                   const hwoffload::Effective& effective, Done done) {
+  InstalledChild* child = find(id);
+  // With packet offload the NIC looks policies up too: SA and policies must agree.
+  if (effective.kind == policy::OffloadKind::kPacket)
+    for (policy::PolicyConfig& each : policies) each.offload = {policy::OffloadKind::kPacket, effective.device};
+  Done one = gather(policies.size(), std::move(done));
+  for (const policy::PolicyConfig& each : policies) shared_.hold(id.value(), public_netns(*child), each, one);
+}
+
+void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
+  InstalledChild* child = find(id);
+  if (child->plan.routes.empty()) return done({});
+  Done one = gather(child->plan.routes.size(), std::move(done));
+  const std::vector<policy::RouteConfig> routes = child->plan.routes;
+  for (const policy::RouteConfig& each : routes) shared_.hold(id.value(), private_netns(*child), each, one);
+}
+
+void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return done(Error(Reason::kNotFound, "the inbound half is not there"));
+  auto walk = std::make_shared<Walk>(Walk{.id = id,
+                                          .direction = policy::Direction::kOut,
+                                          .keys = std::move(keys),
+                                          .placement = place(*child, policy::Direction::kOut),
+                                          .verdicts = {},
+                                          .done = {}});
+  walk->verdicts = walk->placement.passed_over;
+  walk->done = [this, id, done = std::move(done)](Status status) {
+    InstalledChild* installed = find(id);
+    if (installed == nullptr || !status.ok()) return done(std::move(status));
+    hold_policies(id, installed->plan.outbound_policies, installed->outbound, [this, id, done](Status held) {
+      if (!held.ok() || find(id) == nullptr) return done(std::move(held));
+      hold_routes(id, done);
+    });
+  };
+  try_next(walk);
+}
+
+void ChildInstaller::remove(ike::ChildId id) {
+  auto it = children_.find(id);
+  if (it == children_.end()) return;
+  const std::unique_ptr<InstalledChild> child = std::move(it->second);
+  children_.erase(it);
+  const std::string in_public = public_netns(*child), in_private = private_netns(*child);
+  // Routes first, so that traffic stops taking the tunnel; outbound before inbound, so that nothing is sent that the
+  // answer of could not be received.
+  for (const auto& each : child->plan.routes) shared_.release(id.value(), in_private, each);
+  for (const auto& each : child->plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
+  queue_.submit(in_public, policy::DeleteSa{child->plan.outbound.key}, {});
+  for (const auto& each : child->plan.inbound_policies) shared_.release(id.value(), in_public, each.key);
+  queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});
+}
+
+}  // namespace ipsec::agent

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/kernel_queue.h"
+#include "agent/shared_objects.h"
+#include "hwoffload/placement.h"
+#include "ike/actions.h"
+#include "policy/plan.h"
+
+namespace ipsec::agent {
+
+/// One child SA as it stands in the kernel.
+struct InstalledChild {
+  std::shared_ptr<const policy::ChildSpec> spec;
+  policy::ChildIds ids;
+  policy::ChildPlan plan;  ///< Without keys.
+  hwoffload::Effective inbound, outbound;
+  bool has_inbound = false, has_outbound = false;  ///< The SA was accepted and read back.
+};
+
+/// Puts child SAs into the kernel and takes them out: SA (as far onto the NIC as it goes, read back), policies, routes,
+/// in the order that loses no packet. Inbound is complete before IKE answers; a software inbound SA always stands
+/// before a hardware outbound one (the two share a bucket of the kernel's hash, where an offloaded SA alone would hide
+/// it).
+class ChildInstaller {
+ public:
+  using Done = std::function<void(Status)>;
+  /// What is known of a group's devices, in order of preference.
+  using Devices = std::function<std::vector<hwoffload::DeviceFacts>(const policy::TunnelGroup&)>;
+  ChildInstaller(KernelQueue& queue, SharedObjects& shared, Devices devices)
+      : queue_(queue), shared_(shared), devices_(std::move(devices)) {}
+
+  /// SA, then its policies. On failure nothing of it is left and the error says what the kernel said.
+  void install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec, const policy::ChildIds& ids,
+                       policy::ChildKeys keys, Done done);
+  /// SA, then policies and routes: from then on traffic takes it.
+  void install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done);
+  /// Takes out whatever of the child is there, whatever is still under way.
+  void remove(ike::ChildId id);
+
+  const std::map<ike::ChildId, std::unique_ptr<InstalledChild>>& children() const { return children_; }
+
+ private:
+  struct Walk;  // one SA on its way down the ladder of placements
+  void try_next(const std::shared_ptr<Walk>& walk);
+  void on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result);
+  void hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies, const hwoffload::Effective& effective,
+                     Done done);
+  void hold_routes(ike::ChildId id, Done done);
+  hwoffload::Placement place(const InstalledChild& child, policy::Direction direction) const;
+  InstalledChild* find(ike::ChildId id);
+  static std::string public_netns(const InstalledChild& child) { return child.spec->tunnel->group->public_place.netns; }
+  static std::string private_netns(const InstalledChild& child) {
+    return child.spec->tunnel->group->private_place.netns;
+  }
+
+  KernelQueue& queue_;
+  SharedObjects& shared_;
+  Devices devices_;
+  std::map<ike::ChildId, std::unique_ptr<InstalledChild>> children_;
+};
+
+}  // namespace ipsec::agent

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "policy/base/events.h"
+#include "policy/base/result.h"
+
+namespace ipsec::agent::control {
+
+/// What the control socket can ask of the daemon. The agent implements it, tests fake it; everything runs on the main
+/// thread. Objects are JSON with a stable schema, described in the .varlink file; numbers that are not known are null,
+/// never 0.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// {"version", "node_id", "started_at", "health": "ok"|"degraded"|"failed", "groups": N,
+  ///  "tunnels": {"up", "down", "establishing"}, "ike_sas", "child_sas", "half_open",
+  ///  "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text], "counters": {code: n}}
+  virtual nlohmann::json status() = 0;
+  /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes"; rows
+  /// with the keys of the interface file. Error kNotFound for an unknown kind.
+  virtual Result<nlohmann::json> list(std::string_view kind) = 0;
+  /// A part of such a list, so that 100,000 rows neither hold up the daemon nor fill its memory. `after` is "" for the
+  /// first part, then `next` of the part before; objects may come and go in between.
+  struct Part {
+    nlohmann::json rows = nlohmann::json::array();
+    std::string next;  ///< Empty: this is the last part.
+  };
+  virtual Result<Part> list_part(std::string_view kind, [[maybe_unused]] const std::string& after) {
+    TRY_ASSIGN(auto rows, list(kind), "");
+    return Part{.rows = std::move(rows), .next = {}};
+  }
+  /// One object in full. Error kNotFound names the nearest known name.
+  virtual Result<nlohmann::json> show(std::string_view kind, std::string_view name) = 0;
+  /// Brings a tunnel (or one child of it; "" is all) up or down. `done` is called exactly once with the outcome, at the
+  /// latest after the tunnel's set-up time; progress meanwhile shows as events.
+  using Done = std::function<void(Result<nlohmann::json>)>;
+  virtual void up(const std::string& tunnel, const std::string& child, Done done) = 0;
+  virtual void down(const std::string& tunnel, const std::string& child, Done done) = 0;
+  /// Events from a sequence number on; see EventRing::read.
+  virtual EventRing::Page events(uint64_t from, size_t most) = 0;
+  /// Checks configuration files without applying them:
+  /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.
+  struct NamedText {
+    std::string name, text;
+  };
+  virtual nlohmann::json config_check(const std::vector<NamedText>& files) = 0;
+  /// The configuration in force, secrets by reference.
+  virtual nlohmann::json config_effective() = 0;
+};
+
+}  // namespace ipsec::agent::control

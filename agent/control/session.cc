@@ -1,0 +1,198 @@
+#include "agent/control/session.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+
+#include "agent/control/limits.h"
+
+namespace ipsec::agent::control {
+
+using nlohmann::json;
+
+Session::Session(uint64_t id, Descriptor socket, Access access, SessionHost& host)
+    : id_(id),
+      socket_(std::move(socket)),
+      access_(access),
+      host_(host),
+      input_(access == Access::kWrite ? kRequestBytesMax : kRequestBytesMaxReader) {}
+
+Session::~Session() { host_.queued_bytes -= output_.size(); }
+
+void Session::on_ready() {
+  read_input();
+  advance();
+}
+
+void Session::on_new_events() {
+  auto* monitor = std::get_if<MonitorStream>(&work_);
+  if (monitor == nullptr) return;
+  // The ring of events is the queue. A client that did not even take what the ring has dropped by now is of no use to
+  // anybody: it would wait for a gap.
+  if (output_.size() >= kQueuedBytesPause && host_.backend.events(monitor->next, 0).lost > 0) {
+    ++host_.counters.slow_clients;
+    closed_ = true;
+    return;
+  }
+  advance();
+}
+
+void Session::complete(Result<json> outcome) {
+  if (!std::holds_alternative<Operation>(work_)) return;
+  work_ = std::monostate{};
+  send_result(std::move(outcome), "outcome");
+  advance();
+}
+
+void Session::refuse() {
+  ++host_.counters.refused_clients;
+  send({.parameters = {{"limit", kClientsMax}}, .error = std::string(kInterface) + ".TooManyClients"});
+  closing_ = true;
+  advance();
+  closed_ = true;
+}
+
+void Session::read_input() {
+  std::array<char, 65536> block;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled by recv
+  for (size_t total = 0; total < kReadBytesPerTurn && !closed_;) {
+    const ssize_t got = recv(fd(), block.data(), block.size(), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) {
+      // What was asked before the end is answered as far as the socket takes it at once.
+      advance();
+      closed_ = true;
+      return;
+    }
+    total += static_cast<size_t>(got);
+    if (closing_) continue;
+    if (!input_.add(std::string_view(block.data(), static_cast<size_t>(got))).ok()) {
+      ++host_.counters.floods;
+      give_up("message too large");
+    }
+  }
+}
+
+void Session::flush() {
+  while (output_.size() > 0 && !closed_) {
+    const std::string_view rest = output_.pending();
+    const ssize_t put = ::send(fd(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0 && errno == EAGAIN) return;
+    if (put <= 0) {
+      closed_ = true;
+      return;
+    }
+    output_.written(static_cast<size_t>(put));
+    host_.queued_bytes -= static_cast<size_t>(put);
+  }
+}
+
+void Session::advance() {
+  if (advancing_ || closed_) return;
+  advancing_ = true;
+  size_t steps = 0;
+  for (; steps < kStepsPerTurn && !closed_; ++steps) {
+    flush();
+    if (step() == Progress::kNone) break;
+  }
+  flush();
+  runnable_ = steps == kStepsPerTurn;
+  if (closing_ && output_.size() == 0) closed_ = true;
+  advancing_ = false;
+}
+
+Session::Progress Session::step() {
+  if (closed_ || closing_ || output_.size() >= kQueuedBytesPause) return Progress::kNone;
+  if (std::holds_alternative<Operation>(work_)) return Progress::kNone;
+  if (auto* list = std::get_if<ListStream>(&work_)) {
+    pump_list(*list);
+    return Progress::kSome;
+  }
+  if (auto* monitor = std::get_if<MonitorStream>(&work_)) return pump_monitor(*monitor);
+  const auto message = input_.next();
+  if (!message) return Progress::kNone;
+  handle(*message);
+  return Progress::kSome;
+}
+
+void Session::handle(const std::string& message) {
+  auto parsed = parse_call(message);
+  oneway_ = false;
+  if (!parsed.ok()) {
+    ++host_.counters.bad_messages;
+    give_up(parsed.error().text());
+    return;
+  }
+  const Call& call = parsed.value();
+  ++host_.counters.calls;
+  oneway_ = call.oneway == Flag::kOn;
+  const Method* method = find_method(call.method);
+  if (method == nullptr) {
+    const std::string interface = call.method.substr(0, std::min(call.method.rfind('.'), call.method.size()));
+    const bool known = interface == kInterface || interface == kServiceInterface;
+    send(known ? method_not_found(call.method) : interface_not_found(interface));
+    return;
+  }
+  if (access_ < method->needed) {
+    ++host_.counters.denied_calls;
+    const bool write = method->needed == Access::kWrite;
+    send(permission_denied(call.method, write ? "root or the group ipsecd-admin" : "root or the group ipsecd"));
+    return;
+  }
+  if (call.upgrade == Flag::kOn) {
+    send(invalid_parameter("upgrade"));
+    return;
+  }
+  if (const auto bad = first_bad_parameter(*method, call.parameters)) {
+    send(invalid_parameter(*bad));
+    return;
+  }
+  dispatch(*method, call);
+}
+
+void Session::dispatch(const Method& method, const Call& call) {
+  switch (method.id) {
+    case MethodId::kGetInfo: return on_info();
+    case MethodId::kGetInterfaceDescription: return on_description(call.parameters);
+    case MethodId::kStatus: return send_result(host_.backend.status(), "status");
+    case MethodId::kList: return on_list(call);
+    case MethodId::kShow: return on_show(call.parameters);
+    case MethodId::kUp:
+    case MethodId::kDown: return on_operation(method.id, call.parameters);
+    case MethodId::kMonitor: return on_monitor(call);
+    case MethodId::kConfigCheck: return on_config_check(call.parameters);
+    case MethodId::kConfigEffective: return send_result(host_.backend.config_effective(), "config");
+    case MethodId::kExplain: return on_explain(call.parameters);
+  }
+}
+
+void Session::send(const Reply& reply) {
+  if (oneway_ || closed_) return;
+  std::string text = write_reply(reply);
+  if (text.size() > kReplyBytesMax || text.size() + host_.queued_bytes >= kQueuedBytesMax) {
+    ++host_.counters.replies_too_large;
+    text =
+        write_reply(failure(Error(Reason::kLimitReached, "the reply has " + std::to_string(text.size()) + " bytes")));
+    work_ = std::monostate{};  // of a stream, this was the last reply
+  }
+  output_.add(text);
+  host_.queued_bytes += text.size() + 1;
+}
+
+void Session::send_result(Result<json> result, std::string_view name) {
+  if (!result.ok()) return send(failure(result.error()));
+  json parameters = json::object();
+  parameters[std::string(name)] = std::move(result).value();
+  send({.parameters = std::move(parameters), .error = {}});
+}
+
+void Session::give_up(std::string_view parameter) {
+  oneway_ = false;
+  work_ = std::monostate{};
+  send(invalid_parameter(parameter));
+  closing_ = true;
+}
+
+}  // namespace ipsec::agent::control

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "agent/control/access.h"
+#include "agent/control/backend.h"
+#include "agent/control/descriptor.h"
+#include "agent/control/frames.h"
+#include "agent/control/message.h"
+#include "agent/control/methods.h"
+
+namespace ipsec::agent::control {
+
+/// What the server counts since its start.
+struct ServerCounters {
+  uint64_t accepted = 0;
+  uint64_t refused_clients = 0;  ///< Because there were too many.
+  uint64_t calls = 0;
+  uint64_t bad_messages = 0;  ///< Not a call; the client was disconnected.
+  uint64_t denied_calls = 0;
+  uint64_t floods = 0;        ///< Disconnected for sending more than is taken.
+  uint64_t slow_clients = 0;  ///< Disconnected for falling behind the events that are kept.
+  uint64_t replies_too_large = 0;
+};
+
+/// What all sessions of a server share.
+struct SessionHost {
+  Backend& backend;
+  std::string version;
+  ServerCounters counters;
+  size_t queued_bytes = 0;  ///< Of all sessions.
+  /// Makes the callback that `Backend::up` and `down` take; it may come when the session is gone.
+  std::function<Backend::Done(uint64_t session)> make_done;
+};
+
+/// One client: its calls are answered in the order in which they came, one at a time. Never blocks: replies wait in a
+/// bounded queue, long ones are made as fast as the client takes them.
+class Session {
+ public:
+  Session(uint64_t id, Descriptor socket, Access access, SessionHost& host);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int fd() const { return socket_.get(); }
+  Access access() const { return access_; }
+  /// The socket is readable or writable.
+  void on_ready();
+  /// There are new events.
+  void on_new_events();
+  /// The outcome of the operation that was waited for.
+  void complete(Result<nlohmann::json> outcome);
+  /// Says that there are too many clients and ends.
+  void refuse();
+
+  /// Nothing more to do: to be destroyed, unless it is in the middle of a call.
+  bool finished() const { return closed_ && !advancing_; }
+  bool wants_write() const { return !closed_ && (output_.size() > 0 || runnable_); }
+
+ private:
+  struct Operation {};  ///< up or down
+  struct ListStream {
+    std::string kind;
+    std::map<std::string, std::string> filter;
+    Flag more = Flag::kOff;
+    Backend::Part part;
+    size_t at = 0;  ///< Next row of the part.
+    nlohmann::json ready = nlohmann::json::array();
+  };
+  struct MonitorStream {
+    uint64_t next = 1;
+    uint64_t end = 0;  ///< Where it stops, when not following.
+    Flag follow = Flag::kOff;
+    Flag more = Flag::kOff;
+    Flag begun = Flag::kOff;
+  };
+
+  void read_input();
+  void flush();
+  void advance();
+  enum class Progress : uint8_t { kNone, kSome };
+  Progress step();
+  void handle(const std::string& message);
+  void dispatch(const Method& method, const Call& call);
+  void send(const Reply& reply);
+  void send_result(Result<nlohmann::json> result, std::string_view name);
+  void give_up(std::string_view parameter);
+
+  // session_methods.cc
+  void on_info();
+  void on_description(const nlohmann::json& parameters);
+  void on_list(const Call& call);
+  void on_show(const nlohmann::json& parameters);
+  void on_operation(MethodId method, const nlohmann::json& parameters);
+  void on_monitor(const Call& call);
+  void on_config_check(const nlohmann::json& parameters);
+  void on_explain(const nlohmann::json& parameters);
+  void pump_list(ListStream& stream);
+  void finish_list(ListStream& stream);
+  Progress pump_monitor(MonitorStream& stream);
+
+  uint64_t id_;
+  Descriptor socket_;
+  Access access_;
+  SessionHost& host_;
+  FrameReader input_;
+  FrameWriter output_;
+  std::variant<std::monostate, Operation, ListStream, MonitorStream> work_;
+  bool oneway_ = false;     ///< The present call wants no reply.
+  bool closing_ = false;    ///< Ends when its output is written.
+  bool closed_ = false;     ///< Ended.
+  bool advancing_ = false;  ///< Inside advance(): the backend may call back into us.
+  bool runnable_ = false;   ///< Its turn was over before its work was.
+};
+
+}  // namespace ipsec::agent::control

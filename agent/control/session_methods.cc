@@ -1,0 +1,188 @@
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "agent/control/event_json.h"
+#include "agent/control/interface_text.h"
+#include "agent/control/limits.h"
+#include "agent/control/session.h"
+
+namespace ipsec::agent::control {
+
+using nlohmann::json;
+
+void Session::on_info() {
+  send({.parameters = {{"vendor", "ipsecd"},
+                       {"product", "ipsecd"},
+                       {"version", host_.version},
+                       {"url", ""},
+                       {"interfaces", {kServiceInterface, kInterface}}},
+        .error = {}});
+}
+
+void Session::on_description(const json& parameters) {
+  const std::string interface = text_at(parameters, "interface");
+  if (interface != kInterface && interface != kServiceInterface) return send(interface_not_found(interface));
+  send({.parameters = {{"description", interface == kInterface ? control_interface() : service_interface()}},
+        .error = {}});
+}
+
+namespace {
+
+/// A backend that answers with something else than rows has none.
+Backend::Part checked(Backend::Part part) {
+  if (!part.rows.is_array()) part.rows = json::array();
+  return part;
+}
+
+Error unknown_kind(const std::string& found) {
+  std::string all;
+  std::vector<std::string_view> names;
+  for (const Kind& kind : kinds()) {
+    all.append(all.empty() ? "" : ", ").append(kind.plural);
+    names.push_back(kind.plural);
+  }
+  const std::string near = nearest(found, names);
+  const std::string hint = near.empty() ? "" : "; did you mean \"" + near + "\"?";
+  return Error(Reason::kNotFound, "there is no kind of object \"" + found + "\" (" + all + ")" + hint);
+}
+
+bool matches(const json& row, const std::map<std::string, std::string>& filter) {
+  return std::all_of(filter.begin(), filter.end(), [&row](const auto& wanted) {
+    const json& value = member_at(row, wanted.first);
+    if (value.is_null()) return false;
+    const std::string text = value.is_string() ? value.get<std::string>() : to_text(value);
+    return fnmatch(wanted.second.c_str(), text.c_str(), 0) == 0;
+  });
+}
+
+}  // namespace
+
+void Session::on_list(const Call& call) {
+  const std::string name = text_at(call.parameters, "kind");
+  const Kind* kind = find_kind(name);
+  if (kind == nullptr) return send(failure(unknown_kind(name)));
+  ListStream stream{.kind = std::string(kind->plural), .filter = {}, .more = call.more, .part = {}};
+  for (const auto& [key, value] : member_at(call.parameters, "filter").items())
+    stream.filter[key] = value.get<std::string>();
+  auto part = host_.backend.list_part(stream.kind, "");
+  if (!part.ok()) return send(failure(part.error()));
+  stream.part = checked(std::move(part).value());
+  work_ = std::move(stream);
+}
+
+void Session::pump_list(ListStream& stream) {
+  constexpr size_t kRowsPerStep = 10 * kRowsPerReply;  // bounds a step when the filter lets few rows through
+  for (size_t looked = 0; looked < kRowsPerStep; ++looked) {
+    if (stream.more == Flag::kOn && stream.ready.size() >= kRowsPerReply) break;
+    if (stream.at >= stream.part.rows.size()) {
+      if (stream.part.next.empty()) return finish_list(stream);
+      auto part = host_.backend.list_part(stream.kind, stream.part.next);
+      if (!part.ok()) {
+        send(failure(part.error()));
+        work_ = std::monostate{};
+        return;
+      }
+      stream.part = checked(std::move(part).value());
+      stream.at = 0;
+      continue;
+    }
+    json& row = stream.part.rows[stream.at++];
+    if (matches(row, stream.filter)) stream.ready.push_back(std::move(row));
+  }
+  if (stream.more == Flag::kOff && stream.ready.size() > kRowsMaxUnstreamed) {
+    send({.parameters = {{"limit", kRowsMaxUnstreamed}}, .error = std::string(kInterface) + ".TooManyRows"});
+    work_ = std::monostate{};
+    return;
+  }
+  if (stream.more == Flag::kOff || stream.ready.empty()) return;
+  Reply reply{.parameters = json::object(), .error = {}, .continues = Flag::kOn};
+  reply.parameters["rows"] = std::exchange(stream.ready, json::array());
+  send(reply);  // may end the stream
+}
+
+void Session::finish_list(ListStream& stream) {
+  Reply reply;
+  if (stream.more == Flag::kOff && stream.ready.size() > kRowsMaxUnstreamed)
+    reply = {.parameters = {{"limit", kRowsMaxUnstreamed}}, .error = std::string(kInterface) + ".TooManyRows"};
+  else
+    reply.parameters["rows"] = std::move(stream.ready);
+  work_ = std::monostate{};
+  send(reply);
+}
+
+void Session::on_show(const json& parameters) {
+  const std::string name = text_at(parameters, "kind");
+  const Kind* kind = find_kind(name);
+  if (kind == nullptr) return send(failure(unknown_kind(name)));
+  send_result(host_.backend.show(kind->plural, text_at(parameters, "name")), "item");
+}
+
+void Session::on_operation(MethodId method, const json& parameters) {
+  const std::string tunnel = text_at(parameters, "tunnel");
+  const std::string child = text_at(parameters, "child");
+  // Set before the call: the outcome may be known at once.
+  work_ = Operation{};
+  if (method == MethodId::kUp)
+    host_.backend.up(tunnel, child, host_.make_done(id_));
+  else
+    host_.backend.down(tunnel, child, host_.make_done(id_));
+}
+
+void Session::on_monitor(const Call& call) {
+  const Flag follow = flag_at(call.parameters, "follow");
+  if (follow == Flag::kOn && call.more == Flag::kOff)
+    return send({.parameters = json::object(), .error = std::string(kServiceInterface) + ".ExpectedMore"});
+  const uint64_t end = host_.backend.events(std::numeric_limits<uint64_t>::max(), 0).next;
+  MonitorStream stream{.next = 1, .end = end, .follow = follow, .more = call.more};
+  const json& from = member_at(call.parameters, "from");
+  if (from.is_null()) {
+    stream.next = follow == Flag::kOn ? end : 1;
+  } else if (number_at(call.parameters, "from") >= 0) {
+    stream.next = std::min(static_cast<uint64_t>(number_at(call.parameters, "from")), end);
+  } else {
+    // Negated as unsigned: the smallest number has no positive counterpart.
+    const uint64_t count = ~static_cast<uint64_t>(number_at(call.parameters, "from")) + 1;
+    stream.next = end - std::min(count, end - 1);
+    // What is no longer kept was not asked for by number.
+    const auto oldest = host_.backend.events(1, 0).next;
+    stream.next = std::max(stream.next, oldest);
+  }
+  if (call.oneway == Flag::kOff) work_ = stream;
+}
+
+Session::Progress Session::pump_monitor(MonitorStream& stream) {
+  const auto page = host_.backend.events(stream.next, kEventsPerReply);
+  const bool follow = stream.follow == Flag::kOn;
+  // The first reply is sent even if it is empty: it tells the client that it will not miss anything from now on.
+  if (follow && page.events.empty() && page.lost == 0 && stream.begun == Flag::kOn) return Progress::kNone;
+  const bool last = !follow && (page.events.empty() || page.next >= stream.end || stream.more == Flag::kOff);
+  Reply reply;
+  reply.continues = last ? Flag::kOff : Flag::kOn;
+  json events = json::array();
+  for (const Event& event : page.events) events.push_back(event_json(event));
+  reply.parameters = {{"events", std::move(events)}, {"lost", page.lost}, {"next", page.next}};
+  stream.next = page.next;
+  stream.begun = Flag::kOn;
+  if (last) work_ = std::monostate{};
+  send(reply);  // may end the stream
+  return Progress::kSome;
+}
+
+void Session::on_config_check(const json& parameters) {
+  std::vector<Backend::NamedText> files;
+  for (const json& file : member_at(parameters, "files"))
+    files.push_back({.name = text_at(file, "name"), .text = text_at(file, "text")});
+  json outcome = host_.backend.config_check(files);
+  send({.parameters = outcome.is_object() ? std::move(outcome) : json::object(), .error = {}});
+}
+
+void Session::on_explain(const json& parameters) {
+  const std::string code = text_at(parameters, "code");
+  auto explained = explain_json(code);
+  if (!explained.ok()) return send(failure(explained.error()));
+  send({.parameters = std::move(explained).value(), .error = {}});
+}
+
+}  // namespace ipsec::agent::control

@@ -1,0 +1,416 @@
+#include "agent/control_backend.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <map>
+#include <set>
+
+#include "policy/config_parser.h"
+
+namespace ipsec::agent {
+namespace {
+
+using nlohmann::json;
+
+std::string hex_spi(policy::ChildSpi spi) {
+  ByteWriter out(4);
+  out.u32(spi.value());
+  return to_hex(out.view());
+}
+
+std::string hex_spi(ike::IkeSpi spi) {
+  ByteWriter out(8);
+  out.u64(spi.value());
+  return to_hex(out.view());
+}
+
+json texts(const std::vector<IpAddress>& addresses) {
+  json list = json::array();
+  for (const IpAddress& each : addresses) list.push_back(to_string(each));
+  return list;
+}
+
+/// What a group or tunnel is called when nothing was asked for: null, so that nobody takes it for a name.
+json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+json effective_fields(const hwoffload::Effective& effective, bool installed) {
+  return {{"offload_requested", policy::to_string(effective.requested)},
+          {"offload_effective", installed ? json(policy::to_string(effective.kind)) : json(nullptr)},
+          {"offload_device", or_null(effective.device)},
+          {"offload_reason", code(effective.reason)},
+          {"offload_detail", or_null(effective.detail)}};
+}
+
+json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
+  const bool in = direction == policy::Direction::kIn;
+  const policy::SaConfig& sa = in ? child.plan.inbound : child.plan.outbound;
+  json row = effective_fields(in ? child.inbound : child.outbound, in ? child.has_inbound : child.has_outbound);
+  row.update({{"tunnel", child.spec->tunnel->name},
+              {"child", child.spec->child},
+              {"direction", policy::to_string(direction)},
+              {"spi", hex_spi(sa.key.spi)},
+              {"source", to_string(sa.source)},
+              {"destination", to_string(sa.key.destination)},
+              {"suite", policy::to_string(sa.suite)},
+              {"mode", policy::to_string(sa.mode)},
+              {"if_id", sa.if_id},
+              {"reqid", sa.reqid},
+              {"udp_encapsulation", child.spec->udp_encapsulation},
+              {"packets", kernel != nullptr ? json(kernel->packets) : json(nullptr)},
+              {"bytes", kernel != nullptr ? json(kernel->bytes) : json(nullptr)}});
+  return row;
+}
+
+json child_row(const InstalledChild& child) {
+  return {{"tunnel", child.spec->tunnel->name},
+          {"child", child.spec->child},
+          {"state", child.has_inbound && child.has_outbound ? "up" : "establishing"},
+          {"spi_in", hex_spi(child.spec->spi_in)},
+          {"spi_out", hex_spi(child.spec->spi_out)},
+          {"local", policy::to_string(child.spec->local)},
+          {"remote", policy::to_string(child.spec->remote)},
+          {"proposal", policy::to_string(child.spec->suite)},
+          {"offload_in", child.has_inbound ? json(policy::to_string(child.inbound.kind)) : json(nullptr)},
+          {"offload_out", child.has_outbound ? json(policy::to_string(child.outbound.kind)) : json(nullptr)}};
+}
+
+json only(const json& rows, std::string_view key, std::string_view value) {
+  json found = json::array();
+  for (const json& row : rows)
+    if (row.value(key, json()) == value) found.push_back(row);
+  return found;
+}
+
+}  // namespace
+
+std::string to_rfc3339(WallTime time) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time.since_epoch);
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(time.since_epoch - seconds);
+  const std::time_t clock = seconds.count();
+  std::tm parts{};
+  gmtime_r(&clock, &parts);
+  std::array<char, 32> text{};
+  const size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string fraction = std::to_string(1000 + milliseconds.count());
+  fraction[0] = '.';
+  return std::string(text.data(), length) + fraction + "Z";
+}
+
+json ControlBackend::tunnel_row(const TunnelRow& row) const {
+  size_t up = 0;
+  for (const auto& [name, child] : row.children) up += child.up.empty() ? 0 : 1;
+  const policy::Tunnel& tunnel = *row.tunnel;
+  return {{"name", tunnel.name},
+          {"group", tunnel.group->name},
+          {"state", TunnelManager::state_of(row)},
+          {"remote", tunnel.remote ? to_string(*tunnel.remote) : "any"},
+          {"local_id", policy::to_string(tunnel.local_id)},
+          {"remote_id", tunnel.remote_id ? json(policy::to_string(*tunnel.remote_id)) : json(nullptr)},
+          {"interface", row.interface},
+          {"if_id", row.if_id},
+          {"children_up", up},
+          {"children", row.children.size()},
+          {"since", to_rfc3339(row.since)},
+          {"last_reason", row.last_reason == Reason::kNone ? json(nullptr) : json(code(row.last_reason))},
+          {"last_detail", or_null(row.last_detail)}};
+}
+
+json ControlBackend::tunnels() const {
+  json rows = json::array();
+  for (const auto& [name, row] : agent_.manager().tunnels()) rows.push_back(tunnel_row(row));
+  return rows;
+}
+
+json ControlBackend::group_row(const policy::TunnelGroup& group) const {
+  size_t all = 0, up = 0;
+  for (const auto& [name, row] : agent_.manager().tunnels()) {
+    if (row.tunnel->group->name != group.name) continue;
+    ++all;
+    up += TunnelManager::state_of(row) == "up" ? 1 : 0;
+  }
+  return {{"name", group.name},
+          {"public_netns", or_null(group.public_place.netns)},
+          {"public_vrf", or_null(group.public_place.vrf)},
+          {"addresses", texts(group.public_addresses)},
+          {"private_netns", or_null(group.private_place.netns)},
+          {"private_vrf", or_null(group.private_place.vrf)},
+          {"attachment", policy::to_string(group.attachment)},
+          {"offload_mode", policy::to_string(group.offload)},
+          {"devices", group.offload_devices},
+          {"enabled", group.enabled},
+          {"tunnels", all},
+          {"tunnels_up", up}};
+}
+
+json ControlBackend::groups() const {
+  json rows = json::array();
+  for (const auto& [name, group] : agent_.config().groups) rows.push_back(group_row(*group));
+  return rows;
+}
+
+json ControlBackend::sas() {
+  // One dump per namespace, however many SAs are shown.
+  std::map<std::string, std::map<policy::SaKey, policy::SaState>> kernel;
+  json rows = json::array();
+  for (const auto& [id, child] : agent_.manager().installer().children()) {
+    const std::string& netns = child->spec->tunnel->group->public_place.netns;
+    auto [dump, fresh] = kernel.try_emplace(netns);
+    if (fresh)
+      if (auto states = agent_.kernel().dump_sas(netns); states.ok())
+        for (policy::SaState& state : *states) dump->second.emplace(state.key, std::move(state));
+    auto state_of = [&, &states = dump->second](const policy::SaKey& key) {
+      auto it = states.find(key);
+      return it == states.end() ? nullptr : &it->second;
+    };
+    if (child->has_inbound) rows.push_back(sa_row(*child, policy::Direction::kIn, state_of(child->plan.inbound.key)));
+    if (child->has_outbound)
+      rows.push_back(sa_row(*child, policy::Direction::kOut, state_of(child->plan.outbound.key)));
+  }
+  return rows;
+}
+
+json ControlBackend::children() const {
+  json rows = json::array();
+  for (const auto& [id, child] : agent_.manager().installer().children()) rows.push_back(child_row(*child));
+  return rows;
+}
+
+json ControlBackend::peer_row(const IkeRow& row) const {
+  json peer{
+      {"tunnel", or_null(row.tunnel)}, {"worker", row.worker}, {"role", row.initiator ? "initiator" : "responder"}};
+  if (!row.view) {
+    peer.update({{"state", "establishing"},
+                 {"ike_spi_i", row.initiator ? json(hex_spi(ike::IkeSpi(row.id.value()))) : json(nullptr)},
+                 {"ike_spi_r", row.initiator ? json(nullptr) : json(hex_spi(ike::IkeSpi(row.id.value())))},
+                 {"local", nullptr},
+                 {"remote", nullptr},
+                 {"remote_id", nullptr},
+                 {"proposal", nullptr},
+                 {"nat", nullptr},
+                 {"age_seconds", nullptr}});
+    return peer;
+  }
+  const ike::IkeSaView& view = *row.view;
+  std::string nat = view.nat_local ? (view.nat_remote ? "both" : "local") : (view.nat_remote ? "remote" : "none");
+  const Duration age = view.established_at ? monotonic_now() - *view.established_at : Duration{0};
+  peer.update({{"state", view.state},
+               {"ike_spi_i", hex_spi(view.initiator_spi)},
+               {"ike_spi_r", hex_spi(view.responder_spi)},
+               {"local", to_string(view.path.local)},
+               {"remote", to_string(view.path.remote)},
+               {"remote_id", or_null(view.remote_id)},
+               {"proposal", or_null(view.proposal)},
+               {"nat", std::move(nat)},
+               {"age_seconds", age / 1s}});
+  return peer;
+}
+
+json ControlBackend::peers() const {
+  json rows = json::array();
+  for (const auto& [id, row] : agent_.manager().ike_sas()) rows.push_back(peer_row(row));
+  return rows;
+}
+
+json ControlBackend::devices() {
+  json rows = json::array();
+  for (const auto& [name, group] : agent_.config().groups) {
+    for (const std::string& device : group->offload_devices) {
+      size_t on_device = 0;
+      for (const auto& [id, child] : agent_.manager().installer().children())
+        for (const auto* each : {&child->inbound, &child->outbound})
+          on_device += each->kind != policy::OffloadKind::kNone && each->device == device ? 1 : 0;
+      const auto index = agent_.kernel().device_index(group->public_place.netns, device);
+      rows.push_back({{"name", device},
+                      {"netns", or_null(group->public_place.netns)},
+                      {"group", name},
+                      {"present", index.ok()},
+                      {"detail", index.ok() ? json(nullptr) : json(index.error().text())},
+                      {"sas", on_device}});
+    }
+  }
+  return rows;
+}
+
+json ControlBackend::credentials() const {
+  json rows = json::array();
+  for (const auto& [name, credential] : agent_.config().credentials) {
+    json used_by = json::array();
+    for (const auto& [tunnel_name, tunnel] : agent_.config().tunnels)
+      if (tunnel->credential == credential) used_by.push_back(tunnel_name);
+    auto error = agent_.credentials().errors().find(name);
+    const bool loaded = error == agent_.credentials().errors().end();
+    rows.push_back({{"name", name},
+                    {"kind", "psk"},
+                    {"loaded", loaded},
+                    {"detail", loaded ? json(nullptr) : json(error->second.text())},
+                    {"used_by", std::move(used_by)}});
+  }
+  return rows;
+}
+
+json ControlBackend::routes() const {
+  std::map<std::string, std::string> tunnel_of;
+  for (const auto& [name, row] : agent_.manager().tunnels()) tunnel_of[row.interface] = name;
+  json rows = json::array();
+  for (const auto& each : agent_.manager().shared().routes())
+    rows.push_back({{"destination", to_string(each.route.destination)},
+                    {"vrf", or_null(each.route.vrf)},
+                    {"netns", or_null(each.netns)},
+                    {"device", each.route.device},
+                    {"metric", each.route.metric},
+                    {"protocol", each.route.protocol},
+                    {"tunnel", or_null(tunnel_of[each.route.device])}});
+  return rows;
+}
+
+Result<json> ControlBackend::list(std::string_view kind) {
+  if (kind == "tunnels") return tunnels();
+  if (kind == "groups") return groups();
+  if (kind == "sas") return sas();
+  if (kind == "children") return children();
+  if (kind == "peers") return peers();
+  if (kind == "devices") return devices();
+  if (kind == "credentials") return credentials();
+  if (kind == "routes") return routes();
+  return Error(Reason::kNotFound,
+               "no kind of object is called \"" + printable(as_bytes(kind)) +
+                   "\"; there are groups, tunnels, sas, children, peers, devices, credentials and routes");
+}
+
+Result<json> ControlBackend::show(std::string_view kind, std::string_view name) {
+  const std::string plural = kind.ends_with("s") ? std::string(kind)
+                             : kind == "child"   ? "children"
+                                                 : std::string(kind) + "s";
+  TRY_ASSIGN(json rows, list(plural), "");
+  const std::string key = plural == "sas"        ? "spi"
+                          : plural == "children" ? "child"
+                          : plural == "peers"    ? "tunnel"
+                          : plural == "routes"   ? "destination"
+                                                 : "name";
+  json found = only(rows, key, name);
+  if (found.empty()) {
+    std::string known;
+    for (const json& row : rows) {
+      if (known.size() > 200) break;
+      if (row.contains(key) && row[key].is_string())
+        known.append(known.empty() ? "" : ", ").append(row[key].get<std::string>());
+    }
+    return Error(Reason::kNotFound, "there is no " + std::string(kind) + " \"" + printable(as_bytes(name)) + "\"" +
+                                        (known.empty() ? std::string() : "; there are: " + known));
+  }
+  json result = found.front();
+  if (plural != "tunnels") return result;
+  const json effective = config_effective();
+  result["config"] = effective["tunnels"].value(std::string(name), json::object());
+  result["ike_sas"] = only(peers(), "tunnel", name);
+  result["children"] = only(children(), "tunnel", name);
+  result["sas"] = only(sas(), "tunnel", name);
+  return result;
+}
+
+json ControlBackend::status() {
+  std::map<std::string_view, size_t> states{{"up", 0}, {"down", 0}, {"establishing", 0}, {"idle", 0}, {"disabled", 0}};
+  for (const auto& [name, row] : agent_.manager().tunnels()) ++states[TunnelManager::state_of(row)];
+  std::map<std::string_view, size_t> offload{{"packet", 0}, {"crypto", 0}, {"software", 0}};
+  size_t silently = 0;
+  for (const auto& [id, child] : agent_.manager().installer().children()) {
+    for (const auto& [installed, effective] :
+         {std::pair(child->has_inbound, &child->inbound), std::pair(child->has_outbound, &child->outbound)}) {
+      if (!installed) continue;
+      ++offload[effective->kind == policy::OffloadKind::kNone ? "software" : policy::to_string(effective->kind)];
+      silently +=
+          effective->requested != policy::OffloadMode::kNone && effective->kind == policy::OffloadKind::kNone ? 1 : 0;
+    }
+  }
+  json warnings = agent_.warnings();
+  if (silently != 0)
+    warnings.push_back(std::to_string(silently) +
+                       " SAs are in software although offload is configured: ipsecctl list sas");
+  json counters = json::object();
+  for (size_t i = 1; i < kReasonCount; ++i)
+    if (const uint64_t count = agent_.count(static_cast<Reason>(i)); count != 0)
+      counters[std::string(code(static_cast<Reason>(i)))] = count;
+  size_t established = 0;
+  for (const auto& [id, row] : agent_.manager().ike_sas()) established += row.view ? 1 : 0;
+  const bool degraded = states["down"] + states["establishing"] != 0 || !warnings.empty();
+  return {{"version", IPSEC_VERSION},
+          {"node_id", agent_.config().node_id},
+          {"started_at", to_rfc3339(agent_.started_at())},
+          {"health", degraded ? "degraded" : "ok"},
+          {"groups", agent_.config().groups.size()},
+          {"tunnels", states},
+          {"ike_sas", established},
+          {"half_open", agent_.manager().ike_sas().size() - established},
+          {"child_sas", agent_.manager().installer().children().size()},
+          {"offload", offload},
+          {"workers", agent_.worker_count()},
+          {"warnings", std::move(warnings)},
+          {"counters", std::move(counters)}};
+}
+
+void ControlBackend::up(const std::string& tunnel, const std::string& child, Done done) {
+  agent_.manager().up(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
+    if (!status.ok()) return done(std::move(status).error());
+    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+  });
+}
+
+void ControlBackend::down(const std::string& tunnel, const std::string& child, Done done) {
+  agent_.manager().down(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
+    if (!status.ok()) return done(std::move(status).error());
+    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+  });
+}
+
+json ControlBackend::config_check(const std::vector<NamedText>& files) {
+  std::vector<policy::ConfigFile> documents;
+  for (const NamedText& each : files) documents.push_back({each.name, each.text});
+  const policy::ConfigOutcome outcome = policy::parse_config(documents);
+  json errors = json::array();
+  for (const policy::ConfigError& each : outcome.errors)
+    errors.push_back({{"file", each.file},
+                      {"line", each.line},
+                      {"pointer", each.pointer},
+                      {"found", each.found},
+                      {"allowed", each.allowed},
+                      {"code", code(each.reason)},
+                      {"text", each.text()}});
+  return {{"ok", outcome.errors.empty()},
+          {"errors", std::move(errors)},
+          {"warnings", outcome.config ? json(outcome.config->warnings) : json::array()}};
+}
+
+json ControlBackend::config_effective() {
+  json tunnels_json = json::object();
+  for (const auto& [name, tunnel] : agent_.config().tunnels) {
+    json children_json = json::object();
+    for (const policy::ChildConfig& child : tunnel->children)
+      children_json[child.name] = {{"local", policy::to_string(child.local)},
+                                   {"remote", policy::to_string(child.remote)},
+                                   {"proposals", policy::to_string(child.policy->proposals)},
+                                   {"mode", policy::to_string(child.policy->mode)},
+                                   {"replay_window", child.policy->replay_window},
+                                   {"lifetime_seconds", child.policy->lifetime / 1s},
+                                   {"start", policy::to_string(child.start)}};
+    const auto local = tunnel->local_address();
+    tunnels_json[name] = {
+        {"group", tunnel->group->name},
+        {"local", local ? json(to_string(*local)) : json(nullptr)},
+        {"remote", tunnel->remote ? json(to_string(*tunnel->remote)) : json("any")},
+        {"local_id", policy::to_string(tunnel->local_id)},
+        {"remote_id", tunnel->remote_id ? json(policy::to_string(*tunnel->remote_id)) : json(nullptr)},
+        {"credential", tunnel->credential ? json(tunnel->credential->name) : json(nullptr)},
+        {"proposals", policy::to_string(tunnel->ike_policy->proposals)},
+        {"role", policy::to_string(tunnel->ike_policy->role)},
+        {"dpd_seconds", tunnel->ike_policy->dpd / 1s},
+        {"offload", policy::to_string(tunnel->offload_mode())},
+        {"children", std::move(children_json)}};
+  }
+  json groups_json = json::object();
+  for (const auto& [name, group] : agent_.config().groups) groups_json[name] = group_row(*group);
+  return {
+      {"version", 1}, {"node_id", agent_.config().node_id}, {"tunnel_groups", groups_json}, {"tunnels", tunnels_json}};
+}
+
+}  // namespace ipsec::agent

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/control/backend.h"
+
+namespace ipsec::agent {
+
+/// What the control socket shows of a running agent, and does to it. Rows have the keys of
+/// agent/control/net.ipsecd.control.varlink.
+class ControlBackend final : public control::Backend {
+ public:
+  explicit ControlBackend(Agent& agent) : agent_(agent) {}
+
+  nlohmann::json status() override;
+  Result<nlohmann::json> list(std::string_view kind) override;
+  Result<nlohmann::json> show(std::string_view kind, std::string_view name) override;
+  void up(const std::string& tunnel, const std::string& child, Done done) override;
+  void down(const std::string& tunnel, const std::string& child, Done done) override;
+  EventRing::Page events(uint64_t from, size_t most) override { return agent_.events().read(from, most); }
+  nlohmann::json config_check(const std::vector<NamedText>& files) override;
+  nlohmann::json config_effective() override;
+
+ private:
+  nlohmann::json tunnel_row(const TunnelRow& row) const;
+  nlohmann::json peer_row(const IkeRow& row) const;
+  nlohmann::json group_row(const policy::TunnelGroup& group) const;
+  nlohmann::json tunnels() const;
+  nlohmann::json groups() const;
+  nlohmann::json sas();
+  nlohmann::json children() const;
+  nlohmann::json peers() const;
+  nlohmann::json devices();
+  nlohmann::json credentials() const;
+  nlohmann::json routes() const;
+  Agent& agent_;
+};
+
+/// "2026-11-21T05:30:00.123Z".
+std::string to_rfc3339(WallTime time);
+
+}  // namespace ipsec::agent

@@ -1,0 +1,78 @@
+#include "agent/ctl/columns.h"
+
+#include <algorithm>
+
+namespace ipsec::agent::ctl {
+
+namespace {
+
+constexpr Column kTunnels[] = {{"name", "NAME"},         {"group", "GROUP"},         {"state", "STATE"},
+                               {"remote", "REMOTE"},     {"remote_id", "REMOTE ID"}, {"children_up", "UP"},
+                               {"children", "CHILDREN"}, {"since", "SINCE"},         {"last_reason", "LAST REASON"},
+                               {"local_id", ""},         {"last_detail", ""}};
+constexpr Column kSas[] = {{"tunnel", "TUNNEL"},
+                           {"child", "CHILD"},
+                           {"direction", "DIR"},
+                           {"spi", "SPI"},
+                           {"source", "SOURCE"},
+                           {"destination", "DESTINATION"},
+                           {"suite", "SUITE"},
+                           {"offload_effective", "OFFLOAD"},
+                           {"offload_device", "DEVICE"},
+                           {"offload_reason", "OFFLOAD REASON"},
+                           {"packets", "PACKETS"},
+                           {"bytes", "BYTES"},
+                           {"mode", ""},
+                           {"if_id", ""},
+                           {"reqid", ""},
+                           {"offload_requested", ""},
+                           {"offload_detail", ""}};
+constexpr Column kChildren[] = {{"tunnel", "TUNNEL"},          {"child", "CHILD"},       {"state", "STATE"},
+                                {"spi_in", "SPI IN"},          {"spi_out", "SPI OUT"},   {"local", "LOCAL"},
+                                {"remote", "REMOTE"},          {"proposal", "PROPOSAL"}, {"offload_in", "OFFLOAD IN"},
+                                {"offload_out", "OFFLOAD OUT"}};
+constexpr Column kPeers[] = {{"tunnel", "TUNNEL"},     {"state", "STATE"},     {"role", "ROLE"},
+                             {"local", "LOCAL"},       {"remote", "REMOTE"},   {"remote_id", "REMOTE ID"},
+                             {"proposal", "PROPOSAL"}, {"nat", "NAT"},         {"worker", "WORKER"},
+                             {"age_seconds", "AGE"},   {"ike_spi_i", "SPI I"}, {"ike_spi_r", "SPI R"}};
+constexpr Column kGroups[] = {{"name", "NAME"},
+                              {"addresses", "ADDRESSES"},
+                              {"public_netns", "PUBLIC NETNS"},
+                              {"public_vrf", "PUBLIC VRF"},
+                              {"private_netns", "PRIVATE NETNS"},
+                              {"private_vrf", "PRIVATE VRF"},
+                              {"attachment", "ATTACHMENT"},
+                              {"offload_mode", "OFFLOAD"},
+                              {"devices", "DEVICES"},
+                              {"tunnels_up", "UP"},
+                              {"tunnels", "TUNNELS"}};
+constexpr Column kDevices[] = {{"name", "NAME"},       {"netns", "NETNS"}, {"group", "GROUP"},
+                               {"present", "PRESENT"}, {"up", "LINK UP"},  {"sas", "SAS"}};
+constexpr Column kCredentials[] = {
+    {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
+constexpr Column kRoutes[] = {
+    {"destination", "DESTINATION"}, {"vrf", "VRF"},           {"netns", "NETNS"},  {"device", "DEVICE"},
+    {"metric", "METRIC"},           {"protocol", "PROTOCOL"}, {"tunnel", "TUNNEL"}};
+
+struct Entry {
+  std::string_view kind;
+  std::span<const Column> columns;
+};
+constexpr Entry kEntries[] = {
+    {"tunnels", kTunnels}, {"sas", kSas},         {"children", kChildren}, {"peers", kPeers},
+    {"groups", kGroups},   {"devices", kDevices}, {"routes", kRoutes},     {"credentials", kCredentials}};
+
+}  // namespace
+
+std::span<const Column> columns_of(std::string_view kind) {
+  for (const Entry& entry : kEntries)
+    if (entry.kind == kind) return entry.columns;
+  return {};
+}
+
+bool has_column(std::string_view kind, std::string_view key) {
+  const auto columns = columns_of(kind);
+  return std::any_of(columns.begin(), columns.end(), [key](const Column& column) { return column.key == key; });
+}
+
+}  // namespace ipsec::agent::ctl

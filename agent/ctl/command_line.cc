@@ -1,0 +1,207 @@
+#include "agent/ctl/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <sstream>
+
+#include "agent/control/methods.h"
+#include "agent/control/server.h"
+#include "agent/ctl/columns.h"
+#include "agent/ctl/exit_codes.h"
+
+namespace ipsec::agent::ctl {
+
+namespace {
+
+/// What the options write into; checked and turned into a Command after parsing.
+struct Raw {
+  std::string kind;
+  std::string name;
+  std::string child;
+  std::vector<std::string> files;
+  std::vector<std::string> filters;
+  std::string sort;
+  int64_t from = 0;
+  bool no_follow = false;
+  bool json = false;
+  bool effective = false;
+  std::string color = "auto";
+  std::string socket{control::kDefaultSocket};
+  int64_t timeout_seconds = 0;
+};
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon not reachable, 4 no permission;\n"
+    "status: 0 healthy, 10 degraded, 11 failed. See ipsecctl(1).";
+
+std::string kind_names(bool plural) {
+  std::string all;
+  for (const control::Kind& kind : control::kinds())
+    all.append(all.empty() ? "" : ", ").append(plural ? kind.plural : kind.singular);
+  return all;
+}
+
+CLI::App* add(CLI::App& parent, const std::string& name, const std::string& about, const std::string& examples) {
+  CLI::App* command = parent.add_subcommand(name, about);
+  command->footer("\nExamples:\n" + examples);
+  return command;
+}
+
+void add_queries(CLI::App& app, Raw& raw) {
+  add(app, "status", "Show health, tunnels, offload, warnings and error counters on one screen",
+      "  ipsecctl status\n  ipsecctl status --json\n  ipsecctl status >/dev/null || echo not healthy");
+  CLI::App* list = add(app, "list", "List all objects of a kind",
+                       "  ipsecctl list tunnels\n  ipsecctl list tunnels --filter state=down --sort since\n"
+                       "  ipsecctl list sas --filter 'tunnel=branch-*' --json");
+  list->add_option("KIND", raw.kind, kind_names(true))->required();
+  list->add_option("--sort", raw.sort, "Sort by this key of the rows (see --json); default: the first column");
+  list->add_option("--filter", raw.filters, "Only rows where KEY=VALUE; `*` and `?` match any characters; repeatable")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  CLI::App* show = add(app, "show", "Show one object in full",
+                       "  ipsecctl show tunnel branch-7\n  ipsecctl show sa c1234567\n"
+                       "  ipsecctl show child branch-7/lan\n  ipsecctl show group core --json");
+  show->add_option("KIND", raw.kind, kind_names(false))->required();
+  show->add_option("NAME", raw.name, "Its name; an SA's SPI; TUNNEL/CHILD for a child")->required();
+  CLI::App* explain = add(app, "explain", "Tell what a code of the log, the counters or an error means",
+                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain auth-failed --json");
+  explain->add_option("CODE", raw.name, "A code of the catalogue")->required();
+  add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
+}
+
+void add_operations(CLI::App& app, Raw& raw) {
+  for (const char* verb : {"up", "down"}) {
+    const std::string name = verb;
+    CLI::App* command = add(app, name,
+                            name == "up" ? "Bring a tunnel up, or one child of it, and say what happened"
+                                         : "Take a tunnel down, or one child of it",
+                            "  ipsecctl " + name + " branch-7\n  ipsecctl " + name + " branch-7 lan\n  ipsecctl " +
+                                name + " branch-7 --timeout 20");
+    command->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
+    command->add_option("CHILD", raw.child, "One of its children; default: all");
+  }
+  CLI::App* monitor = add(app, "monitor", "Show events as they happen",
+                          "  ipsecctl monitor\n  ipsecctl monitor --from 1200\n"
+                          "  ipsecctl monitor --no-follow --json\n  ipsecctl monitor --from=-50 --no-follow");
+  monitor->add_option("--from", raw.from,
+                      "First sequence number; -N: the last N; default: the last 10, or all with --no-follow");
+  monitor->add_flag("--no-follow", raw.no_follow, "End after the events that there are");
+}
+
+void add_config(CLI::App& app, Raw& raw) {
+  CLI::App* config = add(app, "config", "Check and show the configuration",
+                         "  ipsecctl config check /etc/ipsecd/ipsecd.json\n  ipsecctl config show --effective");
+  config->require_subcommand(1);
+  CLI::App* check = add(*config, "check", "Check configuration files without applying them; the running daemon does it",
+                        "  ipsecctl config check\n  ipsecctl config check new.json conf.d/branch-7.json\n"
+                        "Without a running daemon: ipsecd --check-config FILE");
+  check->add_option("FILE", raw.files, "Default: /etc/ipsecd/ipsecd.json and /etc/ipsecd/conf.d/*.json");
+  CLI::App* show = add(*config, "show", "Show the configuration in force", "  ipsecctl config show --effective");
+  show->add_flag("--effective", raw.effective, "With all defaults filled in (the only form there is so far)");
+}
+
+void add_globals(CLI::App& app, Raw& raw) {
+  app.add_flag("--json", raw.json, "Print the daemon's reply as JSON");
+  app.add_option("--socket", raw.socket, "The daemon's control socket")->capture_default_str();
+  app.add_option("--color", raw.color, "auto (only on a terminal), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  app.add_option("--timeout", raw.timeout_seconds, "Seconds to wait for an answer; default: 10, 120 for up and down")
+      ->check(CLI::Range(int64_t{1}, int64_t{86400}));
+}
+
+CommandLine usage_error(const std::string& text) {
+  return {.command = std::nullopt, .exit_code = kExitUsage, .text = "ipsecctl: " + text + "\n"};
+}
+
+std::string unknown_key(const std::string& kind, const std::string& key) {
+  std::string known;
+  for (const Column& column : columns_of(kind)) known.append(known.empty() ? "" : ", ").append(column.key);
+  return kind + " have no key \"" + key + "\"; known: " + known;
+}
+
+/// Checks what the library cannot: kinds, keys, filters. Returns the complaint, or nothing.
+std::string complete(const Raw& raw, Command& command) {
+  if (!raw.kind.empty()) {
+    const control::Kind* kind = control::find_kind(raw.kind);
+    if (kind == nullptr) return "unknown kind \"" + raw.kind + "\"; known: " + kind_names(command.verb == Verb::kList);
+    command.kind = kind->plural;
+  }
+  if (!raw.sort.empty() && !has_column(command.kind, raw.sort)) return unknown_key(command.kind, raw.sort);
+  for (const std::string& filter : raw.filters) {
+    const size_t equals = filter.find('=');
+    if (equals == 0 || equals == std::string::npos) return "--filter takes KEY=VALUE, not \"" + filter + "\"";
+    const std::string key = filter.substr(0, equals);
+    if (!has_column(command.kind, key)) return unknown_key(command.kind, key);
+    if (!command.filter.emplace(key, filter.substr(equals + 1)).second) return "--filter " + key + " is given twice";
+  }
+  return {};
+}
+
+Verb verb_of(const CLI::App& app) {
+  const CLI::App* chosen = app.get_subcommands().front();
+  const std::string name = chosen->get_name();
+  if (name == "list") return Verb::kList;
+  if (name == "show") return Verb::kShow;
+  if (name == "up") return Verb::kUp;
+  if (name == "down") return Verb::kDown;
+  if (name == "monitor") return Verb::kMonitor;
+  if (name == "explain") return Verb::kExplain;
+  if (name == "version") return Verb::kVersion;
+  if (name == "config")
+    return chosen->get_subcommands().front()->get_name() == "check" ? Verb::kConfigCheck : Verb::kConfigShow;
+  return Verb::kStatus;
+}
+
+CommandLine command_of(const CLI::App& app, const Raw& raw) {
+  Command command;
+  command.verb = verb_of(app);
+  const std::string complaint = complete(raw, command);
+  if (!complaint.empty()) return usage_error(complaint);
+  command.name = raw.name;
+  command.child = raw.child;
+  command.files = raw.files;
+  command.sort = raw.sort;
+  command.follow = !raw.no_follow;
+  if (command.verb == Verb::kMonitor && app.get_subcommand("monitor")->count("--from") > 0) command.from = raw.from;
+  command.output = raw.json ? Output::kJson : Output::kText;
+  command.color = raw.color == "always"  ? ColorChoice::kAlways
+                  : raw.color == "never" ? ColorChoice::kNever
+                                         : ColorChoice::kAuto;
+  command.socket = raw.socket;
+  if (raw.timeout_seconds > 0) command.timeout = std::chrono::seconds(raw.timeout_seconds);
+  return {.command = std::move(command), .exit_code = kExitOk, .text = {}};
+}
+
+}  // namespace
+
+CommandLine parse_command_line(std::vector<std::string> arguments) {
+  Raw raw;
+  CLI::App app("Asks and directs ipsecd, the IPsec gateway daemon", "ipsecctl");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(std::string("\nExamples:\n  ipsecctl status\n  ipsecctl up branch-7\n  ipsecctl monitor\n\n") +
+             kExitCodes);
+  add_globals(app, raw);
+  add_queries(app, raw);
+  add_operations(app, raw);
+  add_config(app, raw);
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    command->fallthrough();
+    for (CLI::App* inner : command->get_subcommands([](CLI::App*) { return true; })) inner->fallthrough();
+  }
+  std::reverse(arguments.begin(), arguments.end());  // as the library wants them
+  // The only exceptions that are ours to meet: they end here.
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out;
+    std::ostringstream complaint;
+    const bool help = app.exit(error, out, complaint) == 0;
+    if (help) return {.command = std::nullopt, .exit_code = kExitOk, .text = out.str()};
+    return {.command = std::nullopt, .exit_code = kExitUsage, .text = "ipsecctl: " + complaint.str()};
+  }
+  return command_of(app, raw);
+}
+
+}  // namespace ipsec::agent::ctl

@@ -1,0 +1,312 @@
+#include "agent/ctl/commands.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "agent/control/client.h"
+#include "agent/control/event_json.h"
+#include "agent/ctl/exit_codes.h"
+#include "agent/ctl/render.h"
+
+namespace ipsec::agent::ctl {
+
+using control::Client;
+using control::Flag;
+using control::member_at;
+using control::Reply;
+using nlohmann::json;
+
+namespace {
+
+/// One line on the terminal that tells that something is going on; only when it takes longer than a second.
+class Progress {
+ public:
+  Progress(Terminal& terminal, std::string doing) : terminal_(terminal), doing_(std::move(doing)) {}
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void show(std::chrono::milliseconds passed) {
+    constexpr std::string_view kFrames = "|/-\\";
+    if (!terminal_.error_is_terminal || passed < std::chrono::seconds(1)) return;
+    const auto tenths = static_cast<size_t>(passed.count() / 100);
+    terminal_.error << "\r\x1b[K" << kFrames[tenths % kFrames.size()] << " " << doing_ << ", " << passed.count() / 1000
+                    << " s" << std::flush;
+    shown_ = true;
+  }
+  void clear() {
+    if (shown_) terminal_.error << "\r\x1b[K" << std::flush;
+    shown_ = false;
+  }
+
+ private:
+  Terminal& terminal_;
+  std::string doing_;
+  bool shown_ = false;
+};
+
+/// One run of the program: the command, where to print, and how.
+struct Run {
+  const Command& command;
+  Terminal& terminal;
+  Color color;        ///< Of the answer.
+  Color error_color;  ///< Of complaints.
+
+  bool wants_json() const { return command.output == Output::kJson; }
+  void print(const json& value) { terminal.out << control::to_text(value) << "\n"; }
+};
+
+/// The connection's error: what to do is in its text.
+int report(Run& run, const Error& error) {
+  run.terminal.error << paint("ipsecctl: ", Paint::kBad, run.error_color) << clean(error.text()) << "\n";
+  if (error.reason() == Reason::kPermission) return kExitNoPermission;
+  return error.reason() == Reason::kNotFound || error.reason() == Reason::kTimeout ? kExitNotReachable : kExitFailed;
+}
+
+/// The daemon's error; JSON goes where the answer would have gone.
+int report(Run& run, const Reply& reply) {
+  if (run.wants_json())
+    run.print({{"error", reply.error}, {"parameters", reply.parameters}});
+  else
+    run.terminal.error << render_error(reply, run.error_color);
+  const bool denied = reply.error.ends_with(".PermissionDenied");
+  return denied ? kExitNoPermission : kExitFailed;
+}
+
+Client::Wait patience(const Run& run, Progress& progress, std::chrono::seconds usual) {
+  return {.longest = run.command.timeout.value_or(usual),
+          .progress = [&progress](std::chrono::milliseconds passed) { progress.show(passed); }};
+}
+
+constexpr std::chrono::seconds kQueryTime{10};
+constexpr std::chrono::seconds kOperationTime{120};
+
+/// Connects, calls, prints an error. `text` makes the text of a reply, `exit_code` its code.
+struct Question {
+  std::string_view method;
+  json parameters = json::object();
+  std::string_view part;  ///< The member of the reply that is the answer; empty: all of it.
+  std::string doing = "waiting for ipsecd";
+  std::chrono::seconds usual = kQueryTime;
+  std::function<std::string(const json&, Color)> text;
+  std::function<int(const json&)> exit_code = [](const json&) { return kExitOk; };
+};
+
+int ask(Run& run, const Question& question) {
+  auto client = Client::connect(run.command.socket);
+  if (!client.ok()) return report(run, client.error());
+  Progress progress(run.terminal, question.doing);
+  const auto reply = client->call(question.method, question.parameters, patience(run, progress, question.usual));
+  progress.clear();
+  if (!reply.ok()) return report(run, reply.error());
+  if (!reply.value().error.empty()) return report(run, reply.value());
+  const json& parameters = reply.value().parameters;
+  const json& answer = question.part.empty() ? parameters : member_at(parameters, question.part);
+  if (run.wants_json())
+    run.print(answer);
+  else
+    run.terminal.out << question.text(answer, run.color);
+  return question.exit_code(answer);
+}
+
+/// Rows as they come: one line each, in one document.
+class RowPrinter {
+ public:
+  explicit RowPrinter(std::ostream& out) : out_(out) {}
+  void print(const json& row) {
+    out_ << (begun_ ? ",\n" : "{\"rows\":[\n") << control::to_text(row);
+    begun_ = true;
+  }
+  void end() { out_ << (begun_ ? "\n]}\n" : "{\"rows\":[]}\n"); }
+  bool begun() const { return begun_; }
+
+ private:
+  std::ostream& out_;
+  bool begun_ = false;
+};
+
+int list(Run& run) {
+  auto client = Client::connect(run.command.socket);
+  if (!client.ok()) return report(run, client.error());
+  // JSON that nobody wants sorted needs no memory: it is passed on as it comes.
+  const bool pass_on = run.wants_json() && run.command.sort.empty();
+  RowPrinter printer(run.terminal.out);
+  std::vector<json> rows;
+  std::optional<Reply> refusal;
+  Progress progress(run.terminal, "reading " + run.command.kind);
+  json parameters = {{"kind", run.command.kind}};
+  if (!run.command.filter.empty()) parameters["filter"] = run.command.filter;
+  const Status status =
+      client->stream("List", parameters, patience(run, progress, kQueryTime), [&](const Reply& reply) {
+        progress.clear();
+        if (!reply.error.empty()) refusal = reply;
+        for (const json& row : member_at(reply.parameters, "rows"))
+          if (pass_on)
+            printer.print(row);
+          else
+            rows.push_back(row);
+        return refusal || !run.terminal.out.good() ? Flag::kOff : Flag::kOn;
+      });
+  progress.clear();
+  if (!status.ok()) return report(run, status.error());
+  if (refusal) return report(run, *refusal);
+  const std::string natural =
+      run.command.kind == "routes"                                                                 ? "destination"
+      : run.command.kind == "sas" || run.command.kind == "children" || run.command.kind == "peers" ? "tunnel"
+                                                                                                   : "name";
+  if (!pass_on) sort_rows(rows, run.command.sort.empty() ? natural : run.command.sort);
+  if (!run.wants_json()) {
+    run.terminal.out << render_list(run.command.kind, rows, run.color);
+    return kExitOk;
+  }
+  for (const json& row : rows) printer.print(row);
+  printer.end();
+  return kExitOk;
+}
+
+int monitor(Run& run) {
+  auto client = Client::connect(run.command.socket);
+  if (!client.ok()) return report(run, client.error());
+  constexpr int64_t kShownAtFirst = -10;
+  json parameters = {{"follow", run.command.follow}};
+  if (run.command.from)
+    parameters["from"] = *run.command.from;
+  else if (run.command.follow)
+    parameters["from"] = kShownAtFirst;
+  Client::Wait wait{.longest = run.command.timeout.value_or(kQueryTime)};
+  if (run.command.follow) wait.longest = {};  // silence is normal
+  std::optional<Reply> refusal;
+  const Status status = client->stream("Monitor", parameters, wait, [&](const Reply& reply) {
+    if (!reply.error.empty()) refusal = reply;
+    const int64_t lost = control::number_at(reply.parameters, "lost");
+    if (lost > 0 && run.wants_json()) run.print({{"lost", lost}});
+    if (lost > 0 && !run.wants_json()) run.terminal.error << render_lost(lost);
+    for (const json& event : member_at(reply.parameters, "events"))
+      if (run.wants_json())
+        run.print(event);
+      else
+        run.terminal.out << render_event(event, run.color);
+    run.terminal.out.flush();
+    return refusal || !run.terminal.out.good() ? Flag::kOff : Flag::kOn;
+  });
+  if (!status.ok()) return report(run, status.error());
+  return refusal ? report(run, *refusal) : kExitOk;
+}
+
+std::vector<std::string> default_files() {
+  std::vector<std::string> files = {"/etc/ipsecd/ipsecd.json"};
+  std::error_code ignored;
+  std::vector<std::string> parts;
+  for (const auto& entry : std::filesystem::directory_iterator("/etc/ipsecd/conf.d", ignored))
+    if (entry.path().extension() == ".json") parts.push_back(entry.path().string());
+  std::sort(parts.begin(), parts.end());
+  files.insert(files.end(), parts.begin(), parts.end());
+  return files;
+}
+
+int config_check(Run& run) {
+  json files = json::array();
+  for (const std::string& name : run.command.files.empty() ? default_files() : run.command.files) {
+    std::ifstream file(name);
+    std::ostringstream text;
+    if (!file || !(text << file.rdbuf())) {
+      run.terminal.error << paint("ipsecctl: ", Paint::kBad, run.error_color) << "cannot read " << clean(name) << "\n";
+      return kExitFailed;
+    }
+    files.push_back({{"name", name}, {"text", text.str()}});
+  }
+  const int code = ask(run, {.method = "ConfigCheck",
+                             .parameters = {{"files", std::move(files)}},
+                             .part = {},
+                             .doing = "checking",
+                             .usual = kOperationTime,
+                             .text = render_check,
+                             .exit_code = [](const json& reply) {
+                               return control::flag_at(reply, "ok") == Flag::kOn ? kExitOk : kExitFailed;
+                             }});
+  if (code == kExitNotReachable)
+    run.terminal.error << "Without a running daemon, `ipsecd --check-config FILE` checks the same.\n";
+  return code;
+}
+
+/// The running daemon's catalogue counts; without one, that of this program.
+int explain(Run& run) {
+  if (Client::connect(run.command.socket).ok())
+    return ask(run,
+               {.method = "Explain", .parameters = {{"code", run.command.name}}, .part = {}, .text = render_explain});
+  const auto explained = control::explain_json(run.command.name);
+  if (!explained.ok()) return report(run, control::failure(explained.error()));
+  if (run.wants_json())
+    run.print(explained.value());
+  else
+    run.terminal.out << render_explain(explained.value(), run.color);
+  return kExitOk;
+}
+
+int version(Run& run) {
+  std::optional<std::string> daemon;
+  if (auto client = Client::connect(run.command.socket); client.ok()) {
+    const auto reply = client->call("org.varlink.service.GetInfo", json::object(), {});
+    if (reply.ok()) daemon = control::text_at(reply.value().parameters, "version");
+  }
+  if (run.wants_json())
+    run.print({{"ipsecctl", IPSEC_VERSION}, {"ipsecd", daemon ? json(*daemon) : json()}});
+  else
+    run.terminal.out << "ipsecctl " << IPSEC_VERSION << "\nipsecd " << clean(daemon.value_or("not reachable")) << "\n";
+  return kExitOk;
+}
+
+int operate(Run& run, std::string_view method, const std::string& verb) {
+  json parameters = {{"tunnel", run.command.name}};
+  if (!run.command.child.empty()) parameters["child"] = run.command.child;
+  return ask(run, {.method = method,
+                   .parameters = std::move(parameters),
+                   .part = "outcome",
+                   .doing = "taking " + run.command.name + " " + verb,
+                   .usual = kOperationTime,
+                   .text = [&verb](const json& outcome, Color color) { return render_outcome(verb, outcome, color); }});
+}
+
+int show(Run& run) {
+  return ask(run,
+             {.method = "Show",
+              .parameters = {{"kind", run.command.kind}, {"name", run.command.name}},
+              .part = "item",
+              .text = [&run](const json& item, Color color) { return render_show(run.command.kind, item, color); }});
+}
+
+Color color_for(ColorChoice choice, bool is_terminal) {
+  if (choice == ColorChoice::kAuto) return is_terminal ? Color::kOn : Color::kOff;
+  return choice == ColorChoice::kAlways ? Color::kOn : Color::kOff;
+}
+
+}  // namespace
+
+int run(const Command& command, Terminal& terminal) {
+  Run run{.command = command,
+          .terminal = terminal,
+          .color = color_for(command.color, terminal.out_is_terminal),
+          .error_color = color_for(command.color, terminal.error_is_terminal)};
+  switch (command.verb) {
+    case Verb::kStatus:
+      return ask(run, {.method = "Status", .part = "status", .text = render_status, .exit_code = exit_code_of_status});
+    case Verb::kList: return list(run);
+    case Verb::kShow: return show(run);
+    case Verb::kUp: return operate(run, "Up", "up");
+    case Verb::kDown: return operate(run, "Down", "down");
+    case Verb::kMonitor: return monitor(run);
+    case Verb::kExplain: return explain(run);
+    case Verb::kConfigCheck: return config_check(run);
+    case Verb::kConfigShow:
+      return ask(run, {.method = "ConfigEffective", .part = "config", .text = [](const json& config, Color) {
+                         return config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+                       }});
+    case Verb::kVersion: return version(run);
+  }
+  return kExitUsage;
+}
+
+}  // namespace ipsec::agent::ctl

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ike/actions.h"
+#include "policy/config.h"
+
+namespace ipsec::agent {
+
+/// Which tunnel is for whom: found by address and identity without walking a list. Immutable, shared by the workers.
+class PeerDirectory {
+ public:
+  /// `contexts`: the socket context of each tunnel group, by name.
+  PeerDirectory(const policy::Config& config, const std::unordered_map<std::string, ike::SocketContext>& contexts);
+
+  /// The IKE proposals of all tunnels that a request on this path may be for, without repetitions. Empty: nobody.
+  std::vector<policy::Proposal> proposals_for(const ike::Path& path) const;
+  /// The tunnel of a peer that has named itself. Errors: kUnknownPeerIdentity, with what was looked for.
+  Result<std::shared_ptr<const policy::Tunnel>> find(const ike::Path& path, const policy::Identity& remote,
+                                                     const std::optional<policy::Identity>& local) const;
+  std::shared_ptr<const policy::Tunnel> by_name(const std::string& name) const;
+
+ private:
+  using Tunnels = std::vector<std::shared_ptr<const policy::Tunnel>>;
+  bool fits(const policy::Tunnel& tunnel, const ike::Path& path) const;
+  std::unordered_map<std::string, ike::SocketContext> contexts_;
+  std::unordered_map<IpAddress, Tunnels> by_address_;
+  Tunnels any_address_;
+  std::unordered_map<std::string, Tunnels> by_identity_;
+  std::unordered_map<std::string, std::shared_ptr<const policy::Tunnel>> by_name_;
+};
+
+/// The identity that a tunnel's peer must show: the configured one, else its address.
+policy::Identity expected_identity(const policy::Tunnel& tunnel, const IpAddress& remote);
+
+}  // namespace ipsec::agent

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "agent/kernel_queue.h"
+
+namespace ipsec::agent {
+
+/// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
+/// tunnel that cross): there while anybody holds them, as the latest holder wants them.
+class SharedObjects {
+ public:
+  using Owner = uint64_t;
+  using Done = std::function<void(Status)>;
+  explicit SharedObjects(KernelQueue& queue) : queue_(queue) {}
+
+  void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
+  void release(Owner owner, const std::string& netns, const policy::PolicyKey& key);
+  void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
+  void release(Owner owner, const std::string& netns, const policy::RouteConfig& route);
+
+  struct RouteRow {
+    std::string netns;
+    policy::RouteConfig route;
+  };
+  std::vector<RouteRow> routes() const;
+  size_t policies() const { return policies_.size(); }
+
+ private:
+  struct PolicyHolders {
+    std::vector<std::pair<Owner, policy::PolicyConfig>> holders;  // the last one counts
+  };
+  using RouteKey =
+      std::tuple<std::string, IpPrefix, std::string, std::string, uint32_t>;  // netns, to, vrf, device, metric
+  struct RouteHolders {
+    policy::RouteConfig route;
+    std::vector<Owner> owners;
+  };
+  static RouteKey key_of(const std::string& netns, const policy::RouteConfig& route) {
+    return {netns, route.destination, route.vrf, route.device, route.metric};
+  }
+  KernelQueue& queue_;
+  std::map<std::pair<std::string, policy::PolicyKey>, PolicyHolders> policies_;
+  std::map<RouteKey, RouteHolders> routes_;
+};
+
+}  // namespace ipsec::agent

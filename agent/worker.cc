@@ -1,0 +1,111 @@
+#include "agent/worker.h"
+
+#include "ike/crypto/key_schedule.h"
+
+namespace ipsec::agent {
+
+Worker::Worker(size_t index, WorkerView view, Outlet outlet)
+    : index_(index),
+      view_(std::move(view)),
+      outlet_(std::move(outlet)),
+      spis_(static_cast<uint8_t>(index), random_),
+      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{}, random_, spis_)) {}
+
+Worker::~Worker() {
+  stop();
+  join();
+}
+
+Result<std::unique_ptr<Worker>> Worker::create(size_t index, WorkerView view, Outlet outlet) {
+  std::unique_ptr<Worker> worker(new Worker(index, std::move(view), std::move(outlet)));
+  TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
+  return worker;
+}
+
+void Worker::add_socket(UdpSocket socket) { sockets_.push_back(std::move(socket)); }
+
+void Worker::start() {
+  for (UdpSocket& socket : sockets_) {
+    Status watched = loop_->watch(socket.fd(), EventLoop::Interest::kRead, [this, &socket] {
+      socket.receive([this](const ike::Path& path, ByteView bytes) { engine_->receive(monotonic_now(), path, bytes); });
+    });
+    VERIFY(watched.ok());
+  }
+  loop_->set_deadline_source([this] { return engine_->next_deadline(); });
+  loop_->set_after_round([this] {
+    engine_->tick(monotonic_now());
+    drain();
+  });
+  thread_ = std::thread([this] { loop_->run(); });
+}
+
+void Worker::stop() {
+  if (loop_) loop_->stop();
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::post(std::function<void(Worker&)> task) {
+  loop_->post([this, task = std::move(task)] { task(*this); });
+}
+
+void Worker::drain() {
+  while (auto action = engine_->poll_action()) carry_out(std::move(*action));
+}
+
+void Worker::send(const ike::SendDatagram& datagram) {
+  for (UdpSocket& socket : sockets_) {
+    if (socket.context() != datagram.path.context || socket.local() != datagram.path.local) continue;
+    if (Status sent = socket.send(datagram.path.remote, datagram.bytes); !sent.ok())
+      engine_->counters().add(Reason::kDatagramSendFailed);
+    return;
+  }
+  engine_->counters().add(Reason::kDatagramSendFailed);
+}
+
+Result<Bytes> Worker::psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets) {
+  const Secret* key = tunnel.credential ? view_.credentials->psk(tunnel.credential->name) : nullptr;
+  if (key == nullptr)
+    return Error(Reason::kAuthUnavailable,
+                 "tunnel " + tunnel.name + " has no usable pre-shared key" +
+                     (tunnel.credential ? " (credential " + tunnel.credential->name + ")" : std::string()));
+  return ike::psk_auth(crypto_, prf, key->expose(), octets);
+}
+
+ike::Answer Worker::answer_verify(const ike::NeedVerify& need) {
+  ike::Answer answer{need.id, need.ike, ike::AuthChecked{}};
+  if (need.method != ike::AuthMethod::kSharedKey) {
+    answer.value = ike::Refused{
+        Error(Reason::kAuthMethod, "the peer used " + ike::name(need.method) + ", configured is a pre-shared key")};
+    return answer;
+  }
+  auto expected = psk_proof(*need.tunnel, need.prf, need.octets);
+  if (!expected.ok())
+    answer.value = ike::Refused{std::move(expected).error()};
+  else if (!equal_in_constant_time(*expected, need.auth))
+    answer.value = ike::Refused{Error(Reason::kAuthFailed, "the pre-shared keys of the two sides differ")};
+  return answer;
+}
+
+void Worker::carry_out(ike::Action action) {
+  const Instant now = monotonic_now();
+  if (const auto* datagram = std::get_if<ike::SendDatagram>(&action)) return send(*datagram);
+  if (const auto* need = std::get_if<ike::NeedInitPolicy>(&action))
+    return engine_->answer(now, {need->id, need->ike, ike::InitPolicy{view_.peers->proposals_for(need->path)}});
+  if (const auto* need = std::get_if<ike::NeedPeer>(&action)) {
+    auto tunnel = view_.peers->find(need->path, need->remote_id, need->local_id);
+    if (tunnel.ok()) return engine_->answer(now, {need->id, need->ike, ike::PeerFound{std::move(*tunnel)}});
+    return engine_->answer(now, {need->id, need->ike, ike::Refused{std::move(tunnel).error()}});
+  }
+  if (const auto* need = std::get_if<ike::NeedAuth>(&action)) {
+    auto proof = psk_proof(*need->tunnel, need->prf, need->octets);
+    if (!proof.ok()) return engine_->answer(now, {need->id, need->ike, ike::Refused{std::move(proof).error()}});
+    return engine_->answer(now, {need->id, need->ike, ike::AuthMade{ike::AuthMethod::kSharedKey, std::move(*proof)}});
+  }
+  if (const auto* need = std::get_if<ike::NeedVerify>(&action)) return engine_->answer(now, answer_verify(*need));
+  outlet_(index_, std::move(action));
+}
+
+}  // namespace ipsec::agent

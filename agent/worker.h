@@ -1,0 +1,71 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/credentials.h"
+#include "agent/event_loop.h"
+#include "agent/peer_directory.h"
+#include "agent/udp_socket.h"
+#include "ike/crypto/crypto_context.h"
+#include "ike/engine.h"
+
+namespace ipsec::agent {
+
+/// What workers look things up in: one immutable value, replaced as a whole when the configuration changes.
+struct WorkerView {
+  std::shared_ptr<const PeerDirectory> peers;
+  std::shared_ptr<const Credentials> credentials;
+};
+
+/// One thread with one engine and its sockets (architecture, decision 8). Answers the engine's questions about peers
+/// and keys itself; whatever concerns the kernel or people goes to the main thread, in order.
+///
+/// Threads: construct, start() and join() on the main thread; `post` from any; everything else on the worker's own.
+class Worker {
+ public:
+  /// Takes an action for the main thread: InstallInbound, InstallOutbound, RemoveChild, IdentityEstablished, Report,
+  /// SnapshotChanged. Called on the worker's thread; must only hand it over.
+  using Outlet = std::function<void(size_t worker, ike::Action)>;
+
+  static Result<std::unique_ptr<Worker>> create(size_t index, WorkerView view, Outlet outlet);
+  ~Worker();
+
+  void add_socket(UdpSocket socket);  ///< Before start().
+  void start();
+  void join();
+
+  size_t index() const { return index_; }
+  /// Runs on the worker's thread, with its engine; what it did to the engine is drained afterwards.
+  void post(std::function<void(Worker&)> task);
+  void stop();
+
+  ike::IkeEngine& engine() { return *engine_; }
+  void set_view(WorkerView view) { view_ = std::move(view); }
+  /// Counters are atomic: readable from any thread.
+  const Counters& counters() const { return engine_->counters(); }
+
+ private:
+  Worker(size_t index, WorkerView view, Outlet outlet);
+  void drain();
+  void carry_out(ike::Action action);
+  void send(const ike::SendDatagram& datagram);
+  Result<Bytes> psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets);
+  ike::Answer answer_verify(const ike::NeedVerify& need);
+
+  size_t index_;
+  WorkerView view_;
+  Outlet outlet_;
+  SystemRandom random_;
+  ike::WorkerSpiSource spis_;
+  ike::CryptoContext crypto_;
+  std::unique_ptr<ike::IkeEngine> engine_;
+  std::unique_ptr<EventLoop> loop_;
+  std::vector<UdpSocket> sockets_;
+  std::thread thread_;
+};
+
+}  // namespace ipsec::agent

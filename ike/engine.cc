@@ -1,0 +1,426 @@
+#include "ike/engine.h"
+
+#include "ike/core.h"
+#include "ike/exchange/ike_auth.h"
+#include "ike/exchange/ike_sa_init.h"
+#include "ike/exchange/informational.h"
+#include "ike/notify_for_error.h"
+#include "ike/sa/transitions.h"
+#include "ike/snapshot.h"
+
+namespace ipsec::ike {
+
+struct IkeEngine::Impl {
+  Impl(Options options, Random& random, SpiSource& spis) : core(options, random, spis) {}
+
+  void on_message(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
+  void on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
+  void on_response(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
+  void dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role);
+  void answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error);
+  std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
+  Status make_keys(IkeSa& sa);
+  void answer_version(const Path& path, const Header& header);
+  void on_timer(Instant now, IkeSa& sa);
+  bool retransmit(Instant now, IkeSa& sa);
+  void on_deadline(Instant now, IkeSa& sa);
+  void settle(IkeSaId id);
+
+  EngineCore core;
+};
+
+IkeEngine::IkeEngine(Options options, Random& random, SpiSource& spis)
+    : impl_(std::make_unique<Impl>(options, random, spis)) {}
+IkeEngine::~IkeEngine() = default;
+
+/// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
+void IkeEngine::Impl::settle(IkeSaId id) {
+  const IkeSa* sa = core.find(id);
+  if (sa == nullptr) return;
+  VERIFY(sa->is_consistent());
+  core.arm(*sa);
+}
+
+void IkeEngine::Impl::answer_version(const Path& path, const Header& header) {
+  // RFC 7296 2.5: a request of a higher major version is answered with the highest that we speak. One header and eight
+  // bytes: smaller than what it answers.
+  if (header.is_response() || header.major_version() < 2) return;
+  PayloadWriter out;
+  out.add(notify(NotifyType::kInvalidMajorVersion));
+  core.send_stateless(path, EngineCore::plain_message({.initiator_spi = header.initiator_spi,
+                                                       .responder_spi = header.responder_spi,
+                                                       .exchange = header.exchange,
+                                                       .flags = Header::kFlagResponse,
+                                                       .message_id = header.message_id},
+                                                      out));
+}
+
+void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
+  EngineCore& core = impl_->core;
+  auto header = Header::parse(datagram);
+  if (!header.ok()) return core.count(Reason::kIkeShort);
+  if (header->major_version() != 2) {
+    core.count(Reason::kIkeVersion);
+    if (datagram.size() >= Header::kBytes + 8 && header->length == datagram.size())
+      impl_->answer_version(path, *header);
+    return;
+  }
+  if (header->length != datagram.size()) return core.count(Reason::kIkeLength);
+  const bool first = header->exchange == Exchange::kIkeSaInit && !header->is_response() && !header->responder_spi;
+  if (first) {
+    on_init_request(core, now, path, *header, datagram);
+    if (auto it = core.init_index.find({header->initiator_spi.value(), path.remote}); it != core.init_index.end())
+      impl_->settle(it->second);
+    return;
+  }
+  // The flag says which of the two SPIs the sender chose; the other one is ours (RFC 7296 3.1).
+  const IkeSpi ours = header->from_initiator() ? header->responder_spi : header->initiator_spi;
+  IkeSa* sa = core.find(IkeSaId(ours.value()));
+  if (sa == nullptr || sa->initiator == header->from_initiator()) return core.count(Reason::kIkeUnknownSpi);
+  const IkeSpi theirs = header->from_initiator() ? header->initiator_spi : header->responder_spi;
+  const IkeSpi expected = sa->initiator ? sa->spi_r : sa->spi_i;
+  if (expected ? theirs != expected : sa->state_id() != StateId::kInitSent) return core.count(Reason::kIkeUnknownSpi);
+  const IkeSaId id = sa->id;
+  impl_->on_message(now, *sa, path, *header, datagram);
+  impl_->settle(id);
+}
+
+void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
+  if (header.is_response())
+    on_response(now, sa, path, header, datagram);
+  else
+    on_request(now, sa, path, header, datagram);
+}
+
+namespace {
+
+/// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
+Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
+  TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
+  if (inner.encrypted) return Error(Reason::kIkeInvalidSyntax, "an encrypted payload inside an encrypted payload");
+  return inner;
+}
+
+}  // namespace
+
+void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
+  switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
+    case MessageWindow::Verdict::kNew: break;
+    case MessageWindow::Verdict::kInProgress: return core.count(Reason::kIkeRetransmitted);
+    case MessageWindow::Verdict::kForeign: return core.count(Reason::kIkeMessageId);
+    case MessageWindow::Verdict::kRepeated: {
+      Answered& answered = *sa.window.answered;
+      if (now - answered.sent_at < kResponseCacheInterval) return core.count(Reason::kIkeRetransmitLimited);
+      core.count(Reason::kIkeRetransmitted);
+      answered.sent_at = now;
+      return core.send(sa, answered.path, answered.response);
+    }
+  }
+  // Every request but the first IKE_SA_INIT is protected.
+  auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
+  if (!outer.ok() || !outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  if (find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) == nullptr)
+    return core.count(Reason::kIkeUnexpected);
+  auto plain = open(sa, datagram, *outer);
+  if (!plain) return;
+  auto payloads = parse_inner(*outer, *plain);
+  sa.last_heard = now;
+  // RFC 7296 2.23: behind a NAT the peer's address is that of its last authentic message.
+  if (sa.nat_remote && path.remote != sa.path.remote && sa.state_id() == StateId::kEstablished) {
+    sa.path = path;
+    core.report(sa, Reason::kNatDetected, {field("peer", to_string(path.remote))});
+  }
+  static const Payloads kNothing;
+  const Message message{path, header, datagram, payloads.ok() ? *payloads : kNothing};
+  if (!payloads.ok()) return answer_invalid(now, sa, message, payloads.error());
+  dispatch(now, sa, message, MessageRole::kRequest);
+}
+
+void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
+  if (!sa.window.outstanding || sa.window.outstanding->message_id != header.message_id ||
+      sa.window.outstanding->exchange != header.exchange)
+    return core.count(Reason::kIkeUnexpected);
+  auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
+  if (!outer.ok()) return core.count(outer.error().reason());
+  if (sa.state_id() == StateId::kInitSent) {
+    // Not protected, so at least from where the request went.
+    if (path.remote != sa.window.outstanding->path.remote) return core.count(Reason::kIkeForeignPath);
+    return dispatch(now, sa, {path, header, datagram, *outer}, MessageRole::kResponse);
+  }
+  // An unprotected error in answer to a protected request proves nothing (RFC 7296 2.21.4): retransmission goes on.
+  if (!outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  auto plain = open(sa, datagram, *outer);
+  if (!plain) return;
+  auto payloads = parse_inner(*outer, *plain);
+  sa.last_heard = now;
+  if (!payloads.ok())
+    // RFC 7296 2.21: a response that is authentic and malformed leaves both sides in doubt about what holds.
+    return core.destroy(sa, payloads.error().reason(), {field("detail", payloads.error().text())});
+  dispatch(now, sa, {path, header, datagram, *payloads}, MessageRole::kResponse);
+}
+
+void IkeEngine::Impl::dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role) {
+  const Transition* row = find_transition(sa.state_id(), message.header.exchange, role);
+  if (row == nullptr) return core.count(Reason::kIkeUnexpected);
+  for (PayloadType type : row->required)
+    if (!message.payloads.has(type))
+      return answer_invalid(now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
+  row->handle(core, now, sa, message);
+}
+
+/// RFC 7296 2.21: an authentic request that breaks the rules is answered; in IKE_AUTH that is the end of the IKE SA.
+void IkeEngine::Impl::answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error) {
+  core.report(sa, error.reason(), {field("peer", to_string(message.path.remote)), field("detail", error.text())});
+  const NotifyType type = notify_for_error(error.reason()).value_or(NotifyType::kInvalidSyntax);
+  PayloadWriter out;
+  out.add(notify(type, type == NotifyType::kUnsupportedCriticalPayload ? critical_payload_of(error) : Bytes()));
+  sa.window.expected = message.header.message_id + 1;
+  Status sent = core.send_response(now, sa, message.header.exchange, message.header.message_id,
+                                   datagram_hash(message.datagram), message.path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
+  // RFC 7296 2.21.3: INVALID_SYNTAX in an authentic exchange ends the IKE SA; an unknown critical payload only its
+  // exchange.
+  if (type != NotifyType::kUnsupportedCriticalPayload || message.header.exchange == Exchange::kIkeAuth)
+    core.destroy(sa, error.reason());
+}
+
+std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const Payloads& outer) {
+  if (sa.keys() == nullptr) {
+    Status made = make_keys(sa);
+    if (!made.ok()) {
+      core.destroy(sa, made.error().reason(), {field("detail", made.error().text())});
+      return std::nullopt;
+    }
+  }
+  auto plain =
+      core.crypto.open(sa.keys()->cipher_keys(!sa.initiator), datagram, Header::kBytes + outer.encrypted->offset);
+  if (!plain.ok()) {
+    core.count(plain.error().reason());
+    return std::nullopt;
+  }
+  return std::move(*plain);
+}
+
+/// Responder: the first protected message is here, now the shared secret is worth its price. It is computed once,
+/// however many forged messages follow.
+Status IkeEngine::Impl::make_keys(IkeSa& sa) {
+  auto& init = std::get<InitAnswered>(sa.state);
+  TRY_ASSIGN(const Header header, Header::parse(init.request), "");
+  TRY_ASSIGN(const Payloads request,
+             parse_payloads(header.next_payload, ByteView(init.request).subspan(Header::kBytes)), "");
+  TRY_ASSIGN(
+      const Payloads response,
+      parse_payloads(Header::parse(init.response)->next_payload, ByteView(init.response).subspan(Header::kBytes)), "");
+  TRY_ASSIGN(Secret shared, core.crypto.shared_secret(init.key_pair, request.ke->public_value), "shared secret");
+  TRY_ASSIGN(KeySchedule keys,
+             KeySchedule::derive(core.crypto, init.suite,
+                                 {request.nonce->nonce, response.nonce->nonce, sa.spi_i, sa.spi_r}, std::move(shared)),
+             "keys");
+  init.keys.emplace(std::move(keys));
+  return {};
+}
+
+void IkeEngine::tick(Instant now) {
+  while (auto id = impl_->core.timers.pop_due(now)) {
+    IkeSa* sa = impl_->core.find(*id);
+    if (sa == nullptr) continue;
+    impl_->on_timer(now, *sa);
+    impl_->settle(*id);
+  }
+}
+
+void IkeEngine::Impl::on_timer(Instant now, IkeSa& sa) {
+  if (sa.deadline && *sa.deadline <= now) return on_deadline(now, sa);
+  if (sa.window.outstanding && sa.window.outstanding->next_at <= now && !retransmit(now, sa)) return;
+  if (sa.state_id() != StateId::kEstablished) return;
+  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
+  if (*sa.established_at + policy.lifetime <= now) return start_delete_ike(core, now, sa, Reason::kReplaced);
+  if (policy.dpd > Duration{0} && sa.last_heard + policy.dpd <= now) ike::check_liveness(core, now, sa);
+}
+
+/// Sends our request again, or gives the peer up; false when the IKE SA is gone.
+bool IkeEngine::Impl::retransmit(Instant now, IkeSa& sa) {
+  Outstanding& request = *sa.window.outstanding;
+  if (const auto* init = std::get_if<InitSent>(&sa.state); init != nullptr && init->hint) {
+    const Reason reason = reason_for_notify(*init->hint);
+    return core.destroy(sa, reason,
+                        {field("notify", name(*init->hint)),
+                         field("configured", policy::to_string(sa.tunnel->ike_policy->proposals))}),
+           false;
+  }
+  const policy::RetransmitPolicy& policy = sa.tunnel->ike_policy->retransmit;
+  if (request.sent >= policy.tries) {
+    return core.destroy(sa, Reason::kPeerUnreachable,
+                        {field("peer", to_string(request.path.remote)), field("tries", uint64_t{request.sent})}),
+           false;
+  }
+  ++request.sent;
+  request.interval = std::min(request.interval * 2, policy.most);
+  request.next_at = now + request.interval;
+  core.send(sa, request.path, request.bytes);
+  return true;
+}
+
+void IkeEngine::Impl::on_deadline(Instant now, IkeSa& sa) {
+  const Error late(Reason::kTimeout, "no answer in state " + std::string(to_string(sa.state_id())));
+  switch (sa.state_id()) {
+    case StateId::kAuthResponding: return on_refused_responder(core, now, sa, late);
+    case StateId::kAuthFinishing: return on_refused_initiator(core, now, sa, late);
+    case StateId::kInitPolicyWait:
+    case StateId::kInitAnswered:
+    case StateId::kInitSent:
+    case StateId::kAuthMaking:
+    case StateId::kAuthSent:
+      return core.destroy(
+          sa, Reason::kSetupTimeout,
+          {field("peer", to_string(sa.path.remote)), field("state", std::string(to_string(sa.state_id())))});
+    case StateId::kEstablished:
+    case StateId::kDeleting:
+      return core.destroy(sa, Reason::kPeerUnreachable, {field("peer", to_string(sa.path.remote))});
+  }
+}
+
+std::optional<Instant> IkeEngine::next_deadline() const { return impl_->core.timers.next(); }
+
+std::optional<Action> IkeEngine::poll_action() {
+  auto& actions = impl_->core.actions;
+  if (actions.empty()) return std::nullopt;
+  Action action = std::move(actions.front());
+  actions.pop_front();
+  return action;
+}
+
+void IkeEngine::answer(Instant now, Answer answer) {
+  EngineCore& core = impl_->core;
+  IkeSa* sa = core.find(answer.ike);
+  if (sa == nullptr || sa->open_ask() != answer.id) return core.count(Reason::kCancelled);
+  const StateId state = sa->state_id();
+  std::visit(
+      [&](auto& value) {
+        using V = std::decay_t<decltype(value)>;
+        const bool responder = state == StateId::kAuthResponding;
+        const auto stage = responder ? std::get<AuthResponding>(sa->state).work->stage : AuthWork::Stage::kPeer;
+        const bool installing = state == StateId::kAuthFinishing &&
+                                std::get<AuthFinishing>(sa->state).stage == AuthFinishing::Stage::kInstall;
+        if constexpr (std::is_same_v<V, InitPolicy>) {
+          if (state == StateId::kInitPolicyWait) return on_init_policy(core, now, *sa, value);
+        } else if constexpr (std::is_same_v<V, PeerFound>) {
+          if (responder && stage == AuthWork::Stage::kPeer) return on_peer_found(core, now, *sa, value);
+        } else if constexpr (std::is_same_v<V, AuthChecked>) {
+          if (responder && stage == AuthWork::Stage::kVerify) return on_peer_verified(core, now, *sa);
+          if (state == StateId::kAuthFinishing && !installing) return on_responder_verified(core, now, *sa);
+        } else if constexpr (std::is_same_v<V, AuthMade>) {
+          if (responder && stage == AuthWork::Stage::kProve)
+            return on_own_auth_responder(core, now, *sa, std::move(value));
+          if (state == StateId::kAuthMaking) return on_own_auth_initiator(core, now, *sa, std::move(value));
+        } else if constexpr (std::is_same_v<V, Installed>) {
+          if (responder && stage == AuthWork::Stage::kInstall) return on_installed_responder(core, now, *sa);
+          if (installing) return on_installed_initiator(core, now, *sa);
+        } else {
+          if (responder) return on_refused_responder(core, now, *sa, value.error);
+          if (state == StateId::kAuthFinishing) return on_refused_initiator(core, now, *sa, value.error);
+          return core.destroy(*sa, value.error.reason(), {field("detail", value.error.text())});
+        }
+        core.count(Reason::kInternal);  // an answer of another kind than the question
+      },
+      answer.value);
+  impl_->settle(answer.ike);
+}
+
+Result<IkeSaId> IkeEngine::initiate(
+    Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child, const Path& path,
+    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+  auto id = start_init(impl_->core, now, std::move(tunnel), child, path, trigger);
+  if (id.ok()) impl_->settle(*id);
+  return id;
+}
+
+void IkeEngine::close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mode) {
+  IkeSa* sa = impl_->core.find(ike);
+  if (sa == nullptr || sa->state_id() == StateId::kDeleting) return;
+  const bool tell = mode == CloseMode::kTellPeer && sa->state_id() == StateId::kEstablished;
+  if (!tell) return impl_->core.destroy(*sa, reason);
+  impl_->core.report(*sa, reason);
+  start_delete_ike(impl_->core, now, *sa, reason);
+  impl_->settle(ike);
+}
+
+void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
+  IkeSa* sa = impl_->core.find(ike);
+  auto* established = sa != nullptr ? std::get_if<Established>(&sa->state) : nullptr;
+  if (established == nullptr) return;
+  for (auto it = established->children.begin(); it != established->children.end(); ++it) {
+    if (it->id != child) continue;
+    const ChildSpi spi_in = it->spec->spi_in;
+    impl_->core.report(*sa, Reason::kChildDeleted, {field("child", it->spec->child), field("by", std::string("us"))});
+    impl_->core.act(RemoveChild{ike, child, it->spec, reason});
+    impl_->core.spis.release(spi_in);
+    established->children.erase(it);
+    delete_child_spi(impl_->core, now, *sa, spi_in);
+    return impl_->settle(ike);
+  }
+}
+
+void IkeEngine::check_liveness(Instant now, IkeSaId ike) {
+  IkeSa* sa = impl_->core.find(ike);
+  if (sa == nullptr) return;
+  ike::check_liveness(impl_->core, now, *sa);
+  impl_->settle(ike);
+}
+
+std::optional<Secret> IkeEngine::snapshot(Instant now, IkeSaId ike) const {
+  const IkeSa* sa = impl_->core.find(ike);
+  if (sa == nullptr) return std::nullopt;
+  return write_snapshot(*sa, now);
+}
+
+Result<IkeSaId> IkeEngine::restore(
+    Instant now, const Secret& snapshot,
+    const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel) {
+  EngineCore& core = impl_->core;
+  TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
+  const IkeSaId id = sa->id;
+  if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
+  if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->path.remote}, id);
+  if (sa->half_open()) ++core.half_open;
+  IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
+  core.repeat_ask(restored);
+  impl_->settle(id);
+  return id;
+}
+
+std::vector<IkeSaId> IkeEngine::ike_sas() const {
+  std::vector<IkeSaId> ids;
+  ids.reserve(impl_->core.sas.size());
+  for (const auto& [id, sa] : impl_->core.sas) ids.push_back(id);
+  return ids;
+}
+
+std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
+  const IkeSa* sa = impl_->core.find(ike);
+  if (sa == nullptr) return std::nullopt;
+  IkeSaView view{
+      .id = sa->id,
+      .initiator_spi = sa->spi_i,
+      .responder_spi = sa->spi_r,
+      .initiator = sa->initiator,
+      .state = std::string(to_string(sa->state_id())),
+      .tunnel = sa->tunnel_name(),
+      .path = sa->path,
+      .local_id = sa->tunnel ? policy::to_string(sa->tunnel->local_id) : std::string(),
+      .remote_id = sa->remote_id.data.empty() ? std::string() : policy::to_string(sa->remote_id),
+      .proposal = sa->keys() != nullptr ? policy::to_string(sa->keys()->suite().to_proposal()) : std::string(),
+      .established_at = sa->established_at,
+      .nat_local = sa->nat_local,
+      .nat_remote = sa->nat_remote,
+      .children = {}};
+  if (const auto* established = std::get_if<Established>(&sa->state))
+    for (const ChildSa& child : established->children) view.children.push_back(child.spec);
+  return view;
+}
+
+size_t IkeEngine::half_open() const { return impl_->core.half_open; }
+Counters& IkeEngine::counters() { return impl_->core.counters; }
+const Counters& IkeEngine::counters() const { return impl_->core.counters; }
+
+}  // namespace ipsec::ike

@@ -1,0 +1,224 @@
+#include "ike/exchange/child.h"
+#include "ike/exchange/ike_auth.h"
+#include "ike/notify_for_error.h"
+
+namespace ipsec::ike {
+namespace {
+
+AuthWork& work_of(IkeSa& sa) { return *std::get<AuthResponding>(sa.state).work; }
+
+/// What the request asks for, out of its payloads.
+std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& message) {
+  auto work = std::make_unique<AuthWork>();
+  const Payloads& request = message.payloads;
+  work->init_request = init.request;
+  work->init_response = init.response;
+  work->message_id = message.header.message_id;
+  work->request_hash = datagram_hash(message.datagram);
+  work->path = message.path;
+  work->peer_id_body = request.id_i->body;
+  if (request.id_r) work->wanted_local_id = request.id_r->identity;
+  work->method = request.auth->method;
+  work->peer_auth = request.auth->data;
+  work->initial_contact = request.notify(NotifyType::kInitialContact) != nullptr;
+  work->wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr;
+  work->has_child = request.sa && request.ts_i && request.ts_r;
+  if (!work->has_child) return work;
+  for (const WireProposal& each : request.sa->proposals) {
+    work->offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+    work->offered_numbers.push_back(each.number);
+    work->offered_spis.push_back(each.spi);
+  }
+  work->ts_i = request.ts_i->selectors;
+  work->ts_r = request.ts_r->selectors;
+  return work;
+}
+
+/// Answers with an error and ends the IKE SA: nobody is authenticated (RFC 7296 2.21.2).
+void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector<Field> fields) {
+  const AuthWork& work = work_of(sa);
+  PayloadWriter out;
+  out.add(notify(NotifyType::kAuthenticationFailed));
+  Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
+  core.destroy(sa, reason, std::move(fields));
+}
+
+std::vector<Field> peer_fields(const IkeSa& sa, const Error& error) {
+  return {field("peer", to_string(sa.path.remote)), field("identity", policy::to_string(sa.remote_id)),
+          field("detail", error.text())};
+}
+
+Result<Bytes> own_nonce(const AuthWork& work) {
+  TRY_ASSIGN(const Header header, Header::parse(work.init_response), "");
+  TRY_ASSIGN(const Payloads sent,
+             parse_payloads(header.next_payload, ByteView(work.init_response).subspan(Header::kBytes)), "");
+  return sent.nonce->nonce;
+}
+
+Result<Bytes> peer_nonce(const AuthWork& work) {
+  TRY_ASSIGN(const Header header, Header::parse(work.init_request), "");
+  TRY_ASSIGN(const Payloads received,
+             parse_payloads(header.next_payload, ByteView(work.init_request).subspan(Header::kBytes)), "");
+  return received.nonce->nonce;
+}
+
+/// Begins the child, or says why there is none.
+Result<PendingChild> begin_child(EngineCore& core, IkeSa& sa, AuthWork& work) {
+  TRY_ASSIGN(const ChildDecision decision,
+             decide_child(*sa.tunnel, {work.offered, work.offered_spis, work.ts_i, work.ts_r, work.wants_transport}),
+             "");
+  TRY_ASSIGN(Bytes ni, peer_nonce(work), "");
+  TRY_ASSIGN(Bytes nr, own_nonce(work), "");
+  work.child_number = work.offered_numbers[decision.offered_index];
+  auto spec = std::make_shared<policy::ChildSpec>();
+  *spec = {.tunnel = sa.tunnel,
+           .child = decision.config->name,
+           .spi_in = core.spis.next_child_spi(),
+           .spi_out = decision.spi_out,
+           .suite = decision.suite,
+           .mode = decision.mode,
+           .local = decision.local,
+           .remote = decision.remote,
+           .local_endpoint = work.path.local,
+           .remote_endpoint = work.path.remote,
+           .udp_encapsulation = sa.nat_local || sa.nat_remote,
+           .initiator = false};
+  return PendingChild{std::move(spec), std::move(ni), std::move(nr)};
+}
+
+/// The response with everything that was found; `child_error` stands for a child that could not be had.
+void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Error>& child_error) {
+  auto& responding = std::get<AuthResponding>(sa.state);
+  AuthWork& work = *responding.work;
+  PayloadWriter out;
+  out.add(PayloadType::kIdR, IdPayload::of(sa.tunnel->local_id));
+  out.add(AuthPayload{work.own_method, work.own_auth});
+  if (work.child) {
+    const policy::ChildSpec& spec = *work.child->spec;
+    if (spec.mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
+    policy::Proposal chosen{.protocol = policy::Protocol::kEsp};
+    chosen.transforms.push_back({policy::TransformType::kEncryption, spec.suite.encryption, spec.suite.key_bits});
+    if (spec.suite.integrity != policy::kAuthNone)
+      chosen.transforms.push_back({policy::TransformType::kIntegrity, spec.suite.integrity});
+    chosen.transforms.push_back(
+        {policy::TransformType::kEsn, uint16_t{spec.suite.esn ? policy::kEsn : policy::kNoEsn}});
+    ByteWriter spi(4);
+    spi.u32(spec.spi_in.value());
+    SaPayload sa_payload;
+    sa_payload.proposals.push_back(
+        {.number = work.child_number, .spi = std::move(spi).take(), .proposal = std::move(chosen)});
+    out.add(sa_payload);
+    out.add(PayloadType::kTsI, TsPayload{.selectors = spec.remote});
+    out.add(PayloadType::kTsR, TsPayload{.selectors = spec.local});
+  } else if (child_error) {
+    out.add(notify(notify_for_error(child_error->reason()).value_or(NotifyType::kNoAdditionalSas)));
+  }
+  if (Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
+      !sent.ok())
+    return core.destroy(sa, sent.error().reason(), peer_fields(sa, sent.error()));
+
+  std::vector<ChildSa> children;
+  if (work.child) {
+    if (Status finished = finish_child(core, sa, *work.child, children); !finished.ok())
+      return core.destroy(sa, finished.error().reason(), peer_fields(sa, finished.error()));
+  } else if (child_error) {
+    core.report(sa, child_error->reason(), peer_fields(sa, *child_error));
+  }
+  enter_established(core, now, sa, std::move(responding.keys), std::move(children), work.initial_contact);
+  core.snapshot_changed(sa);
+}
+
+void next_stage(EngineCore& core, Instant now, IkeSa& sa, AuthWork::Stage stage) {
+  AuthWork& work = work_of(sa);
+  work.stage = stage;
+  work.ask = core.next_ask();
+  sa.deadline = now + kAskTimeout;
+  ask_responding(core, sa);
+}
+
+}  // namespace
+
+void on_auth_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
+  auto& init = std::get<InitAnswered>(sa.state);
+  auto work = read_request(init, message);
+  sa.remote_id = message.payloads.id_i->identity;
+  sa.window.expected = message.header.message_id + 1;
+  sa.path = message.path;
+  work->ask = core.next_ask();
+  KeySchedule keys = std::move(*init.keys);
+  core.enter(sa, AuthResponding{std::move(keys), std::move(work)}, now + kAskTimeout);
+  ask_responding(core, sa);
+}
+
+void ask_responding(EngineCore& core, IkeSa& sa) {
+  auto& responding = std::get<AuthResponding>(sa.state);
+  AuthWork& work = *responding.work;
+  const uint16_t prf = responding.keys.suite().prf;
+  switch (work.stage) {
+    case AuthWork::Stage::kPeer:
+      core.act(NeedPeer{work.ask, sa.id, sa.path, sa.remote_id, work.wanted_local_id});
+      return;
+    case AuthWork::Stage::kVerify: {
+      // RFC 7296 2.15: the initiator signed its first message, our nonce and its identity.
+      auto nonce = own_nonce(work);
+      auto octets = responding.keys.auth_octets(core.crypto, true, work.init_request, *nonce, work.peer_id_body);
+      if (octets.ok())
+        core.act(NeedVerify{work.ask, sa.id, sa.tunnel, prf, work.method, std::move(*octets), work.peer_auth});
+      return;
+    }
+    case AuthWork::Stage::kProve: {
+      auto nonce = peer_nonce(work);
+      auto octets = responding.keys.auth_octets(core.crypto, false, work.init_response, *nonce,
+                                                IdPayload::of(sa.tunnel->local_id).body);
+      if (octets.ok()) core.act(NeedAuth{work.ask, sa.id, sa.tunnel, prf, std::move(*octets)});
+      return;
+    }
+    case AuthWork::Stage::kInstall:
+      if (Status asked = ask_install(core, sa, *work.child, work.ask); !asked.ok()) core.count(asked.error().reason());
+      return;
+  }
+}
+
+void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& found) {
+  const KeySchedule& keys = std::get<AuthResponding>(sa.state).keys;
+  const policy::Proposal negotiated = keys.suite().to_proposal();
+  sa.tunnel = found.tunnel;
+  work_of(sa).stage = AuthWork::Stage::kVerify;
+  // IKE_SA_INIT was answered for an address; only now is it known whether this very peer may use what was chosen.
+  if (!policy::choose(found.tunnel->ike_policy->proposals, {&negotiated, 1}, policy::KeyExchangeUse::kRequired))
+    return refuse(core, now, sa, Reason::kNoProposalChosen,
+                  {field("offered", policy::to_string(negotiated)),
+                   field("configured", policy::to_string(found.tunnel->ike_policy->proposals))});
+  if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
+    return refuse(core, now, sa, Reason::kUnknownPeerIdentity,
+                  {field("detail", "tunnel " + found.tunnel->name + " only initiates")});
+  next_stage(core, now, sa, AuthWork::Stage::kVerify);
+}
+
+void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) { next_stage(core, now, sa, AuthWork::Stage::kProve); }
+
+void on_own_auth_responder(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
+  AuthWork& work = work_of(sa);
+  work.own_method = made.method;
+  work.own_auth = std::move(made.auth);
+  if (!work.has_child) return respond(core, now, sa, std::nullopt);
+  auto child = begin_child(core, sa, work);
+  if (!child.ok()) return respond(core, now, sa, std::move(child).error());
+  work.child = std::move(*child);
+  next_stage(core, now, sa, AuthWork::Stage::kInstall);
+}
+
+void on_installed_responder(EngineCore& core, Instant now, IkeSa& sa) { respond(core, now, sa, std::nullopt); }
+
+void on_refused_responder(EngineCore& core, Instant now, IkeSa& sa, const Error& error) {
+  AuthWork& work = work_of(sa);
+  if (work.stage != AuthWork::Stage::kInstall) return refuse(core, now, sa, error.reason(), peer_fields(sa, error));
+  // The kernel may have installed it all the same, or only some of it.
+  core.act(RemoveChild{sa.id, ChildId(work.child->spec->spi_in.value()), work.child->spec, error.reason()});
+  core.spis.release(work.child->spec->spi_in);
+  work.child.reset();
+  respond(core, now, sa, error);
+}
+
+}  // namespace ipsec::ike

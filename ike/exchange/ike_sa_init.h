@@ -1,0 +1,23 @@
+#pragma once
+
+#include "ike/core.h"
+
+/// IKE_SA_INIT (RFC 7296 section 1.2), both roles.
+///   I: HDR, SAi1, KEi, Ni, N(NAT...)  -->
+///   R:                           <--  HDR, SAr1, KEr, Nr, N(NAT...)
+/// or <-- HDR, N(COOKIE) or HDR, N(INVALID_KE_PAYLOAD): the initiator sends its request again, changed.
+namespace ipsec::ike {
+
+/// Responder: a request without a responder's SPI. Admission, then the question who may talk to us.
+void on_init_request(EngineCore& core, Instant now, const Path& path, const Header& header, ByteView datagram);
+/// Responder: the answer to that question. May destroy `sa`.
+void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& policy);
+
+/// Initiator: begins.
+Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const policy::Tunnel> tunnel,
+                           std::string_view child, const Path& path,
+                           const std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>& trigger);
+/// Initiator: what came back; not authenticated yet. May destroy `sa`.
+void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& message);
+
+}  // namespace ipsec::ike

@@ -1,0 +1,184 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "ike/actions.h"
+#include "ike/crypto/crypto_context.h"
+#include "ike/crypto/key_schedule.h"
+#include "ike/sa/message_window.h"
+#include "ike/wire/auth_payload.h"
+#include "policy/base/time.h"
+
+namespace ipsec::ike {
+
+/// A child SA that IKE has agreed on.
+struct ChildSa {
+  ChildId id;
+  std::shared_ptr<const policy::ChildSpec> spec;
+};
+
+/// A child SA whose inbound half is being installed; its keys are derived again from the nonces when they are needed.
+struct PendingChild {
+  std::shared_ptr<const policy::ChildSpec> spec;
+  Bytes ni, nr;
+};
+
+// The states, each with the data that exists only then. Initiator: InitSent -> AuthMaking -> AuthSent -> AuthFinishing
+// -> Established. Responder: InitPolicyWait -> InitAnswered -> AuthResponding -> Established. Both end in Deleting or
+// at once.
+
+/// Responder: IKE_SA_INIT request received; asked which proposals this address may use.
+struct InitPolicyWait {
+  AskId ask;
+  Bytes request;
+};
+
+/// Responder: IKE_SA_INIT answered; half-open. The shared secret is only computed when IKE_AUTH comes, and then kept.
+struct InitAnswered {
+  KeyPair key_pair;
+  IkeSuite suite;
+  Bytes request, response;  ///< Both are covered by AUTH.
+  std::optional<KeySchedule> keys;
+};
+
+/// What an IKE_AUTH exchange works on, as responder. On the heap: most IKE SAs are in another state.
+struct AuthWork {
+  enum class Stage : uint8_t { kPeer, kVerify, kProve, kInstall };
+  Stage stage = Stage::kPeer;
+  AskId ask;
+  Bytes init_request, init_response;
+  uint32_t message_id = 0;
+  uint64_t request_hash = 0;
+  Path path;           ///< Where the request came from.
+  Bytes peer_id_body;  ///< IDi as received, after the generic header.
+  std::optional<policy::Identity> wanted_local_id;
+  AuthMethod method = AuthMethod::kSharedKey;
+  Bytes peer_auth;
+  std::vector<policy::Proposal> offered;
+  std::vector<uint8_t> offered_numbers;
+  std::vector<Bytes> offered_spis;
+  policy::SelectorList ts_i, ts_r;
+  bool has_child = false, wants_transport = false, initial_contact = false;
+  AuthMethod own_method = AuthMethod::kSharedKey;
+  Bytes own_auth;
+  std::optional<PendingChild> child;
+  uint8_t child_number = 0;  ///< Of the proposal chosen.
+};
+struct AuthResponding {
+  KeySchedule keys;
+  std::unique_ptr<AuthWork> work;
+};
+
+/// Initiator: IKE_SA_INIT request sent.
+struct InitSent {
+  KeyPair key_pair;
+  Bytes ni;
+  std::string child;                                   ///< The first child to negotiate.
+  policy::SelectorList trigger_local, trigger_remote;  ///< The packet's own selectors; empty without a trigger.
+  Bytes cookie;
+  uint8_t cookie_retries = 0, invalid_ke_retries = 0;
+  /// An error that came without protection: a hint only (RFC 7296 2.21.1), believed if nothing better comes before the
+  /// next repetition is due.
+  std::optional<NotifyType> hint;
+};
+
+/// What the initiator keeps from IKE_SA_INIT for IKE_AUTH.
+struct AuthContext {
+  Bytes init_request, init_response, ni, nr;
+  std::string child;
+  policy::SelectorList trigger_local, trigger_remote;
+};
+/// Initiator: asked for our AUTH.
+struct AuthMaking {
+  KeySchedule keys;
+  std::unique_ptr<AuthContext> context;
+  AskId ask;
+};
+/// Initiator: IKE_AUTH request sent.
+struct AuthSent {
+  KeySchedule keys;
+  std::unique_ptr<AuthContext> context;
+  std::vector<policy::Proposal> offered;
+  policy::SelectorList offered_local, offered_remote;
+  ChildSpi spi_in;
+};
+/// Initiator: the response is being verified, then its child installed.
+struct AuthFinishing {
+  enum class Stage : uint8_t { kVerify, kInstall };
+  KeySchedule keys;
+  std::unique_ptr<AuthContext> context;
+  Stage stage = Stage::kVerify;
+  AskId ask;
+  Bytes id_body;  ///< IDr as received, after the generic header.
+  AuthPayload auth;
+  std::optional<PendingChild> child;   ///< Nothing: the peer refused the child, or its answer was unacceptable.
+  std::optional<ChildSpi> unused_spi;  ///< Inbound SPI to give back.
+  Bytes refusal;                       ///< Why there is no child, for the report.
+  Reason refusal_reason = Reason::kNone;
+  bool tell_peer = false;  ///< The peer believes in a child that we do not have: delete it.
+};
+
+/// Both: in use.
+struct Established {
+  KeySchedule keys;
+  std::vector<ChildSa> children;
+  std::vector<ChildSpi> deletes_waiting;  ///< Children to delete when the window is free again.
+};
+
+/// Both: our Delete of the whole IKE SA is on its way, or waits for the response to an earlier request (window size 1).
+struct Deleting {
+  KeySchedule keys;
+  std::optional<NotifyType> notice;  ///< Goes beside the Delete.
+  bool sent = false;
+};
+
+using State = std::variant<InitPolicyWait, InitAnswered, AuthResponding, InitSent, AuthMaking, AuthSent, AuthFinishing,
+                           Established, Deleting>;
+/// Mirrors the variant.
+enum class StateId : uint8_t {
+  kInitPolicyWait,
+  kInitAnswered,
+  kAuthResponding,
+  kInitSent,
+  kAuthMaking,
+  kAuthSent,
+  kAuthFinishing,
+  kEstablished,
+  kDeleting
+};
+std::string_view to_string(StateId state);
+
+/// One IKE SA. Only `EngineCore::enter` changes its state.
+struct IkeSa {
+  IkeSaId id;
+  bool initiator = false;  ///< We sent the first IKE_SA_INIT: fixes our flag and our half of the keys.
+  IkeSpi spi_i, spi_r;
+  Path path;                                     ///< Where our next message goes.
+  std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
+  policy::Identity remote_id;                    ///< As the peer named itself; empty before.
+  bool nat_local = false, nat_remote = false;
+  MessageWindow window;
+  Instant created_at, last_heard;
+  std::optional<Instant> established_at;
+  std::optional<Instant> deadline;  ///< When the present state must have ended.
+  State state;
+
+  StateId state_id() const { return static_cast<StateId>(state.index()); }
+  bool half_open() const {
+    return !initiator && (state_id() == StateId::kInitPolicyWait || state_id() == StateId::kInitAnswered);
+  }
+  /// The keys, in the states that have them.
+  KeySchedule* keys();
+  const KeySchedule* keys() const { return const_cast<IkeSa*>(this)->keys(); }
+  /// Which question is open, in the states that wait for one.
+  std::optional<AskId> open_ask() const;
+  /// What must hold in each state: checked at the end of every public input.
+  bool is_consistent() const;
+  std::string tunnel_name() const { return tunnel ? tunnel->name : std::string(); }
+};
+
+}  // namespace ipsec::ike

@@ -1,0 +1,280 @@
+#include "ike/snapshot.h"
+
+#include "ike/snapshot_archive.h"
+
+namespace ipsec {
+
+template <typename A>
+void fields(A& a, Endpoint& v) {
+  a(v.address, v.port);
+}
+template <typename A>
+void fields(A& a, IpRange& v) {
+  a(v.first, v.last);
+}
+
+namespace policy {
+template <typename A>
+void fields(A& a, TrafficSelector& v) {
+  a(v.addresses, v.protocol, v.port_first, v.port_last);
+}
+template <typename A>
+void fields(A& a, Transform& v) {
+  a(v.type, v.id, v.key_bits);
+}
+template <typename A>
+void fields(A& a, Proposal& v) {
+  a(v.protocol, v.transforms);
+}
+template <typename A>
+void fields(A& a, Identity& v) {
+  a(v.type, v.data);
+}
+template <typename A>
+void fields(A& a, EspSuite& v) {
+  a(v.encryption, v.key_bits, v.integrity, v.esn);
+}
+template <typename A>
+void fields(A& a, ChildSpec& v) {
+  a.tunnel(v.tunnel);
+  a(v.child, v.spi_in, v.spi_out, v.suite, v.mode, v.local, v.remote, v.local_endpoint, v.remote_endpoint,
+    v.udp_encapsulation, v.initiator);
+}
+}  // namespace policy
+
+namespace ike {
+
+template <typename A>
+void fields(A& a, Path& v) {
+  a(v.context, v.local, v.remote);
+}
+template <typename A>
+void fields(A& a, KeyPair& v) {
+  a(v.group, v.private_key, v.public_value);
+}
+template <typename A>
+void fields(A& a, IkeSuite& v) {
+  a(v.encryption, v.key_bits, v.prf, v.integrity, v.group);
+}
+template <typename A>
+void fields(A& a, AuthPayload& v) {
+  a(v.method, v.data);
+}
+template <typename A>
+void fields(A& a, Outstanding& v) {
+  a(v.message_id, v.exchange, v.bytes, v.path, v.sent, v.next_at, v.interval);
+}
+template <typename A>
+void fields(A& a, Answered& v) {
+  a(v.message_id, v.request_hash, v.response, v.path, v.sent_at);
+}
+template <typename A>
+void fields(A& a, MessageWindow& v) {
+  a(v.next_request, v.expected, v.outstanding, v.answered);
+}
+
+/// A shared spec is written by value and becomes a new one.
+template <typename A>
+void spec_fields(A& a, std::shared_ptr<const policy::ChildSpec>& v) {
+  if constexpr (A::kReading) {
+    auto spec = std::make_shared<policy::ChildSpec>();
+    a(*spec);
+    v = std::move(spec);
+  } else {
+    a(*v);
+  }
+}
+template <typename A>
+void fields(A& a, ChildSa& v) {
+  a(v.id);
+  spec_fields(a, v.spec);
+}
+template <typename A>
+void fields(A& a, PendingChild& v) {
+  spec_fields(a, v.spec);
+  a(v.ni, v.nr);
+}
+
+template <typename A>
+void fields(A& a, AuthWork& v) {
+  a(v.stage, v.ask, v.init_request, v.init_response, v.message_id, v.request_hash, v.path, v.peer_id_body,
+    v.wanted_local_id, v.method, v.peer_auth, v.offered, v.offered_numbers, v.offered_spis, v.ts_i, v.ts_r, v.has_child,
+    v.wants_transport, v.initial_contact, v.own_method, v.own_auth, v.child, v.child_number);
+}
+template <typename A>
+void fields(A& a, AuthContext& v) {
+  a(v.init_request, v.init_response, v.ni, v.nr, v.child, v.trigger_local, v.trigger_remote);
+}
+
+// The states, each without its keys, which the caller handles.
+template <typename A>
+void rest_of(A& a, InitPolicyWait& v) {
+  a(v.ask, v.request);
+}
+template <typename A>
+void rest_of(A& a, InitAnswered& v) {
+  a(v.key_pair, v.suite, v.request, v.response);
+}
+template <typename A>
+void rest_of(A& a, AuthResponding& v) {
+  if constexpr (A::kReading) v.work = std::make_unique<AuthWork>();
+  a(*v.work);
+}
+template <typename A>
+void rest_of(A& a, InitSent& v) {
+  a(v.key_pair, v.ni, v.child, v.trigger_local, v.trigger_remote, v.cookie, v.cookie_retries, v.invalid_ke_retries,
+    v.hint);
+}
+template <typename A, typename S>
+void context_of(A& a, S& v) {
+  if constexpr (A::kReading) v.context = std::make_unique<AuthContext>();
+  a(*v.context);
+}
+template <typename A>
+void rest_of(A& a, AuthMaking& v) {
+  context_of(a, v);
+  a(v.ask);
+}
+template <typename A>
+void rest_of(A& a, AuthSent& v) {
+  context_of(a, v);
+  a(v.offered, v.offered_local, v.offered_remote, v.spi_in);
+}
+template <typename A>
+void rest_of(A& a, AuthFinishing& v) {
+  context_of(a, v);
+  a(v.stage, v.ask, v.id_body, v.auth, v.child, v.unused_spi, v.refusal, v.refusal_reason, v.tell_peer);
+}
+template <typename A>
+void rest_of(A& a, Established& v) {
+  a(v.children, v.deletes_waiting);
+}
+template <typename A>
+void rest_of(A& a, Deleting& v) {
+  a(v.notice, v.sent);
+}
+
+/// Everything but the state.
+template <typename A>
+void head_of(A& a, IkeSa& v) {
+  a(v.id, v.initiator, v.spi_i, v.spi_r, v.path);
+  a.tunnel(v.tunnel);
+  a(v.remote_id, v.nat_local, v.nat_remote, v.window, v.created_at, v.last_heard, v.established_at, v.deadline);
+}
+
+template <typename S>
+concept AlwaysHasKeys = requires(S state) {
+  { state.keys } -> std::same_as<KeySchedule&>;
+};
+
+namespace {
+
+void write_keys(SnapshotWriter& out, const KeySchedule& keys) { out(keys.suite(), keys.block()); }
+
+Result<KeySchedule> read_keys(SnapshotReader& in) {
+  IkeSuite suite;
+  Secret block;
+  in(suite, block);
+  TRY(in.status(), "keys");
+  return KeySchedule::restore(suite, std::move(block));
+}
+
+template <typename S>
+Status read_state(SnapshotReader& in, State& state) {
+  if constexpr (AlwaysHasKeys<S>) {
+    TRY_ASSIGN(KeySchedule keys, read_keys(in), "");
+    S read{.keys = std::move(keys)};
+    rest_of(in, read);
+    state = std::move(read);
+  } else {
+    S read;
+    rest_of(in, read);
+    if constexpr (std::is_same_v<S, InitAnswered>) {
+      bool has_keys = false;
+      in(has_keys);
+      if (has_keys) {
+        TRY_ASSIGN(KeySchedule keys, read_keys(in), "");
+        read.keys.emplace(std::move(keys));
+      }
+    }
+    state = std::move(read);
+  }
+  return in.status();
+}
+
+template <size_t... I>
+Status read_state_at(SnapshotReader& in, State& state, size_t index, std::index_sequence<I...>) {
+  Status status = Error(Reason::kMalformed, "snapshot: state " + std::to_string(index));
+  (void)((I == index && (status = read_state<std::variant_alternative_t<I, State>>(in, state), true)) || ...);
+  return status;
+}
+
+}  // namespace
+
+Secret write_snapshot(const IkeSa& sa, Instant now) {
+  SnapshotWriter out(now);
+  out(kSnapshotVersion);
+  head_of(out, const_cast<IkeSa&>(sa));  // only read: see SnapshotWriter::put
+  out(sa.state.index());
+  std::visit(
+      [&](auto& state) {
+        using S = std::decay_t<decltype(state)>;
+        if constexpr (AlwaysHasKeys<S>) write_keys(out, state.keys);
+        rest_of(out, state);
+        if constexpr (std::is_same_v<S, InitAnswered>) {
+          out(state.keys.has_value());
+          if (state.keys) write_keys(out, *state.keys);
+        }
+      },
+      const_cast<IkeSa&>(sa).state);
+  return out.take();
+}
+
+Result<std::unique_ptr<IkeSa>> read_snapshot(const Secret& snapshot, Instant now, const FindTunnel& find_tunnel) {
+  SnapshotReader in(snapshot.expose(), now, find_tunnel);
+  uint16_t version = 0;
+  in(version);
+  TRY(in.status(), "version");
+  if (version != kSnapshotVersion)
+    return Error(Reason::kUnsupported,
+                 "version " + std::to_string(version) + ", this program reads " + std::to_string(kSnapshotVersion));
+  auto sa = std::make_unique<IkeSa>();
+  head_of(in, *sa);
+  size_t state = 0;
+  in(state);
+  TRY(in.status(), "");
+  TRY(read_state_at(in, sa->state, state, std::make_index_sequence<std::variant_size_v<State>>()), "");
+  TRY(in.finish(), "");
+  if (!sa->is_consistent()) return Error(Reason::kMalformed, "the parts do not fit each other");
+  return sa;
+}
+
+Secret SnapshotWriter::take() {
+  Secret secret = Secret::copy_of(out_.view());
+  wipe(out_.buffer());
+  return secret;
+}
+
+ByteView SnapshotReader::get_bytes() {
+  auto size = in_.u32();
+  if (!size.ok()) return fail(std::move(size).error()), ByteView();
+  auto bytes = in_.bytes(*size);
+  if (!bytes.ok()) return fail(std::move(bytes).error()), ByteView();
+  return *bytes;
+}
+
+void SnapshotReader::tunnel(std::shared_ptr<const policy::Tunnel>& tunnel) {
+  std::string name;
+  get(name);
+  if (!ok() || name.empty()) return;
+  tunnel = find_tunnel_(name);
+  if (!tunnel) fail(Error(Reason::kNotFound, "tunnel " + name));
+}
+
+Status SnapshotReader::finish() {
+  TRY(status(), "");
+  return in_.expect_done();
+}
+
+}  // namespace ike
+}  // namespace ipsec

@@ -1,0 +1,49 @@
+#include "ike/wire/cert_payload.h"
+
+#include <string>
+
+#include "ike/limits.h"
+
+namespace ipsec::ike {
+namespace {
+
+constexpr size_t kKeyHashBytes = 20;  // RFC 7296 section 3.7: SHA-1 of a public key
+constexpr uint8_t kX509Signature = 4;
+
+Status check_size(const ByteReader& rest, std::string_view field) {
+  if (rest.remaining() <= kCertificateBytesMax) return {};
+  return Error(Reason::kLimitReached, std::string(field) + ": " + std::to_string(rest.remaining()) + " bytes");
+}
+
+}  // namespace
+
+Result<CertPayload> CertPayload::parse(ByteReader body) {
+  TRY_ASSIGN(const uint8_t encoding, body.u8(), "encoding");
+  if (body.done()) return Error(Reason::kMalformed, "certificate data: none");
+  TRY(check_size(body, "certificate data"), "");
+  const ByteView data = body.rest();
+  return CertPayload{.encoding = encoding, .data = {data.begin(), data.end()}};
+}
+
+void CertPayload::write(ByteWriter& out) const {
+  out.u8(encoding);
+  out.bytes(data);
+}
+
+Result<CertReqPayload> CertReqPayload::parse(ByteReader body) {
+  TRY_ASSIGN(const uint8_t encoding, body.u8(), "encoding");
+  TRY(check_size(body, "certification authorities"), "");
+  if (encoding == kX509Signature && body.remaining() % kKeyHashBytes != 0) {
+    return Error(Reason::kMalformed,
+                 "certification authorities: " + std::to_string(body.remaining()) + " bytes are not whole hashes");
+  }
+  const ByteView authorities = body.rest();
+  return CertReqPayload{.encoding = encoding, .authorities = {authorities.begin(), authorities.end()}};
+}
+
+void CertReqPayload::write(ByteWriter& out) const {
+  out.u8(encoding);
+  out.bytes(authorities);
+}
+
+}  // namespace ipsec::ike

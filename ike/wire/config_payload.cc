@@ -1,0 +1,51 @@
+#include "ike/wire/config_payload.h"
+
+#include <string>
+
+#include "ike/limits.h"
+
+namespace ipsec::ike {
+namespace {
+
+constexpr uint16_t kTypeMask = 0x7fff;  // RFC 7296 section 3.15.1: the top bit is reserved
+
+Result<ConfigPayload::Attribute> parse_attribute(ByteReader& body) {
+  TRY_ASSIGN(const uint16_t type, body.u16(), "type");
+  TRY_ASSIGN(const uint16_t length, body.u16(), "length");
+  TRY_ASSIGN(const ByteView value, body.bytes(length), "value");
+  return ConfigPayload::Attribute{.type = static_cast<uint16_t>(type & kTypeMask),
+                                  .value = {value.begin(), value.end()}};
+}
+
+void write_attribute(const ConfigPayload::Attribute& attribute, ByteWriter& out) {
+  VERIFY(attribute.value.size() <= UINT16_MAX);
+  out.u16(attribute.type & kTypeMask);
+  out.u16(static_cast<uint16_t>(attribute.value.size()));
+  out.bytes(attribute.value);
+}
+
+}  // namespace
+
+Result<ConfigPayload> ConfigPayload::parse(ByteReader body) {
+  TRY_ASSIGN(const uint8_t type, body.u8(), "CFG type");
+  if (type < static_cast<uint8_t>(Type::kRequest) || type > static_cast<uint8_t>(Type::kAck))
+    return Error(Reason::kMalformed, "CFG type: " + std::to_string(type));
+  TRY(body.bytes(3), "reserved");  // RFC 7296 section 2.5: ignored
+  ConfigPayload payload{.type = Type{type}, .attributes = {}};
+  while (!body.done()) {
+    const std::string which = "attribute " + std::to_string(payload.attributes.size() + 1);
+    if (payload.attributes.size() == kConfigAttributesMax) return Error(Reason::kLimitReached, which);
+    TRY_ASSIGN(Attribute attribute, parse_attribute(body), which);
+    payload.attributes.push_back(std::move(attribute));
+  }
+  return payload;
+}
+
+void ConfigPayload::write(ByteWriter& out) const {
+  VERIFY(attributes.size() <= kConfigAttributesMax);
+  out.u8(static_cast<uint8_t>(type));
+  out.zeros(3);
+  for (const Attribute& attribute : attributes) write_attribute(attribute, out);
+}
+
+}  // namespace ipsec::ike

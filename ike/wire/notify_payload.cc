@@ -1,0 +1,33 @@
+#include "ike/wire/notify_payload.h"
+
+#include <string>
+
+#include "ike/limits.h"
+
+namespace ipsec::ike {
+
+Result<NotifyPayload> NotifyPayload::parse(ByteReader body) {
+  TRY_ASSIGN(const uint8_t protocol, body.u8(), "protocol");
+  TRY_ASSIGN(const uint8_t spi_bytes, body.u8(), "SPI size");
+  TRY_ASSIGN(const uint16_t type, body.u16(), "notify message type");
+  TRY_ASSIGN(const ByteView spi, body.bytes(spi_bytes), "SPI");
+  if (body.remaining() > kNotifyBytesMax)
+    return Error(Reason::kLimitReached, "notification data: " + std::to_string(body.remaining()) + " bytes");
+  const ByteView data = body.rest();
+  // RFC 7296 section 3.10: without an SPI the protocol says nothing and is not looked at.
+  return NotifyPayload{.protocol = spi.empty() ? policy::Protocol::kNone : policy::Protocol{protocol},
+                       .type = NotifyType{type},
+                       .spi = {spi.begin(), spi.end()},
+                       .data = {data.begin(), data.end()}};
+}
+
+void NotifyPayload::write(ByteWriter& out) const {
+  VERIFY(spi.size() <= UINT8_MAX);
+  out.u8(spi.empty() ? uint8_t{0} : static_cast<uint8_t>(protocol));
+  out.u8(static_cast<uint8_t>(spi.size()));
+  out.u16(static_cast<uint16_t>(type));
+  out.bytes(spi);
+  out.bytes(data);
+}
+
+}  // namespace ipsec::ike

@@ -1,0 +1,414 @@
+#include "policy/config_parser.h"
+
+#include <algorithm>
+#include <set>
+
+#include "policy/config_reader.h"
+#include "policy/limits.h"
+
+namespace ipsec::policy {
+namespace {
+
+bool is_object_name(std::string_view name) {
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+  return !name.empty() && name.size() <= kObjectNameMax && name.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+/// A file or interface name from the configuration that becomes part of a path.
+bool is_place_name(std::string_view name) {
+  return name.empty() || (is_object_name(name) && name != "." && name != "..");
+}
+
+/// One parse: the errors, the configuration that is being made, and the objects by name.
+class Parser {
+ public:
+  explicit Parser(const std::vector<ConfigFile>& files) : files_(files), errors_(files) {}
+  ConfigOutcome run();
+
+ private:
+  using Objects = std::map<std::string, const JsonNode*>;
+  void read_documents();
+  void read_top(const JsonNode& document);
+  void collect(const JsonNode& document, std::string_view key, Objects& objects);
+  void read_groups();
+  void read_policies();
+  void read_credentials();
+  void read_tunnels();
+  std::shared_ptr<const TunnelGroup> read_group(const std::string& name, ObjectReader reader);
+  void read_place(ObjectReader& reader, RoutingPlace& place);
+  std::vector<Proposal> read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback);
+  SelectorList read_selectors(ObjectReader& reader, std::string_view key);
+  void read_tunnel(const std::string& name, ObjectReader reader);
+  void read_ends(ObjectReader& reader, Tunnel& tunnel);
+  void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name);
+  void warn_of_overlaps();
+  template <typename T>
+  std::shared_ptr<const T> resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
+                                   const std::string& fallback,
+                                   const std::map<std::string, std::shared_ptr<const T>>& known);
+
+  const std::vector<ConfigFile>& files_;
+  ErrorList errors_;
+  std::vector<JsonNode> documents_;
+  Config config_;
+  Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_;
+  std::string default_ike_policy_, default_child_policy_;
+};
+
+void Parser::read_documents() {
+  for (size_t i = 0; i < files_.size(); ++i) {
+    auto parsed = parse_json(files_[i].text, i);
+    if (const auto* problem = std::get_if<JsonProblem>(&parsed))
+      errors_.add(i, problem->line, {}, Reason::kConfigSyntax, {}, problem->text);
+    else
+      documents_.push_back(std::move(std::get<JsonNode>(parsed)));
+  }
+}
+
+void Parser::collect(const JsonNode& document, std::string_view key, Objects& objects) {
+  const JsonNode* section = document.find(key);
+  if (section == nullptr) return;
+  const std::string pointer = "/" + std::string(key);
+  if (section->kind != JsonNode::Kind::kObject)
+    return errors_.add(*section, pointer, Reason::kConfigBadValue, section->shown(),
+                       "an object of named objects: { \"name\": { ... } }");
+  for (const auto& [name, node] : section->members) {
+    const std::string at = pointer + "/" + printable(as_bytes(name));
+    if (!is_object_name(name))
+      errors_.add(node, at, Reason::kConfigBadValue, "the name \"" + printable(as_bytes(name)) + "\"",
+                  "1 to 64 of letters, digits, '.', '_' and '-'");
+    else if (auto [it, fresh] = objects.try_emplace(name, &node); !fresh)
+      errors_.add(node, at, Reason::kConfigConflict, "a second object of this name",
+                  "the first one is in " + files_[it->second->file].name + ":" + std::to_string(it->second->line));
+  }
+}
+
+void Parser::read_top(const JsonNode& document) {
+  ObjectReader reader(errors_, document, "", config_keys());
+  if (!reader.is_object()) return;
+  int64_t version = 1;
+  reader.number("version", version);
+  if (auto node = reader.object("node")) node->number("id", config_.node_id);
+  if (auto defaults = reader.object("defaults")) {
+    defaults->text("ike_policy", default_ike_policy_);
+    defaults->text("child_policy", default_child_policy_);
+    for (const JsonNode* each : defaults->texts("allow_weak")) {
+      if (find_algorithm(each->text) == nullptr)
+        defaults->error(*each, "allow_weak", Reason::kConfigBadValue, "names of algorithms");
+      config_.allow_weak.push_back(each->text);
+    }
+  }
+  collect(document, "tunnel_groups", groups_);
+  collect(document, "ike_policies", ike_policies_);
+  collect(document, "child_policies", child_policies_);
+  collect(document, "credentials", credentials_);
+  collect(document, "tunnels", tunnels_);
+}
+
+void Parser::read_place(ObjectReader& reader, RoutingPlace& place) {
+  reader.text("netns", place.netns);
+  reader.text("vrf", place.vrf);
+  if (!is_place_name(place.netns))
+    reader.error("netns", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.netns)) + "\"",
+                 "a name as in `ip netns list`");
+  if (!is_place_name(place.vrf) || place.vrf.size() > 15)
+    reader.error("vrf", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.vrf)) + "\"",
+                 "an interface name of at most 15 characters");
+}
+
+std::shared_ptr<const TunnelGroup> Parser::read_group(const std::string& name, ObjectReader reader) {
+  auto group = std::make_shared<TunnelGroup>();
+  group->name = name;
+  if (auto place = reader.object("public")) {
+    read_place(*place, group->public_place);
+    for (const JsonNode* each : place->texts("addresses")) {
+      auto address = IpAddress::parse(each->text);
+      if (!address.ok() || address->is_any())
+        place->error(*each, "addresses", Reason::kConfigBadValue, "an IP address of this machine");
+      else
+        group->public_addresses.push_back(*address);
+    }
+  }
+  if (auto place = reader.object("private")) read_place(*place, group->private_place);
+  if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
+  if (auto offload = reader.object("offload")) {
+    if (auto word = offload->word("mode")) group->offload = static_cast<OffloadMode>(*word);
+    for (const JsonNode* each : offload->texts("devices")) group->offload_devices.push_back(each->text);
+    if (group->offload != OffloadMode::kNone && group->offload_devices.empty())
+      offload->error("devices", Reason::kConfigMissing, {},
+                     "the NICs that carry this group's packets, since offload is wanted");
+  }
+  if (auto routes = reader.object("routes")) {
+    routes->number("protocol", group->route_protocol);
+    if (auto metric = routes->object("metric")) {
+      metric->number("master", group->metrics.master);
+      metric->number("alone", group->metrics.alone);
+      metric->number("standby", group->metrics.standby);
+      metric->number("idle", group->metrics.idle);
+    }
+  }
+  reader.number("tunnels_max", group->tunnels_max);
+  reader.flag("enabled", group->enabled);
+  if (group->attachment == Attachment::kPolicy)
+    reader.error("attachment", Reason::kConfigNotSupported, "\"policy\"",
+                 "interface or auto; attachment by policy is not supported in this version");
+  if (!group->public_place.vrf.empty() && group->private_place.netns != group->public_place.netns)
+    reader.error("public", Reason::kConfigNotSupported,
+                 "an underlay in VRF " + group->public_place.vrf + " with the private side in another namespace",
+                 "an underlay that is not in a VRF, or both sides in one namespace: the kernel drops what comes in "
+                 "over such an underlay (XfrmInNoPols)");
+  if (group->attachment == Attachment::kAuto)
+    config_.warnings.push_back("group " + name + ": attachment auto chose interface, the only one of this version");
+  return group;
+}
+
+void Parser::read_groups() {
+  for (const auto& [name, node] : groups_)
+    config_.groups.emplace(
+        name, read_group(name, ObjectReader(errors_, *node, "/tunnel_groups/" + name, config_keys("tunnel_groups"))));
+}
+
+std::vector<Proposal> Parser::read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback) {
+  std::vector<Proposal> proposals;
+  for (const JsonNode* each : reader.texts("proposals")) {
+    auto parsed = parse_proposal(protocol, each->text, config_.allow_weak);
+    if (!parsed.ok())
+      reader.error(*each, "proposals", parsed.error().reason(), parsed.error().detail());
+    else
+      proposals.insert(proposals.end(), parsed->begin(), parsed->end());
+  }
+  if (proposals.empty()) proposals = parse_proposal(protocol, fallback).value();
+  return proposals;
+}
+
+void Parser::read_policies() {
+  for (const auto& [name, node] : ike_policies_) {
+    ObjectReader reader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies"));
+    auto policy = std::make_shared<IkePolicy>();
+    policy->name = name;
+    policy->proposals = read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384");
+    reader.duration("lifetime", policy->lifetime);
+    reader.duration("dpd", policy->dpd);
+    if (auto retransmit = reader.object("retransmit")) {
+      retransmit->duration("first", policy->retransmit.first);
+      retransmit->duration("most", policy->retransmit.most);
+      retransmit->number("tries", policy->retransmit.tries);
+      if (policy->retransmit.most < policy->retransmit.first)
+        retransmit->error("most", Reason::kConfigConflict, "less than first", "at least first");
+    }
+    if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
+    reader.duration("setup_timeout", policy->setup_timeout);
+    config_.ike_policies.emplace(name, std::move(policy));
+  }
+  for (const auto& [name, node] : child_policies_) {
+    ObjectReader reader(errors_, *node, "/child_policies/" + name, config_keys("child_policies"));
+    auto policy = std::make_shared<ChildPolicy>();
+    policy->name = name;
+    policy->proposals = read_proposals(reader, Protocol::kEsp, "aes256gcm16");
+    reader.flag("pfs", policy->pfs);
+    reader.duration("lifetime", policy->lifetime);
+    reader.number("lifetime_bytes", policy->lifetime_bytes);
+    reader.number("lifetime_packets", policy->lifetime_packets);
+    reader.number("replay_window", policy->replay_window);
+    if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
+    if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
+    if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
+    if (policy->mode == EspMode::kTransport)
+      reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
+                   "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
+                   "this version");
+    config_.child_policies.emplace(name, std::move(policy));
+  }
+}
+
+void Parser::read_credentials() {
+  for (const auto& [name, node] : credentials_) {
+    ObjectReader reader(errors_, *node, "/credentials/" + name, config_keys("credentials"));
+    auto credential = std::make_shared<Credential>();
+    credential->name = name;
+    if (auto psk = reader.object("psk")) {
+      psk->text("file", credential->psk_file);
+      if (psk->find("file") != nullptr && credential->psk_file.empty())
+        psk->error("file", Reason::kConfigBadValue, "\"\"", "the name of a file");
+    }
+    config_.credentials.emplace(name, std::move(credential));
+  }
+}
+
+template <typename T>
+std::shared_ptr<const T> Parser::resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
+                                         const std::string& fallback,
+                                         const std::map<std::string, std::shared_ptr<const T>>& known) {
+  std::string name = fallback;
+  reader.text(key, name);
+  if (auto it = known.find(name); it != known.end()) return it->second;
+  if (name.empty()) return nullptr;
+  std::vector<std::string> names;
+  for (const auto& [each, object] : known) names.push_back(each);
+  reader.error(key, Reason::kConfigBadReference, "\"" + printable(as_bytes(name)) + "\"",
+               "the name of a " + std::string(kind) + did_you_mean(name, names));
+  return nullptr;
+}
+
+SelectorList Parser::read_selectors(ObjectReader& reader, std::string_view key) {
+  SelectorList list;
+  for (const JsonNode* each : reader.texts(key)) {
+    auto selector = parse_selector(each->text);
+    if (selector.ok())
+      list.push_back(*selector);
+    else
+      reader.error(*each, key, Reason::kConfigBadValue, selector.error().detail());
+  }
+  return list;
+}
+
+void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name) {
+  ChildConfig child{.name = name,
+                    .local = read_selectors(reader, "local"),
+                    .remote = read_selectors(reader, "remote"),
+                    .policy = resolve(reader, "policy", "child policy", default_child_policy_, config_.child_policies)};
+  if (!child.policy) {
+    auto built_in = std::make_shared<ChildPolicy>();
+    built_in->name = "built-in";
+    built_in->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
+    child.policy = std::move(built_in);
+  }
+  if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
+  const bool starts = child.start != StartMode::kRespond;
+  if (starts && tunnel.ike_policy->role == Role::kRespond)
+    reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
+                 "respond, because the IKE policy has role respond");
+  if (starts && !tunnel.remote)
+    reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
+                 "respond, because the remote address is not known");
+  tunnel.children.push_back(std::move(child));
+}
+
+void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
+  std::string text;
+  reader.text("remote", text);
+  if (!text.empty() && text != "any") {
+    if (auto address = IpAddress::parse(text); address.ok())
+      tunnel.remote = *address;
+    else
+      reader.error("remote", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
+                   "an IP address, or \"any\"");
+  }
+  text.clear();
+  reader.text("local", text);
+  if (!text.empty()) {
+    auto address = IpAddress::parse(text);
+    const auto& own = tunnel.group->public_addresses;
+    if (address.ok() && std::find(own.begin(), own.end(), *address) != own.end())
+      tunnel.local = *address;
+    else
+      reader.error("local", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
+                   "one of the group's public addresses");
+  }
+  const auto local = tunnel.local_address();
+  if (!local || (tunnel.remote && local->family() != tunnel.remote->family()))
+    reader.error("remote", Reason::kConfigConflict, tunnel.remote ? to_string(*tunnel.remote) : "any",
+                 "an address of a family for which group " + tunnel.group->name + " has a public address");
+  auto identity = [&](std::string_view key, std::optional<Identity>& target) {
+    std::string id;
+    reader.text(key, id);
+    if (id.empty()) return;
+    auto parsed = Identity::parse(id);
+    if (parsed.ok())
+      target = std::move(*parsed);
+    else
+      reader.error(key, Reason::kConfigBadValue, "\"" + printable(as_bytes(id)) + "\"", parsed.error().detail());
+  };
+  std::optional<Identity> local_id;
+  identity("local_id", local_id);
+  identity("remote_id", tunnel.remote_id);
+  if (!local_id && local) local_id = Identity::parse(to_string(*local)).value();
+  if (local_id) tunnel.local_id = std::move(*local_id);
+  if (!tunnel.remote_id && !tunnel.remote)
+    reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
+}
+
+void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
+  if (!reader.is_object()) return;
+  auto tunnel = std::make_shared<Tunnel>();
+  tunnel->name = name;
+  tunnel->group = resolve(reader, "group", "tunnel group", {}, config_.groups);
+  tunnel->ike_policy = resolve(reader, "ike_policy", "IKE policy", default_ike_policy_, config_.ike_policies);
+  tunnel->credential = resolve(reader, "credential", "credential", {}, config_.credentials);
+  if (!tunnel->ike_policy) {
+    auto built_in = std::make_shared<IkePolicy>();
+    built_in->name = "built-in";
+    built_in->proposals = parse_proposal(Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384").value();
+    tunnel->ike_policy = std::move(built_in);
+  }
+  reader.number("remote_port", tunnel->remote_port);
+  if (auto offload = reader.object("offload"))
+    if (auto word = offload->word("mode")) tunnel->offload = static_cast<OffloadMode>(*word);
+  if (!tunnel->group) return;  // reported; nothing below can be judged without it
+  read_ends(reader, *tunnel);
+  if (const JsonNode* children = reader.find("children");
+      children != nullptr && children->kind == JsonNode::Kind::kObject) {
+    const KeySpec* spec = nullptr;
+    for (const KeySpec& each : config_keys("tunnels"))
+      if (each.key == "children") spec = &each;
+    for (const auto& [child_name, node] : children->members) {
+      const std::string pointer = reader.pointer("children") + "/" + printable(as_bytes(child_name));
+      if (!is_object_name(child_name))
+        errors_.add(node, pointer, Reason::kConfigBadValue, "this name",
+                    "1 to 64 of letters, digits, '.', '_' and '-'");
+      read_child(ObjectReader(errors_, node, pointer, spec->members), *tunnel, child_name);
+    }
+    if (children->members.empty()) reader.error("children", Reason::kConfigMissing, "no child", "at least one child");
+  } else if (children != nullptr) {
+    reader.error("children", Reason::kConfigBadValue, children->shown(), "an object of named children");
+  }
+  config_.tunnels.emplace(name, std::move(tunnel));
+}
+
+void Parser::read_tunnels() {
+  for (const auto& [name, node] : tunnels_)
+    read_tunnel(name, ObjectReader(errors_, *node, "/tunnels/" + name, config_keys("tunnels")));
+  std::map<std::string, size_t> count;
+  for (const auto& [name, tunnel] : config_.tunnels) {
+    const TunnelGroup& group = *tunnel->group;
+    if (++count[group.name] == group.tunnels_max + size_t{1} && group.tunnels_max != 0)
+      errors_.add(*tunnels_[name], "/tunnels/" + name, Reason::kLimitReached,
+                  "one tunnel more than tunnels_max of group " + group.name,
+                  std::to_string(group.tunnels_max) + " tunnels");
+  }
+}
+
+/// Two tunnels of one private place for the same traffic: legal (backup), but rarely meant.
+void Parser::warn_of_overlaps() {
+  constexpr size_t kComparedMax = 2000;  // quadratic: beyond this the check would cost more than it tells
+  std::map<RoutingPlace, std::vector<const Tunnel*>> by_place;
+  for (const auto& [name, tunnel] : config_.tunnels) by_place[tunnel->group->private_place].push_back(tunnel.get());
+  for (const auto& [place, tunnels] : by_place) {
+    if (tunnels.size() > kComparedMax) continue;
+    for (size_t i = 0; i < tunnels.size(); ++i)
+      for (size_t j = i + 1; j < tunnels.size(); ++j)
+        for (const ChildConfig& a : tunnels[i]->children)
+          for (const ChildConfig& b : tunnels[j]->children)
+            if (!narrow(a.remote, b.remote).empty())
+              config_.warnings.push_back("tunnels " + tunnels[i]->name + " and " + tunnels[j]->name + " both lead to " +
+                                         to_string(narrow(a.remote, b.remote)));
+  }
+}
+
+ConfigOutcome Parser::run() {
+  read_documents();
+  for (const JsonNode& document : documents_) read_top(document);
+  read_groups();
+  read_policies();
+  read_credentials();
+  read_tunnels();
+  if (errors_.empty()) warn_of_overlaps();
+  if (!errors_.empty()) return {nullptr, errors_.take()};
+  return {std::make_shared<const Config>(std::move(config_)), {}};
+}
+
+}  // namespace
+
+ConfigOutcome parse_config(const std::vector<ConfigFile>& files) { return Parser(files).run(); }
+
+}  // namespace ipsec::policy

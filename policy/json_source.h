@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "policy/base/result.h"
+
+namespace ipsec::policy {
+
+/// A JSON value that remembers where it stands: what configuration is read from.
+struct JsonNode {
+  enum class Kind : uint8_t { kNull, kBoolean, kNumber, kText, kList, kObject };
+  Kind kind = Kind::kNull;
+  size_t file = 0;  ///< Index of the file.
+  size_t line = 0;  ///< From 1.
+  bool boolean = false;
+  bool integral = false;  ///< A number without fraction that fits `number`.
+  int64_t number = 0;
+  std::string text;  ///< The text, or a number as it was written.
+  std::vector<JsonNode> elements;
+  std::vector<std::pair<std::string, JsonNode>> members;  ///< In the order of the file.
+
+  const JsonNode* find(std::string_view key) const;
+  /// For error messages: the value as it stands, cut when long; secrets never stand in a configuration.
+  std::string shown() const;
+};
+
+/// Where a document stopped being JSON.
+struct JsonProblem {
+  size_t line = 0;
+  std::string text;
+};
+
+/// Parses JSON with comments (`//` and `/* */`). Duplicate keys, trailing text and too deep nesting are problems.
+std::variant<JsonNode, JsonProblem> parse_json(std::string_view text, size_t file);
+
+}  // namespace ipsec::policy

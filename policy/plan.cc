@@ -1,0 +1,243 @@
+#include "policy/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "policy/limits.h"
+
+namespace ipsec::policy {
+namespace {
+
+constexpr uint8_t kIcmp = 1, kIcmpV6 = 58;
+constexpr int kPriorityBase = 4096;  // below it: more specific first
+constexpr uint32_t kBackstopNumerator = 6, kBackstopDenominator = 5;
+
+/// What of a selector pair the kernel compares besides addresses.
+struct PortPair {
+  PortBlock local, remote;
+};
+
+Error inexpressible(const TrafficSelector& local, const TrafficSelector& remote) {
+  return Error(Reason::kTsUnacceptable, "the kernel cannot express " + to_string(local) + " with " + to_string(remote));
+}
+
+/// ICMP: the kernel compares type and code in place of source and destination port, alike in both directions.
+Result<std::vector<PortPair>> icmp_pairs(const TrafficSelector& local, const TrafficSelector& remote) {
+  const TrafficSelector& with = local.any_port() ? remote : local;
+  if (!local.any_port() && !remote.any_port() &&
+      (local.port_first != remote.port_first || local.port_last != remote.port_last))
+    return inexpressible(local, remote);
+  if (with.any_port()) return std::vector<PortPair>{{}};
+  const auto type = static_cast<uint16_t>(with.port_first >> 8);
+  if (with.port_first == with.port_last)
+    return std::vector<PortPair>{{{type, 0xffff}, {static_cast<uint16_t>(with.port_first & 0xff), 0xffff}}};
+  if (with.port_first == type << 8 && with.port_last == (type << 8 | 0xff))
+    return std::vector<PortPair>{{{type, 0xffff}, {}}};
+  return inexpressible(local, remote);
+}
+
+Result<std::vector<PortPair>> port_pairs(const TrafficSelector& local, const TrafficSelector& remote) {
+  if (local.port_first > local.port_last || remote.port_first > remote.port_last) return inexpressible(local, remote);
+  if (std::max(local.protocol, remote.protocol) == kIcmp || std::max(local.protocol, remote.protocol) == kIcmpV6)
+    return icmp_pairs(local, remote);
+  std::vector<PortPair> pairs;
+  for (const PortBlock& ours : port_blocks(local.port_first, local.port_last))
+    for (const PortBlock& theirs : port_blocks(remote.port_first, remote.port_last)) pairs.push_back({ours, theirs});
+  return pairs;
+}
+
+uint32_t priority_of(const PolicyKey& key) {
+  int priority = kPriorityBase - 4 * (key.source.length + key.destination.length);
+  if (key.protocol != 0) priority -= 2;
+  if (key.source_port_mask != 0 || key.destination_port_mask != 0) priority -= 1;
+  return static_cast<uint32_t>(priority);
+}
+
+/// Outbound keys for every combination that the selectors allow; the other directions mirror them.
+Result<std::vector<PolicyKey>> outbound_keys(const SelectorList& locals, const SelectorList& remotes, uint32_t if_id) {
+  std::vector<PolicyKey> keys;
+  for (const TrafficSelector& local : locals) {
+    for (const TrafficSelector& remote : remotes) {
+      if (local.addresses.first.family() != remote.addresses.first.family()) continue;
+      if (local.protocol != remote.protocol && local.protocol != 0 && remote.protocol != 0) continue;
+      TRY_ASSIGN(const std::vector<PortPair> ports, port_pairs(local, remote), "");
+      const auto sources = local.addresses.prefixes(), destinations = remote.addresses.prefixes();
+      // Counted before they are made: a hostile peer may offer ranges that fall into very many prefixes.
+      if (keys.size() + sources.size() * destinations.size() * ports.size() > kPoliciesPerChildMax)
+        return Error(Reason::kTsUnacceptable,
+                     std::to_string(keys.size() + sources.size() * destinations.size() * ports.size()) +
+                         " kernel policies would be needed, at most " + std::to_string(kPoliciesPerChildMax) +
+                         " are allowed");
+      for (const IpPrefix& source : sources)
+        for (const IpPrefix& destination : destinations)
+          for (const PortPair& port : ports)
+            keys.push_back({.source = source,
+                            .destination = destination,
+                            .protocol = std::max(local.protocol, remote.protocol),
+                            .source_port = port.local.value,
+                            .source_port_mask = port.local.mask,
+                            .destination_port = port.remote.value,
+                            .destination_port_mask = port.remote.mask,
+                            .direction = Direction::kOut,
+                            .if_id = if_id,
+                            .mark = {}});
+    }
+  }
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  if (keys.empty()) return Error(Reason::kTsUnacceptable, "no pair of selectors has one family and protocol");
+  return keys;
+}
+
+PolicyKey mirrored(const PolicyKey& out, Direction direction) {
+  PolicyKey key = out;
+  key.direction = direction;
+  std::swap(key.source, key.destination);
+  if (key.protocol == kIcmp || key.protocol == kIcmpV6) return key;  // type and code do not swap
+  std::swap(key.source_port, key.destination_port);
+  std::swap(key.source_port_mask, key.destination_port_mask);
+  return key;
+}
+
+struct TunnelEnds {
+  IpAddress source, destination;
+};
+
+PolicyConfig policy_for(const PolicyKey& key, const TunnelEnds& ends, uint32_t reqid, EspMode mode) {
+  PolicyConfig policy;
+  policy.key = key;
+  policy.priority = priority_of(key);
+  policy.tunnel_source = ends.source;
+  policy.tunnel_destination = ends.destination;
+  policy.reqid = reqid;
+  policy.mode = mode;
+  return policy;
+}
+
+std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
+                                   uint32_t metric) {
+  std::vector<RouteConfig> routes;
+  for (const TrafficSelector& remote : remotes)
+    for (const IpPrefix& prefix : remote.addresses.prefixes())
+      routes.push_back({.destination = prefix,
+                        .vrf = tunnel.group->private_place.vrf,
+                        .device = ids.interface,
+                        .protocol = tunnel.group->route_protocol,
+                        .metric = metric,
+                        .preferred_source = {}});
+  auto less = [](const RouteConfig& a, const RouteConfig& b) { return a.destination < b.destination; };
+  std::sort(routes.begin(), routes.end(), less);
+  routes.erase(std::unique(routes.begin(), routes.end()), routes.end());
+  return routes;
+}
+
+SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction) {
+  const ChildPolicy& policy = *spec.tunnel->child(spec.child)->policy;
+  const bool in = direction == Direction::kIn;
+  const Endpoint& source = in ? spec.remote_endpoint : spec.local_endpoint;
+  const Endpoint& destination = in ? spec.local_endpoint : spec.remote_endpoint;
+  SaConfig sa;
+  sa.key = {destination.address, in ? spec.spi_in : spec.spi_out};
+  sa.source = source.address;
+  sa.direction = direction;
+  sa.suite = spec.suite;
+  sa.mode = spec.mode;
+  sa.reqid = ids.reqid;
+  sa.if_id = ids.if_id;
+  sa.replay_window = in ? policy.replay_window : uint16_t{0};
+  if (spec.udp_encapsulation) {
+    sa.encap_source_port = source.port;
+    sa.encap_destination_port = destination.port;
+  }
+  sa.df_clear = policy.df == DfMode::kClear;
+  sa.dscp_zero = policy.dscp == DscpMode::kZero;
+  // The kernel's clock is a backstop behind our own timers (architecture, decision 12): a fifth later.
+  sa.hard_lifetime = policy.lifetime * kBackstopNumerator / kBackstopDenominator;
+  return sa;
+}
+
+}  // namespace
+
+std::string interface_name(uint32_t if_id) {
+  std::array<char, 8> digits{};
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), if_id, 16);
+  VERIFY(error == std::errc{});
+  return "ips" + std::string(digits.data(), end);
+}
+
+std::vector<PortBlock> port_blocks(uint16_t first, uint16_t last) {
+  std::vector<PortBlock> blocks;
+  uint32_t from = first;
+  while (from <= last) {
+    uint32_t size = 1;
+    while (size < 65536 && from % (size * 2) == 0 && from + size * 2 - 1 <= last) size *= 2;
+    blocks.push_back({static_cast<uint16_t>(from), static_cast<uint16_t>(65536 - size)});
+    from += size;
+  }
+  return blocks;
+}
+
+uint32_t tunnel_mtu(const EspSuite& suite, Family outer, bool udp_encapsulation, uint32_t underlay) {
+  const Algorithm* cipher = find_algorithm(TransformType::kEncryption, suite.encryption, suite.key_bits);
+  const Algorithm* integrity = find_algorithm(TransformType::kIntegrity, suite.integrity);
+  VERIFY(cipher != nullptr);
+  uint32_t room = underlay - (outer == Family::kIpv4 ? 20 : 40) - (udp_encapsulation ? 8 : 0) - 8;
+  room -= cipher->iv_bytes + (cipher->aead ? cipher->icv_bytes : integrity != nullptr ? integrity->icv_bytes : 0U);
+  const uint32_t block = std::max<uint32_t>(4, cipher->block_bytes);
+  return room / block * block - 2;
+}
+
+LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids) {
+  // Before anything is negotiated every offered suite may come, and a NAT may be met: the smallest MTU of all fits
+  // always.
+  uint32_t mtu = kUnderlayMtu;
+  const Family outer = tunnel.remote ? tunnel.remote->family() : Family::kIpv6;
+  for (const ChildConfig& child : tunnel.children)
+    for (const Proposal& proposal : child.policy->proposals)
+      for (const Transform& cipher : proposal.transforms) {
+        if (cipher.type != TransformType::kEncryption) continue;
+        const Transform* integrity = proposal.first(TransformType::kIntegrity);
+        const EspSuite suite{cipher.id, cipher.key_bits, integrity != nullptr ? integrity->id : uint16_t{kAuthNone},
+                             false};
+        mtu = std::min(mtu, tunnel_mtu(suite, outer, true));
+      }
+  return {.name = ids.interface,
+          .altname = tunnel.name,
+          .if_id = ids.if_id,
+          .public_netns = tunnel.group->public_place.netns,
+          .public_device = {},
+          .vrf = tunnel.group->private_place.vrf,
+          .mtu = mtu,
+          .group = kLinkGroup};
+}
+
+Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids) {
+  ChildPlan plan;
+  plan.inbound = sa_for(spec, ids, Direction::kIn);
+  plan.outbound = sa_for(spec, ids, Direction::kOut);
+  const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
+  const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, outbound_keys(spec.local, spec.remote, ids.if_id), "selectors");
+  for (const PolicyKey& key : keys) {
+    plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
+    for (Direction direction : {Direction::kIn, Direction::kForward})
+      plan.inbound_policies.push_back(policy_for(mirrored(key, direction), in, ids.reqid, spec.mode));
+  }
+  plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
+  return plan;
+}
+
+Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
+  const auto local = tunnel.local_address();
+  if (!local || !tunnel.remote)
+    return Error(Reason::kConfigConflict, "tunnel " + tunnel.name + ": start by traffic needs a remote address");
+  TrapPlan plan;
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, outbound_keys(child.local, child.remote, ids.if_id), "selectors");
+  for (const PolicyKey& key : keys)
+    plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
+  plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
+  return plan;
+}
+
+}  // namespace ipsec::policy

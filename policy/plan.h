@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "policy/child_spec.h"
+#include "policy/kernel_model.h"
+
+/// From what IKE negotiated to what stands in the kernel. Pure.
+namespace ipsec::policy {
+
+/// Interface group of all our xfrm interfaces: they can be listed and removed by it.
+inline constexpr uint32_t kLinkGroup = 50;
+inline constexpr uint32_t kUnderlayMtu = 1500;  ///< Bytes; what the path to a peer is assumed to carry.
+
+/// Numbers that the agent gives to a tunnel and its child.
+struct ChildIds {
+  uint32_t reqid = 0;
+  uint32_t if_id = 0;
+  std::string interface;  ///< "ips" and if_id in hexadecimal digits.
+};
+std::string interface_name(uint32_t if_id);
+
+/// The objects of one child SA. Keys and offload are filled in by whoever installs.
+struct ChildPlan {
+  SaConfig inbound, outbound;
+  std::vector<PolicyConfig> inbound_policies;  ///< Directions in and forward.
+  std::vector<PolicyConfig> outbound_policies;
+  std::vector<RouteConfig> routes;  ///< To the peer's selectors, with the metric of an active tunnel.
+};
+
+/// Error kTsUnacceptable when the selectors need more than kPoliciesPerChildMax policies per direction (the detail
+/// names the count), or cannot be expressed in the kernel (OPAQUE ports, ranges over several ICMP types).
+Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids);
+
+/// What makes a packet of an idle child ask for the tunnel (`start: traffic`): outbound policies whose SA is missing,
+/// so that the kernel sends an acquire, and routes with the idle metric.
+struct TrapPlan {
+  std::vector<PolicyConfig> policies;
+  std::vector<RouteConfig> routes;
+};
+Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids);
+
+/// The xfrm interface of a tunnel.
+LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids);
+
+/// The largest inner packet that fits `underlay` bytes: underlay - outer IP header - [8 UDP] - 8 ESP header - IV - ICV,
+/// rounded down to the cipher's block (4 at least, RFC 4303 section 2.4), - 2 bytes of trailer.
+uint32_t tunnel_mtu(const EspSuite& suite, Family outer, bool udp_encapsulation, uint32_t underlay = kUnderlayMtu);
+
+/// A port range as the fewest value and mask pairs that cover exactly it.
+struct PortBlock {
+  uint16_t value = 0, mask = 0;
+  friend bool operator==(const PortBlock&, const PortBlock&) = default;
+};
+std::vector<PortBlock> port_blocks(uint16_t first, uint16_t last);
+
+}  // namespace ipsec::policy

@@ -1,0 +1,183 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include "tests/agent/control_support.h"
+
+namespace ipsec::agent::control {
+
+using nlohmann::json;
+
+Result<json> FakeBackend::list(std::string_view kind) {
+  const auto it = rows.find(kind);
+  return it == rows.end() ? json::array() : it->second;
+}
+
+Result<Backend::Part> FakeBackend::list_part(std::string_view kind, const std::string& after) {
+  ++parts_asked;
+  if (rows_per_part == 0) return Backend::list_part(kind, after);
+  const json all = list(kind).value();
+  const size_t begin = after.empty() ? 0 : std::stoul(after);
+  const size_t end = std::min(begin + rows_per_part, all.size());
+  Part part;
+  for (size_t i = begin; i < end; ++i) part.rows.push_back(all[i]);
+  if (end < all.size()) part.next = std::to_string(end);
+  return part;
+}
+
+Result<json> FakeBackend::show(std::string_view kind, std::string_view name) {
+  const json all = list(kind).value();
+  for (const json& row : all)
+    if (row.value("name", "") == name) return row;
+  return Error(Reason::kNotFound, "no tunnel \"" + std::string(name) + "\"; did you mean \"branch-7\"?");
+}
+
+void FakeBackend::up(const std::string& tunnel, const std::string& child, Done done) {
+  operations.push_back("up " + tunnel + "/" + child);
+  if (outcome_at_once)
+    done(*outcome_at_once);
+  else
+    waiting.push_back(std::move(done));
+}
+
+void FakeBackend::down(const std::string& tunnel, const std::string& child, Done done) {
+  operations.push_back("down " + tunnel + "/" + child);
+  waiting.push_back(std::move(done));
+}
+
+json FakeBackend::config_check(const std::vector<NamedText>& files) {
+  json errors = json::array();
+  for (const NamedText& file : files)
+    if (file.text.find("bad") != std::string::npos)
+      errors.push_back({{"file", file.name},
+                        {"line", 3},
+                        {"pointer", "/tunnels/a/group"},
+                        {"found", "cor"},
+                        {"allowed", "core"},
+                        {"text", "a name refers to nothing"}});
+  return {{"ok", errors.empty()}, {"errors", errors}, {"warnings", json::array()}};
+}
+
+uint64_t FakeBackend::add_events(size_t count, const std::string& object) {
+  uint64_t last = ring.last_sequence();
+  for (size_t i = 0; i < count; ++i)
+    last = ring.append({.time = {std::chrono::milliseconds(1795238030123)},
+                        .object = object,
+                        .reason = Reason::kIkeEstablished,
+                        .fields = {field("peer", std::string("198.51.100.7"))}});
+  return last;
+}
+
+Watcher TestLoop::watcher() {
+  return {.watch = [this](int fd, Watcher::Interest interest, std::function<void()> handler) -> Status {
+            handlers_[fd] = {interest, std::move(handler)};
+            return {};
+          },
+          .change = [this](int fd, Watcher::Interest interest) -> Status {
+            handlers_.at(fd).interest = interest;
+            return {};
+          },
+          .forget = [this](int fd) { handlers_.erase(fd); }};
+}
+
+bool TestLoop::run_once(int wait_ms) {
+  std::vector<pollfd> items;
+  for (const auto& [fd, entry] : handlers_) {
+    const int write = entry.interest == Watcher::Interest::kReadWrite ? POLLOUT : 0;
+    items.push_back({.fd = fd, .events = static_cast<short>(POLLIN | write), .revents = 0});
+  }
+  if (poll(items.data(), items.size(), wait_ms) <= 0) return false;
+  for (const pollfd& item : items) {
+    if (item.revents == 0) continue;
+    const auto it = handlers_.find(item.fd);
+    if (it == handlers_.end()) continue;
+    const auto handler = it->second.handler;
+    handler();
+  }
+  return true;
+}
+
+void TestLoop::run_until_idle() {
+  for (int rounds = 0; rounds < 100000 && run_once(); ++rounds) {
+  }
+}
+
+World::World() {
+  server = std::make_unique<Server>(Server::Options{.version = "1.2.3",
+                                                    .rules = {.own_uid = 77, .readers = kReaders, .writers = kWriters},
+                                                    .credentials = [this](int) -> Result<Credentials> { return who; }},
+                                    backend, loop.watcher());
+}
+
+int World::connect() {
+  std::array<int, 2> pair{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair.data()) != 0) std::abort();
+  ends_.emplace_back(pair[0]);
+  unread_[pair[0]].clear();
+  server->add_client(pair[1]);
+  return pair[0];
+}
+
+std::vector<json> World::read_replies(int fd) {
+  std::vector<json> replies;
+  std::string& buffer = unread_[fd];
+  std::array<char, 65536> block{};
+  for (;;) {
+    loop.run_until_idle();
+    const ssize_t got = recv(fd, block.data(), block.size(), MSG_DONTWAIT);
+    if (got <= 0) break;
+    buffer.append(block.data(), static_cast<size_t>(got));
+  }
+  for (size_t end = buffer.find('\0'); end != std::string::npos; end = buffer.find('\0')) {
+    replies.push_back(json::parse(buffer.substr(0, end)));
+    buffer.erase(0, end + 1);
+  }
+  return replies;
+}
+
+std::vector<json> World::exchange(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put > 0) bytes.remove_prefix(static_cast<size_t>(put));
+    if (put < 0 && errno != EAGAIN) break;
+    loop.run_until_idle();
+  }
+  return read_replies(fd);
+}
+
+json World::call(int fd, std::string_view method, json parameters, json extra) {
+  const auto replies = exchange(fd, call_bytes(method, std::move(parameters), std::move(extra)));
+  return replies.size() == 1 ? replies[0] : json{{"replies", replies.size()}};
+}
+
+bool World::is_closed(int fd) {
+  char byte = 0;
+  const ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+  return got == 0 || (got < 0 && errno != EAGAIN);
+}
+
+std::string call_bytes(std::string_view method, json parameters, json extra) {
+  json message = std::move(extra);
+  message["method"] = method.find('.') == std::string_view::npos ? "net.ipsecd.control." + std::string(method) : method;
+  message["parameters"] = std::move(parameters);
+  std::string bytes = message.dump();
+  bytes.push_back('\0');
+  return bytes;
+}
+
+TemporaryFolder::TemporaryFolder() {
+  std::string pattern = "/tmp/ipsec-control-XXXXXX";
+  if (mkdtemp(pattern.data()) == nullptr) std::abort();
+  path = pattern;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path, ignored);
+}
+
+}  // namespace ipsec::agent::control

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/control/backend.h"
+#include "agent/control/client.h"
+#include "agent/control/server.h"
+
+namespace ipsec::agent::control {
+
+/// A daemon without tunnels: answers what the test has put in.
+class FakeBackend : public Backend {
+ public:
+  nlohmann::json status() override { return status_value; }
+  Result<nlohmann::json> list(std::string_view kind) override;
+  Result<Part> list_part(std::string_view kind, const std::string& after) override;
+  Result<nlohmann::json> show(std::string_view kind, std::string_view name) override;
+  void up(const std::string& tunnel, const std::string& child, Done done) override;
+  void down(const std::string& tunnel, const std::string& child, Done done) override;
+  EventRing::Page events(uint64_t from, size_t most) override { return ring.read(from, most); }
+  nlohmann::json config_check(const std::vector<NamedText>& files) override;
+  nlohmann::json config_effective() override { return {{"version", 1}}; }
+
+  /// Appends events and returns the last sequence number.
+  uint64_t add_events(size_t count, const std::string& object = "tunnel/branch-7");
+
+  nlohmann::json status_value = {{"version", "1.2.3"}, {"health", "ok"}};
+  std::map<std::string, nlohmann::json, std::less<>> rows;
+  size_t rows_per_part = 0;  ///< 0: a list comes in one part.
+  size_t parts_asked = 0;
+  EventRing ring{1000};
+  std::vector<std::string> operations;  ///< "up branch-7/lan"
+  std::vector<Done> waiting;            ///< Outcomes that the test gives.
+  std::optional<nlohmann::json> outcome_at_once;
+};
+
+/// An event loop over poll(2) that runs only as long as there is something to do.
+class TestLoop {
+ public:
+  Watcher watcher();
+  /// Runs the handlers of what is ready; false if nothing was within the time.
+  bool run_once(int wait_ms = 0);
+  void run_until_idle();
+  size_t watched() const { return handlers_.size(); }
+
+ private:
+  struct Entry {
+    Watcher::Interest interest;
+    std::function<void()> handler;
+  };
+  std::map<int, Entry> handlers_;
+};
+
+/// A server with a fake backend; clients come over socket pairs and are whoever the test says.
+class World {
+ public:
+  World();
+  /// The client's end; blocking operations on it would wait for ever, so it is non-blocking.
+  int connect();
+  Credentials who{.uid = 0, .groups = {}};
+  static constexpr gid_t kReaders = 5001;
+  static constexpr gid_t kWriters = 5002;
+
+  /// Sends bytes as they are, runs the loop, and returns all replies that came.
+  std::vector<nlohmann::json> exchange(int fd, std::string_view bytes);
+  /// The only reply to a call of our interface.
+  nlohmann::json call(int fd, std::string_view method, nlohmann::json parameters = nlohmann::json::object(),
+                      nlohmann::json extra = nlohmann::json::object());
+  std::vector<nlohmann::json> read_replies(int fd);
+  /// The server has closed the connection.
+  static bool is_closed(int fd);
+
+  FakeBackend backend;
+  TestLoop loop;
+  std::unique_ptr<Server> server;
+
+ private:
+  std::vector<Descriptor> ends_;
+  std::map<int, std::string> unread_;
+};
+
+/// A call as bytes with its NUL.
+std::string call_bytes(std::string_view method, nlohmann::json parameters = nlohmann::json::object(),
+                       nlohmann::json extra = nlohmann::json::object());
+
+/// A folder that is removed at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::string path;
+};
+
+}  // namespace ipsec::agent::control

@@ -1,0 +1,110 @@
+#include "ike/limits.h"
+#include "tests/ike/wire/wire_test_support.h"
+
+using namespace ipsec;
+using namespace ipsec::ike;
+using namespace ipsec::test;
+
+TEST_CASE("notify: a golden status notification is read and written") {
+  // SET_WINDOW_SIZE of RFC 7634 appendix B.
+  const NotifyPayload payload = parsed<NotifyPayload>("00 00 4001 0000000a").value();
+
+  CHECK(payload.type == NotifyType::kSetWindowSize);
+  CHECK(payload.protocol == policy::Protocol::kNone);
+  CHECK(payload.spi.empty());
+  CHECK(payload.data == Bytes{0, 0, 0, 10});
+  CHECK(written(payload) == "000040010000000a");
+  check_truncation<NotifyPayload>("00 00 4001 0000000a", 4);
+}
+
+TEST_CASE("notify: the SPI of a REKEY_SA is read and written with its protocol") {
+  const NotifyPayload payload = parsed<NotifyPayload>("03 04 4009 c1c2c3c4").value();
+
+  CHECK(payload.type == NotifyType::kRekeySa);
+  CHECK(payload.protocol == policy::Protocol::kEsp);
+  CHECK(payload.spi == Bytes{0xc1, 0xc2, 0xc3, 0xc4});
+  CHECK(written(payload) == "03044009c1c2c3c4");
+  check_truncation<NotifyPayload>("03 04 4009 c1c2c3c4", 8);
+}
+
+TEST_CASE("notify: without an SPI the protocol is ignored and sent as zero") {
+  const NotifyPayload payload = parsed<NotifyPayload>("01 00 4004 aa").value();
+  CHECK(payload.protocol == policy::Protocol::kNone);
+  CHECK(written(NotifyPayload{
+            .protocol = policy::Protocol::kIke, .type = NotifyType::kCookie, .spi = {}, .data = {}}) == "00004006");
+}
+
+TEST_CASE("notify: types that are not known are kept") {
+  CHECK(parsed<NotifyPayload>("00 00 a411").value().type == NotifyType{42001});
+}
+
+TEST_CASE("notify: each error names its field") {
+  CHECK(refused<NotifyPayload>("") == "truncated | protocol: need 1 bytes, have 0");
+  CHECK(refused<NotifyPayload>("00") == "truncated | SPI size: need 1 bytes, have 0");
+  CHECK(refused<NotifyPayload>("000040") == "truncated | notify message type: need 2 bytes, have 1");
+  CHECK(refused<NotifyPayload>("03044009c1") == "truncated | SPI: need 4 bytes, have 1");
+  CHECK(parsed<NotifyPayload>(Bytes(4 + kNotifyBytesMax)).ok());
+  CHECK(refused<NotifyPayload>(Bytes(5 + kNotifyBytesMax)) == "limit-reached | notification data: 2049 bytes");
+}
+
+TEST_CASE("delete: of child SAs lists their SPIs") {
+  const DeletePayload payload = parsed<DeletePayload>("03 04 0002 c1c2c3c4 d1d2d3d4").value();
+
+  CHECK(payload.protocol == policy::Protocol::kEsp);
+  CHECK(payload.spis == std::vector<uint32_t>{0xc1c2c3c4, 0xd1d2d3d4});
+  CHECK(written(payload) == "03040002c1c2c3c4d1d2d3d4");
+  check_truncation<DeletePayload>("03 04 0002 c1c2c3c4 d1d2d3d4", 12);
+}
+
+TEST_CASE("delete: of the IKE SA has no SPI") {
+  CHECK(written(parsed<DeletePayload>("01 00 0000").value()) == "01000000");
+  CHECK(written(DeletePayload{}) == "01000000");
+}
+
+TEST_CASE("delete: each error names its field") {
+  CHECK(refused<DeletePayload>("") == "truncated | protocol: need 1 bytes, have 0");
+  CHECK(refused<DeletePayload>("03") == "truncated | SPI size: need 1 bytes, have 0");
+  CHECK(refused<DeletePayload>("0304 00") == "truncated | number of SPIs: need 2 bytes, have 1");
+  CHECK(refused<DeletePayload>("0004 0000") == "malformed | protocol: 0");
+  CHECK(refused<DeletePayload>("0404 0000") == "malformed | protocol: 4");
+  CHECK(refused<DeletePayload>("0308 0000") == "malformed | SPI size: 8");
+  CHECK(refused<DeletePayload>("0104 0000") == "malformed | SPI size: 4");
+  CHECK(refused<DeletePayload>("0100 0001") == "malformed | number of SPIs: 1");
+  CHECK(refused<DeletePayload>("0304 0101") == "limit-reached | number of SPIs: 257");
+  CHECK(refused<DeletePayload>("0304 0002 00000001 00") == "truncated | SPI 2: need 4 bytes, have 1");
+  CHECK(refused<DeletePayload>("0304 0001 00000001 00") == "malformed | after the SPIs: 1 bytes too many");
+}
+
+TEST_CASE("configuration: a request with an empty attribute is read and written; the reserved bit is ignored") {
+  const ConfigPayload payload = parsed<ConfigPayload>("01 ffffff 8001 0000 0003 0004 08080808").value();
+
+  CHECK(payload.type == ConfigPayload::Type::kRequest);
+  REQUIRE(payload.attributes.size() == 2);
+  CHECK(payload.attributes[0].type == 1);
+  CHECK(payload.attributes[1].value == Bytes{8, 8, 8, 8});
+  CHECK(written(payload) == "01000000000100000003000408080808");
+}
+
+TEST_CASE("configuration: cut at any byte it is an error, except between attributes") {
+  const Bytes whole = bytes_of("02 000000 0001 0004 0a000001 0003 0004 08080808");
+  for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    CAPTURE(bytes);
+    CHECK(parsed<ConfigPayload>(Bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(bytes))).ok() ==
+          (bytes == 4 || bytes == 12));
+  }
+}
+
+TEST_CASE("configuration: each error names its field") {
+  CHECK(refused<ConfigPayload>("") == "truncated | CFG type: need 1 bytes, have 0");
+  CHECK(refused<ConfigPayload>("00000000") == "malformed | CFG type: 0");
+  CHECK(refused<ConfigPayload>("05000000") == "malformed | CFG type: 5");
+  CHECK(refused<ConfigPayload>("0100") == "truncated | reserved: need 3 bytes, have 1");
+  CHECK(refused<ConfigPayload>("01000000 00") == "truncated | attribute 1: type: need 2 bytes, have 1");
+  CHECK(refused<ConfigPayload>("01000000 00010000 000100") == "truncated | attribute 2: length: need 2 bytes, have 1");
+  CHECK(refused<ConfigPayload>("01000000 0001000201") == "truncated | attribute 1: value: need 2 bytes, have 1");
+  Bytes many(4 + 4 * kConfigAttributesMax);
+  many[0] = 1;
+  CHECK(parsed<ConfigPayload>(many).ok());
+  many.resize(many.size() + 4);
+  CHECK(refused<ConfigPayload>(many) == "limit-reached | attribute 65");
+}

@@ -1,0 +1,213 @@
+#include "ike/limits.h"
+#include "tests/ike/wire/wire_test_support.h"
+
+using namespace ipsec;
+using namespace ipsec::ike;
+using namespace ipsec::test;
+using policy::Protocol;
+using policy::Transform;
+using policy::TransformType;
+
+namespace {
+
+/// IKE, AES-GCM-16 with 256 bits, PRF HMAC-SHA-384, X25519.
+constexpr std::string_view kIkeProposal =
+    "00 00 0024 01 01 00 03"
+    "03 00 000c 01 00 0014 800e 0100"
+    "03 00 0008 02 00 0006"
+    "00 00 0008 04 00 001f";
+
+/// ESP, AES-CBC with 128 bits, HMAC-SHA-256, ESN, then ChaCha20-Poly1305, no ESN.
+constexpr std::string_view kTwoEspProposals =
+    "02 00 0028 01 03 04 03 c1c2c3c4"
+    "03 00 000c 01 00 000c 800e 0080"
+    "03 00 0008 03 00 000c"
+    "00 00 0008 05 00 0001"
+    "00 00 001c 02 03 04 02 c1c2c3c4"
+    "03 00 0008 01 00 001c"
+    "00 00 0008 05 00 0000";
+
+std::string number(size_t value, size_t digits) {
+  ByteWriter out;
+  out.u16(static_cast<uint16_t>(value));
+  return to_hex(out.view()).substr(4 - digits);
+}
+
+/// One IKE proposal, the last one, around transforms given as hexadecimal digits.
+std::string proposal_of(std::string_view transforms, size_t count, std::string_view protocol = "01") {
+  return "0000" + number(8 + bytes_of(transforms).size(), 4) + "01" + std::string(protocol) + "00" + number(count, 2) +
+         std::string(transforms);
+}
+
+/// The transforms that remain of one proposal, and whether it can be used.
+WireProposal only(const std::string& hex) {
+  auto payload = parsed<SaPayload>(hex);
+  REQUIRE_MESSAGE(payload.ok(), payload.error().detail());
+  REQUIRE(payload->proposals.size() == 1);
+  return payload->proposals[0];
+}
+
+}  // namespace
+
+TEST_CASE("SA: an IKE proposal is read and written") {
+  const SaPayload payload = parsed<SaPayload>(kIkeProposal).value();
+
+  REQUIRE(payload.proposals.size() == 1);
+  const WireProposal& first = payload.proposals[0];
+  CHECK(first.number == 1);
+  CHECK(first.spi.empty());
+  CHECK(!first.unusable);
+  CHECK(first.proposal == policy::Proposal{.protocol = Protocol::kIke,
+                                           .transforms = {{TransformType::kEncryption, policy::kEncrAesGcm16, 256},
+                                                          {TransformType::kPrf, policy::kPrfHmacSha384, 0},
+                                                          {TransformType::kKeyExchange, policy::kX25519, 0}}});
+  CHECK(written(payload) == to_hex(bytes_of(kIkeProposal)));
+  check_truncation<SaPayload>(kIkeProposal, 36);
+}
+
+TEST_CASE("SA: two ESP proposals are read and written, with a key length only where there is one") {
+  const SaPayload payload = parsed<SaPayload>(kTwoEspProposals).value();
+
+  REQUIRE(payload.proposals.size() == 2);
+  CHECK(payload.proposals[0].spi == Bytes{0xc1, 0xc2, 0xc3, 0xc4});
+  CHECK(payload.proposals[0].proposal.transforms[0] == Transform{TransformType::kEncryption, policy::kEncrAesCbc, 128});
+  CHECK(payload.proposals[1].number == 2);
+  CHECK(payload.proposals[1].proposal.transforms[0] ==
+        Transform{TransformType::kEncryption, policy::kEncrChaCha20Poly1305, 0});
+  CHECK(written(payload) == to_hex(bytes_of(kTwoEspProposals)));
+  check_truncation<SaPayload>(kTwoEspProposals, 68);
+}
+
+TEST_CASE("SA: a rekey of an IKE SA has an SPI of eight bytes") {
+  const WireProposal proposal = only("00000018 01 01 08 01 c0c1c2c3c4c5c6c7 00000008 04 00 001f");
+  CHECK(to_hex(proposal.spi) == "c0c1c2c3c4c5c6c7");
+  CHECK(!proposal.unusable);
+}
+
+TEST_CASE("SA: an answer may begin with any number, but numbers rise by one") {
+  const std::string transform = "00000008 04 00 001f";
+  CHECK(only("00000010 07 01 00 01" + transform).number == 7);
+  CHECK(refused<SaPayload>("02000010 01 01 00 01" + transform + "00000010 03 01 00 01" + transform) ==
+        "malformed | proposal 2: number: 3 after 1");
+  CHECK(refused<SaPayload>("02000010 01 01 00 01" + transform + "00000010 01 01 00 01" + transform) ==
+        "malformed | proposal 2: number: 1 after 1");
+}
+
+TEST_CASE("SA: transform IDs that are not known are kept, so that they can be reported") {
+  const WireProposal proposal = only(proposal_of("00000008 01 00 ffff", 1));
+  CHECK(!proposal.unusable);
+  CHECK(proposal.proposal.transforms == std::vector{Transform{TransformType::kEncryption, 0xffff, 0}});
+}
+
+TEST_CASE("SA: a transform type that is not known makes its proposal unusable, and only that one") {
+  const WireProposal proposal = only(proposal_of("03000008 06 00 0001 00000008 04 00 001f", 2));
+  CHECK(proposal.unusable);
+  CHECK(proposal.proposal.transforms.size() == 1);
+
+  const auto payload = parsed<SaPayload>(
+      "02000010 01 01 00 01 00000008 f1 00 0001"
+      "00000010 02 01 00 01 00000008 04 00 001f");
+  REQUIRE(payload.ok());
+  CHECK(payload->proposals[0].unusable);
+  CHECK(!payload->proposals[1].unusable);
+}
+
+TEST_CASE("SA: a transform with an attribute that is not known is dropped; another of its type keeps the proposal") {
+  const std::string_view good = "0300000c 01 00 0014 800e 0100";
+  // Type 15 with a fixed length; type 14 and type 18 with a length of their own; a key length of zero.
+  for (std::string_view bad : {"0000000c 01 00 000c 800f 0001", "0000000e 01 00 000c 000e 0002 0080",
+                               "0000000c 01 00 000c 0012 0000", "0000000c 01 00 000c 800e 0000"}) {
+    CAPTURE(bad);
+    const WireProposal proposal = only(proposal_of(std::string(good) + std::string(bad), 2));
+    CHECK(!proposal.unusable);
+    CHECK(proposal.proposal.transforms.size() == 1);
+  }
+}
+
+TEST_CASE("SA: when all transforms of a type are dropped the proposal is unusable, not one without that type") {
+  // Without this rule an offer "GCM with integrity X" would be taken for plain GCM, one with PFS for one without.
+  const WireProposal proposal = only(proposal_of("0300000c 01 00 0014 800e 0100 0000000c 04 00 001f 800f 0001", 2));
+  CHECK(proposal.unusable);
+  CHECK(proposal.proposal.transforms.size() == 1);
+}
+
+TEST_CASE("SA: AH, protocols that are not known and proposals without transforms are kept but unusable") {
+  const WireProposal ah = only("00000014 01 02 04 01 00000001 00000008 03 00 000c");
+  CHECK(ah.unusable);
+  CHECK(ah.proposal.protocol == Protocol::kAh);
+  CHECK(only(proposal_of("00000008 03 00 000c", 1, "09")).unusable);
+  CHECK(only(proposal_of("", 0)).unusable);
+}
+
+TEST_CASE("SA: reserved bytes are ignored and sent as zero") {
+  const auto payload = parsed<SaPayload>("00ff0010 01 01 00 01 00ff0008 04 ff 001f");
+  CHECK(written(payload.value()) == "0000001001010001000000080400001f");
+}
+
+TEST_CASE("SA: each error of a proposal names its field") {
+  const std::string transform = "00000008 04 00 001f";
+  CHECK(refused<SaPayload>("") == "malformed | no proposal");
+  CHECK(refused<SaPayload>("00") == "truncated | proposal 1: reserved: need 1 bytes, have 0");
+  CHECK(refused<SaPayload>("0000 00") == "truncated | proposal 1: length: need 2 bytes, have 1");
+  CHECK(refused<SaPayload>("00000007 010100") == "malformed | proposal 1: length: 7");
+  CHECK(refused<SaPayload>("00000010 01") == "truncated | proposal 1: length: need 12 bytes, have 1");
+  CHECK(refused<SaPayload>("01000010 01010001" + transform) == "malformed | proposal 1: last substructure: 1");
+  CHECK(refused<SaPayload>("02000010 01010001" + transform) ==
+        "malformed | proposal 1: last substructure: none follows");
+  CHECK(refused<SaPayload>("00000010 01010001" + transform + "00") ==
+        "malformed | proposal 1: last substructure: more follow");
+  CHECK(refused<SaPayload>("00000010 01010401" + transform) == "malformed | proposal 1: SPI size: 4");
+  CHECK(refused<SaPayload>("00000010 01030001" + transform) == "malformed | proposal 1: SPI size: 0");
+  CHECK(refused<SaPayload>("00000010 01020801" + transform) == "malformed | proposal 1: SPI size: 8");
+  CHECK(refused<SaPayload>("0000000a 01030401 0102") == "truncated | proposal 1: SPI: need 4 bytes, have 2");
+  CHECK(refused<SaPayload>("00000008 01010081") == "limit-reached | proposal 1: number of transforms: 129");
+}
+
+TEST_CASE("SA: each error of a transform names its field") {
+  auto transform = [](std::string_view hex, size_t count = 1) { return refused<SaPayload>(proposal_of(hex, count)); };
+  CHECK(transform("") == "truncated | proposal 1: transform 1: last substructure: need 1 bytes, have 0");
+  CHECK(transform("00") == "truncated | proposal 1: transform 1: reserved: need 1 bytes, have 0");
+  CHECK(transform("000000") == "truncated | proposal 1: transform 1: length: need 2 bytes, have 1");
+  CHECK(transform("00000007 040000") == "malformed | proposal 1: transform 1: length: 7");
+  CHECK(transform("00000009 0400001f") == "truncated | proposal 1: transform 1: length: need 5 bytes, have 4");
+  CHECK(transform("02000008 0400001f") == "malformed | proposal 1: transform 1: last substructure: 2");
+  CHECK(transform("03000008 0400001f") == "malformed | proposal 1: transform 1: last substructure: none follows");
+  CHECK(transform("00000008 0400001f 00000008 0400001f", 2) ==
+        "malformed | proposal 1: transform 1: last substructure: more follow");
+  CHECK(transform("00000008 0400001f", 2) ==
+        "malformed | proposal 1: transform 1: the last one, but the proposal counts 2");
+  CHECK(transform("03000008 0400001f 00000008 0400001f", 1) ==
+        "malformed | proposal 1: after the transforms: 8 bytes too many");
+}
+
+TEST_CASE("SA: each error of an attribute names its field") {
+  auto transform = [](std::string_view hex) { return refused<SaPayload>(proposal_of(hex, 1)); };
+  CHECK(transform("00000009 0100000c 80") ==
+        "truncated | proposal 1: transform 1: attribute 1: type: need 2 bytes, have 1");
+  CHECK(transform("0000000a 0100000c 800e") ==
+        "truncated | proposal 1: transform 1: attribute 1: value or length: need 2 bytes, have 0");
+  CHECK(transform("0000000d 0100000c 0012 0002 aa") ==
+        "truncated | proposal 1: transform 1: attribute 1: value: need 2 bytes, have 1");
+  CHECK(transform("00000010 0100000c 800e 0080 800e 0100") ==
+        "malformed | proposal 1: transform 1: attribute 2: a second key length");
+  std::string many;
+  for (size_t i = 0; i <= kAttributesMax; ++i) many += "800f0001";
+  CHECK(transform("0000002c 0100000c" + many) == "limit-reached | proposal 1: transform 1: attribute 9");
+}
+
+TEST_CASE("SA: 64 proposals and 128 transforms fit, one more does not") {
+  SaPayload payload;
+  for (size_t i = 0; i < kProposalsMax; ++i) {
+    WireProposal each{.number = static_cast<uint8_t>(i + 1), .spi = {}, .proposal = {}};
+    each.proposal.transforms.assign(kTransformsMax, {TransformType::kKeyExchange, policy::kX448, 0});
+    payload.proposals.push_back(each);
+  }
+  ByteWriter out;
+  payload.write(out);
+  CHECK(parsed<SaPayload>(Bytes(out.view().begin(), out.view().end())).value().proposals.size() == kProposalsMax);
+
+  std::string more;
+  for (size_t i = 1; i <= kProposalsMax + 1; ++i)
+    more += (i <= kProposalsMax ? "02" : "00") + std::string("000010") + number(i, 2) + "010001 00000008 0400001f";
+  CHECK(refused<SaPayload>(more) == "limit-reached | proposal 65");
+}

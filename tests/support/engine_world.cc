@@ -1,0 +1,287 @@
+#include "tests/support/engine_world.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+
+namespace ipsec::testing {
+namespace {
+
+using namespace ipsec::ike;
+
+const IpAddress kA4 = *IpAddress::parse("192.0.2.1"), kB4 = *IpAddress::parse("198.51.100.7");
+const IpAddress kA6 = *IpAddress::parse("2001:db8::1"), kB6 = *IpAddress::parse("2001:db8:ffff::7");
+const IpAddress kNat4 = *IpAddress::parse("203.0.113.9"), kNat6 = *IpAddress::parse("2001:db8:a::9");
+
+struct TunnelParts {
+  std::string name, local_id, remote_id, ike, esp, local_ts, remote_ts;
+  IpAddress local, remote;
+  policy::EspMode mode = policy::EspMode::kTunnel;
+  policy::Role role = policy::Role::kBoth;
+};
+
+std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts) {
+  auto group = std::make_shared<policy::TunnelGroup>();
+  group->name = "core";
+  group->public_addresses = {parts.local};
+  auto ike = std::make_shared<policy::IkePolicy>();
+  ike->proposals = policy::parse_proposal(policy::Protocol::kIke, parts.ike).value();
+  ike->role = parts.role;
+  auto child_policy = std::make_shared<policy::ChildPolicy>();
+  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, parts.esp).value();
+  child_policy->mode = parts.mode;
+  auto tunnel = std::make_shared<policy::Tunnel>();
+  tunnel->name = parts.name;
+  tunnel->group = group;
+  tunnel->remote = parts.remote;
+  tunnel->local_id = policy::Identity::parse(parts.local_id).value();
+  tunnel->remote_id = policy::Identity::parse(parts.remote_id).value();
+  tunnel->ike_policy = ike;
+  tunnel->children.push_back({.name = "lan",
+                              .local = {policy::parse_selector(parts.local_ts).value()},
+                              .remote = {policy::parse_selector(parts.remote_ts).value()},
+                              .policy = child_policy});
+  return tunnel;
+}
+
+constexpr std::array<const char*, 11> kActionNames = {
+    "NeedInitPolicy", "NeedPeer",     "NeedAuth",        "NeedVerify",          "InstallInbound", "InstallOutbound",
+    "RemoveChild",    "SendDatagram", "SnapshotChanged", "IdentityEstablished", "Report"};
+
+}  // namespace
+
+Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel)
+    : name(std::move(host_name)),
+      tunnel(std::move(its_tunnel)),
+      random_(seed),
+      spis_(1, random_),
+      engine_(std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_)) {}
+
+void Host::handover(Instant now) {
+  std::vector<Secret> snapshots;
+  for (IkeSaId id : engine_->ike_sas()) snapshots.push_back(*engine_->snapshot(now, id));
+  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_);
+  for (const Secret& each : snapshots) {
+    auto restored = engine_->restore(
+        now, each, [&](const std::string& wanted) { return wanted == tunnel->name ? tunnel : nullptr; });
+    REQUIRE_MESSAGE(restored.ok(), (restored.ok() ? std::string() : restored.error().text()));
+  }
+  ++handovers;
+}
+
+bool Host::reported(Reason reason) const {
+  return std::any_of(reports.begin(), reports.end(), [&](const Report& each) { return each.reason == reason; });
+}
+
+std::set<uint32_t> Host::inbound_spis() const {
+  std::set<uint32_t> spis;
+  for (const auto& [spi, sa] : inbound) spis.insert(spi);
+  return spis;
+}
+
+std::set<uint32_t> Host::outbound_spis() const {
+  std::set<uint32_t> spis;
+  for (const auto& [spi, sa] : outbound) spis.insert(spi);
+  return spis;
+}
+
+std::string Host::state() const {
+  const auto ids = engine_->ike_sas();
+  if (ids.empty()) return "none";
+  return ids.size() > 1 ? "many" : engine_->view(ids.front())->state;
+}
+
+void Host::reply(Instant now, Answer answer) {
+  if (shell.hold_answers) return held.push_back(std::move(answer));
+  if (shell.answer_twice) {
+    Answer again{answer.id, answer.ike, Refused{Error(Reason::kTimeout)}};
+    engine_->answer(now, std::move(answer));
+    return engine_->answer(now, std::move(again));
+  }
+  engine_->answer(now, std::move(answer));
+}
+
+Answer Host::answer_for(const NeedVerify& need) {
+  Answer answer{need.id, need.ike, AuthChecked{}};
+  auto expected = psk_auth(crypto_, need.prf, as_bytes(shell.psk), need.octets);
+  if (need.method != AuthMethod::kSharedKey || !expected.ok() || !equal_in_constant_time(*expected, need.auth))
+    answer.value = Refused{Error(Reason::kAuthFailed, "AUTH differs")};
+  return answer;
+}
+
+void Host::carry_out(Instant now, Action action) {
+  order.push_back(kActionNames[action.index()]);
+  if (auto* send = std::get_if<SendDatagram>(&action)) {
+    outbox.emplace_back(send->path, std::move(send->bytes));
+  } else if (auto* init = std::get_if<NeedInitPolicy>(&action)) {
+    InitPolicy policy;
+    if (shell.know_address) policy.proposals = tunnel->ike_policy->proposals;
+    reply(now, {init->id, init->ike, std::move(policy)});
+  } else if (auto* peer = std::get_if<NeedPeer>(&action)) {
+    Answer answer{peer->id, peer->ike, PeerFound{tunnel}};
+    if (!shell.know_peer || !tunnel->remote_id->matches(peer->remote_id))
+      answer.value = Refused{Error(Reason::kUnknownPeerIdentity, policy::to_string(peer->remote_id))};
+    reply(now, std::move(answer));
+  } else if (auto* prove = std::get_if<NeedAuth>(&action)) {
+    reply(now, {prove->id, prove->ike,
+                AuthMade{AuthMethod::kSharedKey, *psk_auth(crypto_, prove->prf, as_bytes(shell.psk), prove->octets)}});
+  } else if (auto* verify = std::get_if<NeedVerify>(&action)) {
+    reply(now, answer_for(*verify));
+  } else if (auto* install = std::get_if<InstallInbound>(&action)) {
+    if (shell.never_install) return;
+    if (shell.refuse_install) {
+      return reply(now, {install->id, install->ike, Refused{Error(*shell.refuse_install, "as the test wants it", 22)}});
+    }
+    // A restored engine asks again: the same SA with the same keys may be installed already.
+    auto [it, fresh] = inbound.try_emplace(install->spec->spi_in.value(),
+                                           InstalledSa{to_hex(install->keys.material.expose()), install->spec});
+    CHECK((fresh || it->second.key == to_hex(install->keys.material.expose())));
+    reply(now, {install->id, install->ike, Installed{}});
+  } else if (auto* out = std::get_if<InstallOutbound>(&action)) {
+    // Never twice: an outbound key that is installed again would repeat nonces.
+    const bool fresh =
+        outbound.try_emplace(out->spec->spi_out.value(), InstalledSa{to_hex(out->keys.material.expose()), out->spec})
+            .second;
+    CHECK(fresh);
+  } else if (auto* remove = std::get_if<RemoveChild>(&action)) {
+    inbound.erase(remove->spec->spi_in.value());
+    outbound.erase(remove->spec->spi_out.value());
+  } else if (auto* identity = std::get_if<IdentityEstablished>(&action)) {
+    established.push_back(std::move(*identity));
+  } else if (auto* report = std::get_if<Report>(&action)) {
+    reports.push_back(std::move(*report));
+  }
+}
+
+void Host::drain(Instant now) {
+  while (auto action = engine_->poll_action()) carry_out(now, std::move(*action));
+}
+
+std::shared_ptr<const policy::Tunnel> World::tunnel_a(const Options& options) {
+  return make_tunnel({.name = "to-b",
+                      .local_id = "a.example",
+                      .remote_id = "b.example",
+                      .ike = options.ike_proposals_a,
+                      .esp = options.esp_proposals_a,
+                      .local_ts = options.local_ts,
+                      .remote_ts = options.remote_ts,
+                      .local = options.ipv6 ? kA6 : kA4,
+                      .remote = options.ipv6 ? kB6 : kB4,
+                      .mode = options.mode_a});
+}
+
+std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
+  return make_tunnel({.name = "to-a",
+                      .local_id = "b.example",
+                      .remote_id = "a.example",
+                      .ike = options.ike_proposals_b,
+                      .esp = options.esp_proposals_b,
+                      .local_ts = options.remote_ts,
+                      .remote_ts = options.remote_ts_b.empty() ? options.local_ts : options.remote_ts_b,
+                      .local = options.ipv6 ? kB6 : kB4,
+                      .remote = options.ipv6 ? kA6 : kA4,
+                      .mode = options.mode_b,
+                      .role = options.role_b});
+}
+
+World::World() : World(Options{}) {}
+World::World(const Options& options)
+    : a("a", options.seed * 2 + 1, tunnel_a(options)),
+      b("b", options.seed * 2 + 2, tunnel_b(options)),
+      options_(options) {}
+
+ike::IkeSaId World::initiate() {
+  const Path path{
+      .context = SocketContext(0), .local = {*a.tunnel->local_address(), 500}, .remote = {*a.tunnel->remote, 500}};
+  auto id = a.engine().initiate(now, a.tunnel, "lan", path);
+  REQUIRE(id.ok());
+  collect();
+  return *id;
+}
+
+void World::on_wire(Host& from, const Path& path, Bytes bytes) {
+  Flight flight{.to = &from == &a ? &b : &a,
+                .path = {.context = path.context, .local = path.remote, .remote = path.local},
+                .bytes = std::move(bytes)};
+  if (options_.nat) {
+    const IpAddress outside = options_.ipv6 ? kNat6 : kNat4;
+    const IpAddress inside = *a.tunnel->local_address();
+    if (&from == &a)
+      flight.path.remote = {outside, static_cast<uint16_t>(path.local.port + 20000)};
+    else
+      flight.path.local = {inside, static_cast<uint16_t>(path.remote.port - 20000)};
+  }
+  wire.push_back(std::move(flight));
+}
+
+void World::collect() {
+  for (Host* host : {&a, &b}) {
+    host->drain(now);
+    for (auto& [path, bytes] : host->outbox) on_wire(*host, path, std::move(bytes));
+    host->outbox.clear();
+  }
+}
+
+void World::step_done() {
+  collect();
+  if (options_.handover != Handover::kEachStep) return;
+  a.handover(now);
+  b.handover(now);
+  collect();
+}
+
+bool World::deliver_one() {
+  if (wire.empty()) return false;
+  Flight flight = std::move(wire.front());
+  wire.pop_front();
+  if (lose && lose(flight)) return true;
+  flight.to->engine().receive(now, flight.path, flight.bytes);
+  ++delivered;
+  step_done();
+  return true;
+}
+
+void World::deliver_all() {
+  collect();
+  for (int i = 0; i < 1000 && deliver_one(); ++i) {
+  }
+  CHECK(wire.empty());
+}
+
+bool World::run_next_timer(Duration limit) {
+  std::optional<Instant> next;
+  for (Host* host : {&a, &b})
+    if (auto deadline = host->engine().next_deadline(); deadline && (!next || *deadline < *next)) next = deadline;
+  if (!next || *next - now > limit) return false;
+  now = std::max(now, *next);
+  a.engine().tick(now);
+  b.engine().tick(now);
+  step_done();
+  return true;
+}
+
+void World::run_for(Duration duration) {
+  const Instant end = now + duration;
+  deliver_all();
+  while (run_next_timer(end - now)) deliver_all();
+  now = end;
+}
+
+bool World::is_up_and_equal() const {
+  auto same = [](const auto& in, const auto& out) {
+    if (in.size() != out.size()) return false;
+    for (const auto& [spi, sa] : in) {
+      auto other = out.find(spi);
+      if (other == out.end() || other->second.key != sa.key || other->second.spec->suite != sa.spec->suite ||
+          other->second.spec->local != sa.spec->remote || other->second.spec->remote != sa.spec->local ||
+          other->second.spec->mode != sa.spec->mode)
+        return false;
+    }
+    return true;
+  };
+  return a.state() == "established" && b.state() == "established" && same(a.inbound, b.outbound) &&
+         same(b.inbound, a.outbound) && !a.inbound.empty();
+}
+
+}  // namespace ipsec::testing

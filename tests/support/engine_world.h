@@ -1,0 +1,129 @@
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ike/crypto/key_schedule.h"
+#include "ike/engine.h"
+#include "policy/base/random.h"
+
+/// Two engines back to back: a clock that tests move, a wire that tests disturb, and a shell that answers every
+/// question.
+namespace ipsec::testing {
+
+/// How a Host's shell answers the engine's questions.
+struct ShellBehaviour {
+  std::string psk = "a shared secret of some length";
+  bool know_address = true;
+  bool know_peer = true;
+  std::optional<Reason> refuse_install;
+  bool answer_twice = false;   ///< Every answer is given again right after.
+  bool never_install = false;  ///< InstallInbound is never answered.
+  bool hold_answers = false;   ///< Answers wait in `held` until the test releases them.
+};
+
+/// What a kernel would hold of a child: the keys as hexadecimal digits, so that both ends can be compared.
+struct InstalledSa {
+  std::string key;
+  std::shared_ptr<const policy::ChildSpec> spec;
+};
+
+class Host {
+ public:
+  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel);
+
+  std::string name;
+  ShellBehaviour shell;
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  ike::IkeEngine& engine() { return *engine_; }
+  const ike::IkeEngine& engine() const { return *engine_; }
+
+  std::map<uint32_t, InstalledSa> inbound, outbound;  ///< By our SPI, by the peer's SPI.
+  std::vector<ike::Report> reports;
+  std::vector<ike::IdentityEstablished> established;
+  std::vector<std::string> order;  ///< Names of the actions, in the order in which they came.
+  std::deque<ike::Answer> held;
+  std::vector<std::pair<ike::Path, Bytes>> outbox;
+
+  /// Carries out all actions. Sent datagrams go to `outbox`.
+  void drain(Instant now);
+  /// Throws the engine away and goes on with a new one, from snapshots of all its IKE SAs.
+  void handover(Instant now);
+  bool reported(Reason reason) const;
+  std::set<uint32_t> inbound_spis() const;
+  std::set<uint32_t> outbound_spis() const;
+  /// The state of the only IKE SA; "none" or "many" otherwise.
+  std::string state() const;
+  uint64_t handovers = 0;
+
+ private:
+  void carry_out(Instant now, ike::Action action);
+  void reply(Instant now, ike::Answer answer);
+  ike::Answer answer_for(const ike::NeedVerify& need);
+  SeededRandom random_;
+  ike::WorkerSpiSource spis_;
+  std::unique_ptr<ike::IkeEngine> engine_;
+  ike::CryptoContext crypto_;
+};
+
+enum class Handover : uint8_t { kNever, kEachStep };
+
+/// One datagram on the wire, as its receiver sees it.
+struct Flight {
+  Host* to = nullptr;
+  ike::Path path;
+  Bytes bytes;
+};
+
+class World {
+ public:
+  struct Options {
+    uint64_t seed = 1;
+    Handover handover = Handover::kNever;
+    std::string ike_proposals_a = "aes256gcm16-prfsha384-x25519", ike_proposals_b = ike_proposals_a;
+    std::string esp_proposals_a = "aes256gcm16", esp_proposals_b = esp_proposals_a;
+    std::string local_ts = "10.1.0.0/16", remote_ts = "10.2.0.0/16";  ///< As seen from a.
+    std::string remote_ts_b;                                          ///< b's own idea of a's side; empty: local_ts.
+    bool nat = false;  ///< A NAT stands in front of a: b sees other ports and another address.
+    bool ipv6 = false;
+    policy::EspMode mode_a = policy::EspMode::kTunnel, mode_b = policy::EspMode::kTunnel;
+    policy::Role role_b = policy::Role::kBoth;
+  };
+  World();
+  explicit World(const Options& options);
+
+  Instant now{std::chrono::seconds(1000)};
+  Host a, b;
+  std::deque<Flight> wire;
+  /// Looks at each datagram before it is delivered; true: lost.
+  std::function<bool(const Flight&)> lose;
+  size_t delivered = 0;
+
+  /// a begins. Returns the IKE SA's id at a.
+  ike::IkeSaId initiate();
+  /// Moves what both hosts have sent onto the wire.
+  void collect();
+  /// Delivers the oldest datagram; false when there is none.
+  bool deliver_one();
+  void deliver_all();
+  /// Moves the clock to the next deadline of either side at most `limit` away and runs it; false when there is none.
+  bool run_next_timer(Duration limit);
+  /// Runs deliveries and timers for `duration` of simulated time.
+  void run_for(Duration duration);
+  /// Both established, and each child's keys and SPIs the same on both sides.
+  bool is_up_and_equal() const;
+  void step_done();
+
+ private:
+  static std::shared_ptr<const policy::Tunnel> tunnel_a(const Options& options);
+  static std::shared_ptr<const policy::Tunnel> tunnel_b(const Options& options);
+  void on_wire(Host& from, const ike::Path& path, Bytes bytes);
+  Options options_;
+};
+
+}  // namespace ipsec::testing
