@@ -59,6 +59,18 @@ Status add_altname(Socket& route, const policy::LinkConfig& link) {
   return {};
 }
 
+/// Older kernels make the interface in the public namespace and move it, and a move takes it down.
+Status bring_up(Socket& route, const policy::LinkConfig& link) {
+  Message message(RTM_SETLINK);
+  ifinfomsg header{};
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_flags = header.ifi_change = IFF_UP;
+  message.header(header);
+  message.put_text(IFLA_IFNAME, link.name);
+  TRY(route.transact(std::move(message)), "bring it up");
+  return {};
+}
+
 Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, int master) {
   Message message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   ifinfomsg header{};
@@ -191,10 +203,12 @@ Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const Public
     master = vrf.index;
   }
   TRY(route.transact(new_link(link, public_side, master)), "make xfrm interface " + link.name);
-  if (Status named = add_altname(route, link); !named.ok()) {
+  Status finished = add_altname(route, link);
+  if (finished.ok()) finished = bring_up(route, link);
+  if (!finished.ok()) {
     // All or nothing. A failure to remove it again would be the second error; the first one is what to report.
     (void)delete_xfrm_link(route, link.name);
-    return std::move(named).error().context("make xfrm interface " + link.name);
+    return std::move(finished).error().context("make xfrm interface " + link.name);
   }
   return {};
 }

@@ -17,9 +17,13 @@ namespace ipsec::netlink {
 template <typename T>
 concept PlainStruct = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>;
 
-/// The bytes of a kernel structure (host byte order, as netlink wants it).
+/// The bytes of a kernel structure (host byte order, as netlink wants it), its padding zero where the compiler can do
+/// so: what was on the stack before is nobody's business.
 template <PlainStruct T>
-std::array<uint8_t, sizeof(T)> to_bytes(const T& value) {
+std::array<uint8_t, sizeof(T)> to_bytes(T value) {
+#if __has_builtin(__builtin_clear_padding)
+  if constexpr (std::is_class_v<T>) __builtin_clear_padding(&value);
+#endif
   return std::bit_cast<std::array<uint8_t, sizeof(T)>>(value);
 }
 

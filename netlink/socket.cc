@@ -192,12 +192,21 @@ void Socket::answer(const Received& message) {
 }
 
 std::optional<Reply> Socket::poll_reply() {
-  while (ready_.empty() && !waiting_.empty())
-    if (receive([this](ByteView datagram) { absorb(datagram); }) == Receive::kNothing) break;
+  while (ready_.empty() && !waiting_.empty()) {
+    if (receive([this](ByteView datagram) { absorb(datagram); }) == Receive::kSomething) continue;
+    // The kernel answers inside the send call, so after an overrun nothing more will come for what was sent.
+    if (overrun_ && batch_.empty()) lose_all();
+    break;
+  }
   if (ready_.empty()) return std::nullopt;
   Reply reply = std::move(ready_.front());
   ready_.pop_front();
   return reply;
+}
+
+void Socket::lose_all() {
+  for (Waiting& each : waiting_) finish(each, Error(Reason::kKernelLost, "the kernel's answer was lost"));
+  waiting_.clear();
 }
 
 void Socket::expire(Clock::time_point now) {

@@ -84,6 +84,7 @@ class Socket {
   void answer(const Received& message);
   void finish(Waiting& waiting, Status status);
   void fail_batch(int os_errno);
+  void lose_all();
   Result<bool> dump_once(const Message& request, const std::function<Status(const Received&)>& each);
   Status dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,
                     bool& done, bool& interrupted);

@@ -63,7 +63,7 @@ inline uint8_t to_kernel(policy::EspMode mode) {
   return mode == policy::EspMode::kTunnel ? XFRM_MODE_TUNNEL : XFRM_MODE_TRANSPORT;
 }
 
-/// Fields one by one would have to name the padding too; a zeroed object keeps golden bytes repeatable.
+/// All fields zero, whatever the kernel's header of the day has in it.
 template <PlainStruct T>
 T zeroed() {
   return std::bit_cast<T>(std::array<uint8_t, sizeof(T)>{});

@@ -74,7 +74,7 @@ TEST_CASE(
     REQUIRE(larval->size() == 1);
     CHECK(larval->front().larval);
     CHECK(larval->front().key.spi == ChildSpi(0));
-    CHECK(port.done("left-pub", DeleteSa{larval->front().key}).error().reason() == Reason::kUnsupported);
+    CHECK(reason_of(port.done("left-pub", DeleteSa{larval->front().key})) == Reason::kUnsupported);
 
     const Status cleared = port.kernel->clear_acquire(*acquire);
     INFO((cleared.ok() ? std::string() : cleared.error().text()));

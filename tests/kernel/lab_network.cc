@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -10,7 +11,8 @@
 namespace ipsec::lab {
 
 int shell(const std::string& line) {
-  const int status = std::system((line + " >/dev/null 2>&1").c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
+  const int status =
+      std::system(("{ " + line + "\n} >/dev/null 2>&1").c_str());  // NOLINT(concurrency-mt-unsafe,cert-env33-c)
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -50,7 +52,6 @@ Network::~Network() { shell("for n in left-pub right-pub left-priv right-priv; d
 
 NicPair::NicPair() {
   made_ = shell(R"(set -e
-    modprobe netdevsim || true
     for n in 1 2; do
       echo "7$n 1" > /sys/bus/netdevsim/new_device
       for i in 1 2 3 4 5 6 7 8 9 10; do ls /sys/bus/netdevsim/devices/netdevsim7$n/net/* && break; sleep 0.1; done
@@ -79,9 +80,12 @@ Namespace::Namespace(std::string name) : name_(std::move(name)) {
 
 Namespace::~Namespace() { shell("ip netns del " + name_); }
 
-Port::Port(const std::string& journal_name, int receive_buffer_bytes) : path("/run/kernel-test/" + journal_name) {
+Port::Port(const std::string& journal_name, int receive_buffer_bytes)
+    : path("/run/kernel-test/" + (journal_name.empty() ? "unnamed" : journal_name)) {
+  if (journal_name.empty()) ::unlink(path.c_str());
   auto made = netlink::XfrmKernel::create(
       {.journal_path = path, .boot_id = "test", .receive_buffer_bytes = receive_buffer_bytes});
+  if (!made.ok()) std::fprintf(stderr, "kernel port: %s\n", made.error().text().c_str());
   VERIFY(made.ok());
   kernel = std::move(made).value();
 }

@@ -53,9 +53,10 @@ class Namespace {
   std::string name_;
 };
 
-/// A kernel port with a journal of its own.
+/// A kernel port with a journal of its own. Without a name the journal begins empty; with one it is that of an earlier
+/// port of this name, as after a restart of the daemon.
 struct Port {
-  explicit Port(const std::string& journal_name = "journal", int receive_buffer_bytes = netlink::kReceiveBufferBytes);
+  explicit Port(const std::string& journal_name = {}, int receive_buffer_bytes = netlink::kReceiveBufferBytes);
   ~Port();
   /// One operation, waited for.
   Result<policy::KernelReply> run(const std::string& netns, policy::KernelChange change);
@@ -67,6 +68,16 @@ struct Port {
   std::unique_ptr<netlink::XfrmKernel> kernel;
   uint64_t next_id = 1;
 };
+
+/// What went wrong, for comparisons that must not abort when nothing did.
+template <typename T>
+Reason reason_of(const Result<T>& result) {
+  return result.ok() ? Reason::kNone : result.error().reason();
+}
+template <typename T>
+std::string error_of(const Result<T>& result) {
+  return result.ok() ? std::string() : result.error().text();
+}
 
 /// An SA with made-up keys that depend on its SPI only.
 struct SaShape {

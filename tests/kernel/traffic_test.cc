@@ -67,7 +67,7 @@ void check_tunnel(const End& left, const End& right, const EspSuite& suite) {
   install(left_port, left, suite);
   install(right_port, right, suite);
 
-  CHECK(shell("ip -n left-priv vrf exec blue true; ip netns exec left-priv ip vrf exec blue ping -c 2 -W 2 -I "
+  CHECK(shell("ip netns exec left-priv ip vrf exec blue ping -c 2 -W 2 -I "
               "10.1.0.1 10.2.0.1") == 0);
   CHECK(shell("ip netns exec left-priv ip vrf exec blue ping -6 -c 2 -W 2 -I fd01::1 fd02::1") == 0);
   auto sas = left_port.kernel->dump_sas("left-pub");
@@ -81,10 +81,12 @@ constexpr EspSuite kGcm{.encryption = kEncrAesGcm16, .key_bits = 256};
 
 }  // namespace
 
-TEST_CASE("traffic: SAs over IPv4 carry both inner families between VRFs of other namespaces through xfrm interfaces") {
+namespace {
+
+void check_outer(const char* left_outer, const char* right_outer, const EspSuite& suite) {
   check_tunnel({.side = "left",
-                .local = "192.0.2.1",
-                .remote = "192.0.2.2",
+                .local = left_outer,
+                .remote = right_outer,
                 .local_net = "10.1.0.0/16",
                 .remote_net = "10.2.0.0/16",
                 .local_net6 = "fd01::/64",
@@ -92,13 +94,31 @@ TEST_CASE("traffic: SAs over IPv4 carry both inner families between VRFs of othe
                 .spi_in = 0xc0000010,
                 .spi_out = 0xc0000020},
                {.side = "right",
-                .local = "192.0.2.2",
-                .remote = "192.0.2.1",
+                .local = right_outer,
+                .remote = left_outer,
                 .local_net = "10.2.0.0/16",
                 .remote_net = "10.1.0.0/16",
                 .local_net6 = "fd02::/64",
                 .remote_net6 = "fd01::/64",
                 .spi_in = 0xc0000020,
                 .spi_out = 0xc0000010},
-               kGcm);
+               suite);
+}
+
+}  // namespace
+
+TEST_CASE("traffic: SAs over IPv4 carry both inner families between VRFs of other namespaces through xfrm interfaces") {
+  check_outer("192.0.2.1", "192.0.2.2", kGcm);
+}
+
+TEST_CASE("traffic: SAs over IPv6 do so as well, with ESN") {
+  EspSuite suite = kGcm;
+  suite.esn = true;
+  check_outer("2001:db8::1", "2001:db8::2", suite);
+}
+
+TEST_CASE("traffic: the other suites pass packets too") {
+  check_outer("192.0.2.1", "192.0.2.2", {.encryption = kEncrChaCha20Poly1305});
+  check_outer("192.0.2.1", "192.0.2.2",
+              {.encryption = kEncrAesCbc, .key_bits = 256, .integrity = kAuthHmacSha512_256, .esn = true});
 }
