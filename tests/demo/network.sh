@@ -136,10 +136,10 @@ connections {
 }
 secrets { ike-1 { secret = "a secret that both sides share" } }
 C
+  rm -f $dir/vici.sock                     # a former run may have left it
   STRONGSWAN_CONF=$dir/strongswan.conf SWANCTL_DIR=$dir/swanctl ip netns exec peer /usr/sbin/charon-systemd > "${LOG_DIR:-/run}/charon.out" 2>&1 &
   echo $! > $dir/pid
-  wait_for 15 "strongSwan to listen" test -S $dir/vici.sock
-  swan --load-all > "${LOG_DIR:-/run}/swanctl.out" 2>&1
+  wait_for 15 "strongSwan to take its configuration" swan --load-all
 }
 swan() { STRONGSWAN_CONF=/run/strongswan-peer/strongswan.conf SWANCTL_DIR=/run/strongswan-peer/swanctl ip netns exec peer swanctl "$@" --uri unix:///run/strongswan-peer/vici.sock; }
 stop_strongswan() { kill "$(cat /run/strongswan-peer/pid)"; wait_for 10 "strongSwan to end" not kill -0 "$(cat /run/strongswan-peer/pid)"; }
