@@ -184,6 +184,13 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
   try_next(walk);
 }
 
+void ChildInstaller::mark_not_counting(ike::ChildId id) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return;
+  child->outbound.reason = Reason::kOffloadNotCounting;
+  child->outbound.detail = "packets are dropped (XfrmOutNoStates rises) while the SA's counter stands still";
+}
+
 void ChildInstaller::remove(ike::ChildId id) {
   auto it = children_.find(id);
   if (it == children_.end()) return;

@@ -220,12 +220,13 @@ json ControlBackend::devices() {
       for (const auto& [id, child] : agent_.manager().installer().children())
         for (const auto* each : {&child->inbound, &child->outbound})
           on_device += each->kind != policy::OffloadKind::kNone && each->device == device ? 1 : 0;
-      const auto index = agent_.kernel().device_index(group->public_place.netns, device);
+      const auto link = agent_.kernel().device(group->public_place.netns, device);
       rows.push_back({{"name", device},
                       {"netns", or_null(group->public_place.netns)},
                       {"group", name},
-                      {"present", index.ok()},
-                      {"detail", index.ok() ? json(nullptr) : json(index.error().text())},
+                      {"present", link.ok()},
+                      {"up", link.ok() ? json(link->up) : json(nullptr)},
+                      {"detail", link.ok() ? json(nullptr) : json(link.error().text())},
                       {"sas", on_device}});
     }
   }

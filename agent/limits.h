@@ -15,6 +15,7 @@ inline constexpr size_t kSecretFileBytesMax = 4096;  ///< Bytes of a pre-shared 
 inline constexpr size_t kSecretBytesMin = 8;         ///< Shorter keys are refused: they can be guessed.
 inline constexpr Duration kRetryFirst = 1s;          ///< Before a failed set-up is tried again; doubles...
 inline constexpr Duration kRetryMost = 60s;          ///< ... up to this.
+inline constexpr Duration kOffloadWatch = 5s;        ///< Between looks whether offloaded SAs carry traffic.
 inline constexpr Duration kShutdownGrace = 5s;       ///< For the answers to our Deletes when the daemon stops.
 inline constexpr Duration kKernelTimeout = 5s;  ///< For the answers of the kernel when the daemon starts and stops.
 

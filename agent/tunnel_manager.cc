@@ -445,6 +445,15 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
   done({});
 }
 
+void TunnelManager::offload_not_counting(ike::ChildId id) {
+  auto it = installer_.children().find(id);
+  if (it == installer_.children().end() || it->second->outbound.reason == Reason::kOffloadNotCounting) return;
+  installer_.mark_not_counting(id);
+  const hwoffload::Effective& effective = it->second->outbound;
+  event("tunnel/" + it->second->spec->tunnel->name, effective.reason,
+        {field("device", effective.device), field("detail", effective.detail)});
+}
+
 void TunnelManager::begin_shutdown() {
   stopping_ = true;
   for (const auto& [id, ike] : ikes_)

@@ -107,6 +107,9 @@ class TunnelManager {
   void up(Instant now, const std::string& tunnel, const std::string& child, Done done);
   void down(Instant now, const std::string& tunnel, const std::string& child, Done done);
 
+  /// An SA that is shown on the NIC does not carry its traffic: reported once.
+  void offload_not_counting(ike::ChildId id);
+
   /// Closes all IKE SAs; when `ike_sas()` is empty or time is over, `remove_all` takes out traps and interfaces.
   void begin_shutdown();
   void remove_all();
