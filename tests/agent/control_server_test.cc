@@ -34,9 +34,8 @@ TEST_CASE("server: a call cut at every byte is answered like one that came whole
 
     REQUIRE(replies.size() == 1);
     CHECK(replies[0]["parameters"]["status"]["version"] == "1.2.3");
-    close(fd);
+    shutdown(fd, SHUT_RDWR);
     world.loop.run_until_idle();
-    world.connect();  // takes the number again, so that the end of the world closes the right one
   }
 }
 
