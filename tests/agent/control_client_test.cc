@@ -61,7 +61,7 @@ TEST_CASE("client: a long list arrives whole through the daemon's event loop") {
   RunningServer server(folder.path + "/control");
   json rows = json::array();
   for (int i = 0; i < 20000; ++i) rows.push_back({{"name", "t" + std::to_string(i)}});
-  server.backend.rows["tunnels"] = std::move(rows);
+  server.change([&](FakeBackend& backend) { backend.rows["tunnels"] = std::move(rows); });
   auto client = Client::connect(folder.path + "/control");
   REQUIRE(client.ok());
 

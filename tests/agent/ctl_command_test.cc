@@ -137,15 +137,17 @@ TEST_CASE("ipsecctl: status tells by its exit code, and prints the daemon's JSON
   CHECK(healthy.code == kExitOk);
   CHECK(json::parse(healthy.out) == talk.server.backend.status_value);
   CHECK(has(talk({"status"}).out, "ipsecd 1.2.3: ok"));
-  talk.server.backend.status_value["health"] = "degraded";
+  talk.server.change([&](control::FakeBackend& backend) { backend.status_value["health"] = "degraded"; });
   CHECK(talk({"status"}).code == kExitDegraded);
-  talk.server.backend.status_value["health"] = "failed";
+  talk.server.change([&](control::FakeBackend& backend) { backend.status_value["health"] = "failed"; });
   CHECK(talk({"status"}).code == kExitUnhealthy);
 }
 
 TEST_CASE("ipsecctl: lists are sorted naturally, or stream as JSON") {
   Talk talk;
-  talk.server.backend.rows["tunnels"] = {{{"name", "t10"}, {"state", "up"}}, {{"name", "t9"}, {"state", "down"}}};
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["tunnels"] = {{{"name", "t10"}, {"state", "up"}}, {{"name", "t9"}, {"state", "down"}}};
+  });
 
   const Outcome table = talk({"list", "tunnels"});
   CHECK(table.out.find("t9") < table.out.find("t10"));
@@ -161,7 +163,9 @@ TEST_CASE("ipsecctl: lists are sorted naturally, or stream as JSON") {
 
 TEST_CASE("ipsecctl: show, explain, config and version print what the daemon says") {
   Talk talk;
-  talk.server.backend.rows["tunnels"] = {{{"name", "branch-7"}, {"group", "core"}, {"state", "up"}}};
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["tunnels"] = {{{"name", "branch-7"}, {"group", "core"}, {"state", "up"}}};
+  });
   const std::string file = talk.folder.path + "/a.json";
 
   CHECK(has(talk({"show", "tunnel", "branch-7"}).out, "Tunnel branch-7 of group core: up"));
@@ -187,7 +191,9 @@ TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends w
   const Outcome late = talk({"down", "branch-7", "--timeout", "1"});
   CHECK(late.code == kExitNotReachable);
   CHECK(has(late.error, "did not answer within 1000 ms"));
-  talk.server.backend.outcome_at_once = json{{"tunnel", "branch-7"}, {"child", "lan"}, {"state", "up"}};
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.outcome_at_once = json{{"tunnel", "branch-7"}, {"child", "lan"}, {"state", "up"}};
+  });
   const Outcome up = talk({"up", "branch-7", "lan"});
   CHECK(up.code == kExitOk);
   CHECK(up.out == "Child branch-7/lan is up.\n");
@@ -195,7 +201,7 @@ TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends w
 
 TEST_CASE("ipsecctl: monitor without following ends, and says how much it missed") {
   Talk talk;
-  talk.server.backend.add_events(1010);
+  talk.server.change([&](control::FakeBackend& backend) { backend.add_events(1010); });
 
   const Outcome text = talk({"monitor", "--no-follow", "--from", "6"});
   CHECK(text.code == kExitOk);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,7 +30,17 @@ class RunningServer {
     thread_.join();
   }
 
-  FakeBackend backend;
+  /// Changes the backend on the loop's thread, and waits until that is done.
+  void change(const std::function<void(FakeBackend&)>& action) {
+    std::promise<void> done;
+    loop_->post([&] {
+      action(backend);
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+
+  FakeBackend backend;  ///< To look at; changed only by `change`.
   bool started = false;
 
  private:
