@@ -51,7 +51,7 @@ TEST_CASE("client: silence, nonsense and a closed connection are told apart") {
 
   CHECK(outcome("", false) == "timeout");
   CHECK(outcome("{", false) == "timeout");
-  CHECK(outcome("", true) == "malformed");
+  CHECK(outcome("", true) == "cancelled");
   CHECK(outcome(std::string_view("nonsense\0", 9), false) == "malformed");
   CHECK(outcome(std::string_view("{\"parameters\":{}}\0", 19), false) == "ok");
 }

@@ -110,10 +110,11 @@ TEST_CASE("interface: the columns of ipsecctl are the keys of the rows") {
   const std::pair<const char*, const char*> kinds[] = {
       {"tunnels", "Tunnel"}, {"sas", "Sa"},         {"children", "Child"},         {"peers", "Peer"},
       {"groups", "Group"},   {"devices", "Device"}, {"credentials", "Credential"}, {"routes", "Route"}};
-  for (const auto& [kind, type] : kinds) {
+  for (const auto& each : kinds) {
+    const std::string kind = each.first;
     CAPTURE(kind);
     Names columns;
     for (const auto& column : agent::ctl::columns_of(kind)) columns.insert(std::string(column.key));
-    CHECK(columns == keys_of(type));
+    CHECK(columns == keys_of(each.second));
   }
 }

@@ -183,6 +183,11 @@ TEST_CASE("list: rows are filtered, and a kind may be given in the singular") {
   CHECK(names({{"name", "t*"}}) == 10);
   CHECK(names({{"children", "0"}}) == 4);
   CHECK(names({{"nothing", "*"}}) == 0);
+  CHECK(names({{"name", "?1"}, {"state", "d*w*n*"}}) == 1);
+  CHECK(names({{"name", "*2"}}) == 1);
+  CHECK(names({{"name", ""}}) == 0);
+  CHECK(names({{"name", "t"}}) == 0);
+  CHECK(names({{"name", "*t*1*1"}}) == 0);
   const json unknown = world.call(fd, "List", {{"kind", "tunels"}});
   CHECK(error_of(unknown) == "net.ipsecd.control.NotFound");
   CHECK(unknown["parameters"]["text"].get<std::string>().find("did you mean \"tunnels\"") != std::string::npos);
