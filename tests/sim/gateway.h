@@ -84,6 +84,7 @@ class Gateway {
   void carry_out(Worker& worker, ike::Action action);
   void reply(Worker& worker, ike::Answer answer);
   void give(size_t worker, const ike::Answer& answer);
+  ike::InitPolicy init_policy(const IpAddress& remote) const;
   ike::Answer answer_peer(const ike::NeedPeer& need) const;
   ike::Answer answer_verify(const ike::NeedVerify& need);
   void install_inbound(Worker& worker, const ike::InstallInbound& order);

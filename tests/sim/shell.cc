@@ -27,12 +27,7 @@ void Gateway::carry_out(Worker& worker, Action action) {
     world_.ledger().sent(setup_.number, send->bytes);
     world_.transmit(setup_.number, send->path, std::move(send->bytes));
   } else if (auto* init = std::get_if<NeedInitPolicy>(&action)) {
-    // Who it is, is not known yet: all that any tunnel allows.
-    InitPolicy policy;
-    for (const auto& [peer, tunnel] : setup_.tunnels)
-      policy.proposals.insert(policy.proposals.end(), tunnel->ike_policy->proposals.begin(),
-                              tunnel->ike_policy->proposals.end());
-    reply(worker, {init->id, init->ike, std::move(policy)});
+    reply(worker, {init->id, init->ike, init_policy(init->path.remote.address)});
   } else if (auto* peer = std::get_if<NeedPeer>(&action)) {
     reply(worker, answer_peer(*peer));
   } else if (auto* prove = std::get_if<NeedAuth>(&action)) {
@@ -73,6 +68,17 @@ void Gateway::reply(Worker& worker, Answer answer) {
     return world_.later(std::chrono::milliseconds(world_.below(15000)), [this, index, answer] { give(index, answer); });
   }
   worker.engine->answer(world_.now(), std::move(answer));
+}
+
+/// What the tunnels to this address allow; who calls from an unknown one can only be behind the NAT.
+InitPolicy Gateway::init_policy(const IpAddress& remote) const {
+  InitPolicy known, unknown;
+  for (const auto& [peer, tunnel] : setup_.tunnels) {
+    const auto& proposals = tunnel->ike_policy->proposals;
+    if (tunnel->remote == remote) known.proposals = proposals;
+    if (!tunnel->remote) unknown.proposals = proposals;
+  }
+  return known.proposals.empty() ? unknown : known;
 }
 
 Answer Gateway::answer_peer(const NeedPeer& need) const {

@@ -9,7 +9,7 @@ using namespace ipsec::sim;
 
 namespace {
 
-constexpr uint64_t kSeedsByDefault = 300;
+constexpr uint64_t kSeedsByDefault = 800;
 
 uint64_t from_environment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);

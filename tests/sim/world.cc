@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "ike/wire/header.h"
+#include "ike/wire/payloads.h"
+
 namespace ipsec::sim {
 
 using namespace ike;
@@ -20,6 +23,14 @@ std::string identity_of(size_t gateway) { return "gw" + std::to_string(gateway) 
 constexpr std::array kIkeLists = {"aes256gcm16-prfsha384-x25519", "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519",
                                   "aes256gcm16-prfsha384-x25519-ecp256", "aes256gcm16-prfsha384-ecp256-x25519"};
 constexpr std::array kEspLists = {"aes256gcm16", "aes256gcm16-aes128gcm16", "aes256gcm16-esn-noesn"};
+
+/// A response that is nothing but N(COOKIE).
+bool is_cookie(ByteView datagram) {
+  const auto header = Header::parse(datagram);
+  if (!header.ok() || header->exchange != Exchange::kIkeSaInit || !header->is_response()) return false;
+  const auto payloads = parse_payloads(header->next_payload, datagram.subspan(Header::kBytes));
+  return payloads.ok() && payloads->notify(NotifyType::kCookie) != nullptr;
+}
 
 }  // namespace
 
@@ -75,8 +86,7 @@ void World::build() {
     }
   }
   Surroundings& surroundings = *this;
-  for (Gateway::Setup& setup : setups)
-    gateways_.push_back(std::make_unique<Gateway>(std::move(setup), surroundings));
+  for (Gateway::Setup& setup : setups) gateways_.push_back(std::make_unique<Gateway>(std::move(setup), surroundings));
   for (int64_t second = 0; Duration(std::chrono::seconds(second)) < kTrouble; ++second)
     later(std::chrono::seconds(second), [this] { each_second(); });
   for (auto& gateway : gateways_)
@@ -120,9 +130,7 @@ std::optional<World::Flight> World::route(size_t from, const Path& path, Bytes b
 void World::transmit(size_t from, const Path& path, Bytes bytes) {
   auto flight = route(from, path, std::move(bytes));
   if (!flight) return trace(from, "sends to where nobody is");
-  if (flight->bytes.size() > 60 && flight->bytes[16] == static_cast<uint8_t>(PayloadType::kNotify) &&
-      flight->bytes[18] == static_cast<uint8_t>(Exchange::kIkeSaInit) && flight->bytes.size() < 80)
-    saw(Seen::kCookie);
+  if (is_cookie(flight->bytes)) saw(Seen::kCookie);
   if (history_.size() >= 256) history_.pop_front();
   history_.push_back(*flight);
   if (chance(faults().forge)) forge(*flight);
@@ -163,15 +171,22 @@ void World::forge(const Flight& like) {
   } else {
     forged = history_[below(history_.size())];
     if (below(2) == 0) forged.path.remote = {IpAddress::v4(0xcb007101), static_cast<uint16_t>(1024 + below(60000))};
-    // An IKE_SA_INIT under other SPIs is a new one: it takes state and brings cookies on.
-    if (forged.bytes.size() > 100 && forged.bytes[18] == static_cast<uint8_t>(Exchange::kIkeSaInit)) {
-      for (uint64_t copies = below(6); copies > 0; --copies) {
-        for (size_t at = 0; at < 8; ++at) forged.bytes[at] = static_cast<uint8_t>(below(256));
-        put_on_wire(forged, std::chrono::milliseconds(5 + below(50)));
-      }
-    }
   }
+  if (below(4) == 0) flood();
   put_on_wire(std::move(forged), std::chrono::milliseconds(1 + below(3000)));
+}
+
+/// An IKE_SA_INIT under many other SPIs: each is a new one, takes state, and brings cookies on.
+void World::flood() {
+  for (const Flight& old : history_) {
+    if (old.bytes.size() < 100 || old.bytes[18] != static_cast<uint8_t>(Exchange::kIkeSaInit)) continue;
+    for (uint64_t copies = 5 + below(30); copies > 0; --copies) {
+      Flight bogus = old;
+      for (size_t at = 0; at < 8; ++at) bogus.bytes[at] = static_cast<uint8_t>(below(256));
+      put_on_wire(std::move(bogus), std::chrono::milliseconds(5 + below(500)));
+    }
+    return;
+  }
 }
 
 void World::each_second() {

@@ -60,6 +60,7 @@ class World final : private Surroundings {
   void put_on_wire(Flight flight, Duration delay);
   void deliver(const Flight& flight);
   void forge(const Flight& like);
+  void flood();
   bool step(Instant until);
   void each_second();
   void operate();
