@@ -73,6 +73,10 @@ std::string_view TunnelManager::state_of(const TunnelRow& row) {
 
 void TunnelManager::event(const std::string& object, Reason reason, std::vector<Field> fields) {
   services_.counters.add(reason);
+  announce(object, reason, std::move(fields));
+}
+
+void TunnelManager::announce(const std::string& object, Reason reason, std::vector<Field> fields) {
   services_.log.info(info(reason).text, [&] {
     std::vector<Field> all{field("code", std::string(code(reason))), field("object", object)};
     all.insert(all.end(), fields.begin(), fields.end());
@@ -196,7 +200,7 @@ void TunnelManager::on_action(Instant now, size_t worker, ike::Action action) {
   else if (const auto* remove = std::get_if<ike::RemoveChild>(&action))
     on_remove_child(now, *remove);
   else if (const auto* report = std::get_if<ike::Report>(&action))
-    on_report(worker, *report);
+    on_report(now, worker, *report);
   else if (const auto* identity = std::get_if<ike::IdentityEstablished>(&action))
     on_identity(now, *identity);
   else if (const auto* snapshot = std::get_if<ike::SnapshotChanged>(&action); snapshot != nullptr && snapshot->gone)
@@ -283,9 +287,21 @@ void TunnelManager::on_remove_child(Instant now, const ike::RemoveChild& action)
   child->retry_at = now + child->pause;
 }
 
-void TunnelManager::on_report(size_t worker, const ike::Report& report) {
-  const std::string object = report.tunnel.empty() ? ike_name(report.ike) : "tunnel/" + report.tunnel;
-  event(object, report.reason, report.fields);
+/// Anybody can make us report: without a limit a flood of requests would become a flood of log lines and wash real
+/// events away.
+bool TunnelManager::may_log_stranger(Instant now) {
+  if (now - stranger_second_ >= 1s) {
+    stranger_second_ = now;
+    stranger_reports_ = 0;
+  }
+  return ++stranger_reports_ <= kStrangerReportsPerSecond;
+}
+
+void TunnelManager::on_report(Instant now, size_t worker, const ike::Report& report) {
+  if (!report.tunnel.empty())
+    announce("tunnel/" + report.tunnel, report.reason, report.fields);
+  else if (may_log_stranger(now))
+    announce(ike_name(report.ike), report.reason, report.fields);
   IkeRow& ike = ikes_[report.ike];
   ike.id = report.ike;
   ike.worker = worker;

@@ -25,6 +25,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
                                           .spi_i = initiator ? own : spi_i,
                                           .spi_r = initiator ? IkeSpi() : own,
                                           .path = path,
+                                          .init_remote = path.remote,
                                           .created_at = now,
                                           .last_heard = now,
                                           .deadline = deadline,
@@ -63,17 +64,14 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
   if (sa.half_open()) --half_open;
-  if (!sa.initiator) {
-    auto it = init_index.find(InitKey{sa.spi_i.value(), sa.path.remote});
-    if (it != init_index.end() && it->second == sa.id) {
-      init_index.erase(it);
-    } else {
-      // The peer's address changed since: rare, so looked for.
-      std::erase_if(init_index, [&](const auto& each) { return each.second == sa.id; });
-    }
-  }
+  if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   sas.erase(sa.id);
+}
+
+void EngineCore::forget_init(const IkeSa& sa) {
+  auto it = init_index.find(InitKey{sa.spi_i.value(), sa.init_remote});
+  if (it != init_index.end() && it->second == sa.id) init_index.erase(it);
 }
 
 void EngineCore::arm(const IkeSa& sa) {

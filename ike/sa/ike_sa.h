@@ -157,7 +157,8 @@ struct IkeSa {
   IkeSaId id;
   bool initiator = false;  ///< We sent the first IKE_SA_INIT: fixes our flag and our half of the keys.
   IkeSpi spi_i, spi_r;
-  Path path;                                     ///< Where our next message goes.
+  Path path;             ///< Where our next message goes.
+  Endpoint init_remote;  ///< Where IKE_SA_INIT came from or went to: what a late repetition of it shows.
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
   policy::Identity remote_id;                    ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
