@@ -350,22 +350,31 @@ json ControlBackend::status() {
           {"counters", std::move(counters)}};
 }
 
+json ControlBackend::outcome_of(const std::string& tunnel) const {
+  const TunnelRow& row = agent_.manager().tunnels().at(tunnel);
+  return {{"tunnel", tunnel},
+          {"state", TunnelManager::state_of(row)},
+          {"detail", or_null(row.last_detail)},
+          {"children", only(children(), "tunnel", tunnel)}};
+}
+
 void ControlBackend::up(const std::string& tunnel, const std::string& child, Done done) {
   agent_.manager().up(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
     if (!status.ok()) return done(std::move(status).error());
-    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+    done(outcome_of(tunnel));
   });
 }
 
 void ControlBackend::down(const std::string& tunnel, const std::string& child, Done done) {
   agent_.manager().down(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
     if (!status.ok()) return done(std::move(status).error());
-    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+    done(outcome_of(tunnel));
   });
 }
 
 json ControlBackend::config_check(const std::vector<NamedText>& files) {
   std::vector<policy::ConfigFile> documents;
+  documents.reserve(files.size());
   for (const NamedText& each : files) documents.push_back({each.name, each.text});
   const policy::ConfigOutcome outcome = policy::parse_config(documents);
   json errors = json::array();

@@ -69,14 +69,18 @@ void add_queries(CLI::App& app, Raw& raw) {
   add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
 }
 
+std::string example(const std::string& verb, const char* arguments) {
+  return std::string("  ipsecctl ").append(verb).append(" ").append(arguments);
+}
+
 void add_operations(CLI::App& app, Raw& raw) {
   for (const char* verb : {"up", "down"}) {
     const std::string name = verb;
-    CLI::App* command = add(app, name,
-                            name == "up" ? "Bring a tunnel up, or one child of it, and say what happened"
-                                         : "Take a tunnel down, or one child of it",
-                            "  ipsecctl " + name + " branch-7\n  ipsecctl " + name + " branch-7 lan\n  ipsecctl " +
-                                name + " branch-7 --timeout 20");
+    CLI::App* command =
+        add(app, name,
+            name == "up" ? "Bring a tunnel up, or one child of it, and say what happened"
+                         : "Take a tunnel down, or one child of it",
+            example(name, "branch-7\n") + example(name, "branch-7 lan\n") + example(name, "branch-7 --timeout 20"));
     command->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
     command->add_option("CHILD", raw.child, "One of its children; default: all");
   }

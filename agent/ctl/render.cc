@@ -10,7 +10,6 @@ namespace ipsec::agent::ctl {
 
 using control::flag_at;
 using control::member_at;
-using control::number_at;
 using control::text_at;
 using nlohmann::json;
 
