@@ -17,6 +17,7 @@ inline constexpr uint32_t kStrangerReportsPerSecond =
     20;                                         ///< Log lines about peers that have not authenticated; all are counted.
 inline constexpr Duration kRetryFirst = 1s;     ///< Before a failed set-up is tried again; doubles...
 inline constexpr Duration kRetryMost = 60s;     ///< ... up to this.
+inline constexpr Duration kDownTimeout = 10s;   ///< For a tunnel to leave the kernel when an operator takes it down.
 inline constexpr Duration kOffloadWatch = 5s;   ///< Between looks whether offloaded SAs carry traffic.
 inline constexpr Duration kShutdownGrace = 5s;  ///< For the answers to our Deletes when the daemon stops.
 inline constexpr Duration kKernelTimeout = 5s;  ///< For the answers of the kernel when the daemon starts and stops.

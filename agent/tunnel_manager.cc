@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
+#include "agent/outcome.h"
 
 namespace ipsec::agent {
 namespace {
@@ -425,30 +426,27 @@ void TunnelManager::up(Instant now, const std::string& tunnel, const std::string
   std::vector<ChildRow*> wanted;
   for (auto& [name, each] : row->children)
     if ((child.empty() || name == child) && each.up.empty()) wanted.push_back(&each);
-  if (wanted.empty()) return done({});
-  struct Group {
-    size_t left;
-    std::optional<Error> first;
-    Done done;
-  };
-  auto group = std::make_shared<Group>(Group{wanted.size(), std::nullopt, std::move(done)});
+  Done one = gather_outcomes(wanted.size(), std::move(done));
   for (ChildRow* each : wanted) {
     const Instant deadline = now + row->tunnel->ike_policy->setup_timeout + kRetryFirst;
-    waiters_.push_back({tunnel, each->config->name, true, deadline, [group](Status status) {
-                          if (!status.ok() && !group->first) group->first = std::move(status).error();
-                          if (--group->left == 0) group->done(group->first ? Status(*group->first) : Status());
-                        }});
+    waiters_.push_back({tunnel, each->config->name, true, deadline, one});
     begin(now, *row, *each, nullptr);
   }
 }
 
 void TunnelManager::down(Instant now, const std::string& tunnel, const std::string& child, Done done) {
-  (void)now;
   TunnelRow* row = find(tunnel);
   if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
   if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
   row->held_down = true;
-  for (auto& [name, each] : row->children) each.retry_at.reset();
+  std::vector<const ChildRow*> leaving;
+  for (auto& [name, each] : row->children) {
+    if (!child.empty() && name != child) continue;
+    each.retry_at.reset();
+    if (!each.up.empty()) leaving.push_back(&each);
+  }
+  Done one = gather_outcomes(leaving.size(), std::move(done));
+  for (const ChildRow* each : leaving) waiters_.push_back({tunnel, each->config->name, false, now + kDownTimeout, one});
   for (const auto& [id, ike] : ikes_) {
     if (ike.tunnel != tunnel) continue;
     if (child.empty()) {
@@ -458,7 +456,6 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
     for (ike::ChildId up_id : find(*row, child)->up)
       services_.workers.close_child(ike.worker, id, up_id, Reason::kDeletedByOperator);
   }
-  done({});
 }
 
 void TunnelManager::offload_not_counting(ike::ChildId id) {
