@@ -46,21 +46,15 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
-  if (auto* established = std::get_if<Established>(&sa.state)) {
-    for (ChildSa& child : established->children) {
-      act(RemoveChild{sa.id, child.id, child.spec, reason});
-      spis.release(child.spec->spi_in);
-    }
-  }
+  if (auto* established = std::get_if<Established>(&sa.state))
+    for (ChildSa& child : established->children) act(RemoveChild{sa.id, child.id, child.spec, reason});
   // A child whose inbound half was asked for may be in the kernel already, whatever the answer would have been.
   std::optional<PendingChild>* pending = nullptr;
   if (auto* responding = std::get_if<AuthResponding>(&sa.state)) pending = &responding->work->child;
   if (auto* finishing = std::get_if<AuthFinishing>(&sa.state)) pending = &finishing->child;
-  if (pending != nullptr && *pending) {
+  if (pending != nullptr && *pending)
     act(RemoveChild{sa.id, ChildId((*pending)->spec->spi_in.value()), (*pending)->spec, reason});
-    spis.release((*pending)->spec->spi_in);
-  }
-  if (auto* sent = std::get_if<AuthSent>(&sa.state)) spis.release(sent->spi_in);
+  for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
   if (sa.half_open()) --half_open;

@@ -383,6 +383,7 @@ Result<IkeSaId> IkeEngine::restore(
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
   if (sa->half_open()) ++core.half_open;
+  for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
   core.repeat_ask(restored);
   impl_->settle(id);

@@ -14,7 +14,7 @@ ChildSpi WorkerSpiSource::next_child_spi() {
   uint32_t value = 0;
   do {
     value = (random_.u32() & ~uint32_t{0xff}) | worker_;
-  } while (value >> 8 == 0);  // 0 to 255 are reserved (RFC 4303 section 2.1)
+  } while (value >> 8 == 0 || !in_use_.insert(ChildSpi(value)).second);  // 0 to 255: reserved (RFC 4303 section 2.1)
   return ChildSpi(value);
 }
 

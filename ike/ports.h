@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unordered_set>
+
 #include "policy/base/random.h"
 #include "policy/base/strong.h"
 #include "policy/child_spec.h"
@@ -17,6 +19,8 @@ class SpiSource {
   virtual IkeSpi next_ike_spi() = 0;
   virtual ChildSpi next_child_spi() = 0;
   virtual void release(ChildSpi spi) = 0;
+  /// A restored child uses `spi` already.
+  virtual void claim(ChildSpi spi) = 0;
 };
 
 /// SPIs as the daemon makes them: the worker in the low bits, the rest random.
@@ -26,11 +30,13 @@ class WorkerSpiSource final : public SpiSource {
   WorkerSpiSource(uint8_t worker, Random& random) : worker_(worker), random_(random) {}
   IkeSpi next_ike_spi() override;
   ChildSpi next_child_spi() override;
-  void release(ChildSpi) override {}
+  void release(ChildSpi spi) override { in_use_.erase(spi); }
+  void claim(ChildSpi spi) override { in_use_.insert(spi); }
 
  private:
   uint8_t worker_;
   Random& random_;
+  std::unordered_set<ChildSpi> in_use_;  ///< 24 random bits meet again soon: among 10,000 children thrice.
 };
 
 /// The worker that an SPI of ours belongs to.

@@ -177,6 +177,8 @@ struct IkeSa {
   const KeySchedule* keys() const { return const_cast<IkeSa*>(this)->keys(); }
   /// Which question is open, in the states that wait for one.
   std::optional<AskId> open_ask() const;
+  /// Our SPIs that this IKE SA has taken: of children, of one being made, of one not yet given back.
+  std::vector<ChildSpi> spis_in() const;
   /// What must hold in each state: checked at the end of every public input.
   bool is_consistent() const;
   std::string tunnel_name() const { return tunnel ? tunnel->name : std::string(); }

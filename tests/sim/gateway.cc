@@ -14,15 +14,16 @@ Gateway::Gateway(Setup setup, Surroundings& world) : setup_(std::move(setup)), w
   for (size_t i = 0; i < setup_.workers; ++i) {
     Worker worker;
     worker.random = std::make_unique<SeededRandom>(setup_.seed * 8 + i);
-    worker.spis = std::make_unique<WorkerSpiSource>(static_cast<uint8_t>(i), *worker.random);
-    make_engine(worker);
+    make_engine(worker, static_cast<uint8_t>(i));
     workers_.push_back(std::move(worker));
   }
 }
 
-void Gateway::make_engine(Worker& worker) const {
+void Gateway::make_engine(Worker& worker, uint8_t number) const {
   IkeEngine::Options options = setup_.limits;
   if (world_.sabotage() == Sabotage::kIgnoreLimit) options.half_open_max = options.half_open_cookie_from = 1000;
+  worker.engine.reset();
+  worker.spis = std::make_unique<WorkerSpiSource>(number, *worker.random);
   worker.engine = std::make_unique<IkeEngine>(options, *worker.random, *worker.spis);
 }
 
@@ -125,8 +126,9 @@ void Gateway::check_liveness(IkeSaId ike) {
 void Gateway::restart(Memory memory) {
   world_.trace(setup_.number, memory == Memory::kKept ? "restarts" : "restarts without memory");
   world_.saw(memory == Memory::kKept ? Seen::kContinued : Seen::kForgotten);
-  for (Worker& worker : workers_) {
-    make_engine(worker);
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    Worker& worker = workers_[i];
+    make_engine(worker, static_cast<uint8_t>(i));
     if (memory == Memory::kLost) worker.store.clear();
     restore(worker);
   }

@@ -75,7 +75,7 @@ class Gateway {
   Worker& worker_of(ike::IkeSaId ike) { return workers_[ike.value() % 256 % workers_.size()]; }
   std::vector<ike::IkeSaView> views() const;
   uint64_t counted(const ike::IkeEngine& engine) const;
-  void make_engine(Worker& worker) const;
+  void make_engine(Worker& worker, uint8_t number) const;
   std::shared_ptr<const policy::Tunnel> find_tunnel(const std::string& name) const;
   void restore(Worker& worker);
   void reconcile();
