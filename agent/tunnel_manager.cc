@@ -66,6 +66,7 @@ std::string_view TunnelManager::state_of(const TunnelRow& row) {
     busy = busy || child.establishing || child.retry_at;
     waits = waits || child.trap;
   }
+  if (row.held_down && !some_up) return "down";
   if (all_up) return "up";
   if (busy) return "establishing";
   if (some_up) return "up";
