@@ -12,7 +12,8 @@ namespace ipsec::policy {
 /// Where the key material of a wanted SA has been.
 enum class KeyUse : uint8_t {
   kFresh,      ///< In no kernel and on no NIC so far: may be installed.
-  kInstalled,  ///< Was installed once. An outbound AEAD key must never be again: its nonces could repeat.
+  kInstalled,  ///< Was installed once. For an outbound SA never again: it would number from 1 anew, so that nonces of
+               ///< an AEAD repeat and the peer drops what its replay window has seen.
 };
 
 /// A wanted SA: what tells it from another one, without keys.
@@ -55,6 +56,8 @@ struct Owned {
   T value;
   Owner owner = Owner::kForeign;
 };
+template <typename T>
+Owned(T, Owner) -> Owned<T>;  // clang 14 does not deduce aggregates
 
 /// What does stand in one namespace, as read from the kernel.
 struct ActualNamespace {

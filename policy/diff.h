@@ -28,7 +28,8 @@ std::string to_string(const Step& step);
 
 /// Something wanted that no step can bring about.
 struct Unmet {
-  Reason reason;  ///< kKernelConflict: the key is taken by a foreign object. kNamespaceMissing.
+  Reason reason;  ///< kKernelConflict: the key is taken by a foreign object. kNamespaceMissing: its own, or a link's
+                  ///< public one.
   std::string netns;
   std::string object;  ///< "route 10.7.0.0/16 metric 100 dev ips1"; empty for a whole namespace.
 };
