@@ -78,6 +78,7 @@ void Party::account(Phase phase, Work work) {
   const double start = thread_cpu();
   work();
   spent[static_cast<size_t>(phase)] += thread_cpu() - start;
+  readings[static_cast<size_t>(phase)] += 1;
 }
 
 void Party::initiate(Instant now, const Path& path) { VERIFY(engine_->initiate(now, tunnel_, "lan", path).ok()); }
@@ -134,9 +135,9 @@ EngineResult run_engines(size_t count) {
     const double clock_start = thread_cpu();
     for (int i = 0; i < 10000; ++i) thread_cpu();
     const double clock = (thread_cpu() - clock_start) / 10000;
-    constexpr std::array<double, kPhaseCount> kReadings = {1, 1, 1, 1, 1, 1, 1, 18};
     for (size_t i = 0; i < kPhaseCount; ++i) {
-      result.phases[i] = std::max(0.0, responder.spent[i] / static_cast<double>(count) - clock * kReadings[i]);
+      const double work = responder.spent[i] - clock * responder.readings[i];
+      result.phases[i] = std::max(0.0, work / static_cast<double>(count));
       result.microseconds += result.phases[i];
     }
   }

@@ -47,6 +47,7 @@ class Party {
   size_t established = 0;
   /// CPU time per phase, in microseconds, when `timed`.
   std::array<double, kPhaseCount> spent{};
+  std::array<double, kPhaseCount> readings{};  ///< How often the clock was read for that.
   bool timed = false;
 
  private:
