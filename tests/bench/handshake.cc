@@ -47,6 +47,15 @@ double resident_bytes() {
   return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
+}  // namespace
+
+void responder_turn(Party& responder, Instant now, const Path& path, ByteView datagram, const Sink& sink) {
+  responder.receive(now, path, datagram);
+  responder.drain(now, sink);
+}
+
+namespace {
+
 /// Lets a pair finish one handshake by function calls.
 void shake_hands(Party& initiator, Party& responder, Instant now) {
   std::vector<Bytes> to_responder, to_initiator;
@@ -54,8 +63,8 @@ void shake_hands(Party& initiator, Party& responder, Instant now) {
   initiator.drain(now, [&](const Path&, ByteView bytes) { to_responder.emplace_back(bytes.begin(), bytes.end()); });
   while (!to_responder.empty()) {
     for (const Bytes& each : std::exchange(to_responder, {})) {
-      responder.receive(now, kFromResponder, each);
-      responder.drain(now, [&](const Path&, ByteView bytes) { to_initiator.emplace_back(bytes.begin(), bytes.end()); });
+      responder_turn(responder, now, kFromResponder, each,
+                     [&](const Path&, ByteView bytes) { to_initiator.emplace_back(bytes.begin(), bytes.end()); });
     }
     for (const Bytes& each : std::exchange(to_initiator, {})) {
       initiator.receive(now, kFromInitiator, each);

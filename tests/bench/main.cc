@@ -37,9 +37,8 @@ double instructions_of(const std::string& self, size_t count) {
   const pid_t child = fork();
   if (child == 0) {
     freopen("/dev/null", "w", stderr);
-    execlp("valgrind", "valgrind", "--tool=callgrind", "--toggle-collect=ipsec::bench::Party::receive*",
-           "--toggle-collect=ipsec::bench::Party::drain*", file.c_str(), self.c_str(), "handshake", "--only-engine",
-           "--count", number.c_str(), nullptr);
+    execlp("valgrind", "valgrind", "--tool=callgrind", "--toggle-collect=ipsec::bench::responder_turn*", file.c_str(),
+           self.c_str(), "handshake", "--only-engine", "--count", number.c_str(), nullptr);
     _exit(127);
   }
   int status = 0;
