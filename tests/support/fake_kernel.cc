@@ -249,6 +249,7 @@ void FakeKernel::flush() {
     texts_.push_back(outcome.ok() ? std::move(text) : text + " REFUSED");
     const auto fault = faults_.find(done_);
     if (fault != faults_.end() && fault->second.unanswered) continue;
+    if (fault != faults_.end() && fault->second.lost) outcome = Error(Reason::kKernelTimeout, "no answer came");
     (holding_ ? held_ : completions_).push_back({.id = operation.id, .result = std::move(outcome)});
   }
 }

@@ -63,6 +63,7 @@ class FakeKernel final : public policy::KernelPort {
   struct Fault {
     int os_errno = 0;         ///< Refused with this, without effect.
     bool unanswered = false;  ///< Carried out, but the answer never comes.
+    bool lost = false;        ///< Carried out, but the answer says that none came in time.
   };
 
   FakeKernel() { namespaces_[""]; }
