@@ -1,0 +1,47 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "policy/kernel_model.h"
+
+namespace ipsec::policy {
+
+/// What tells an SA from another one of the same key: what it was made for. Never its keys.
+struct SaIdentity {
+  IpAddress source;
+  uint32_t reqid = 0, if_id = 0;
+  EspMode mode = EspMode::kTunnel;
+  friend auto operator<=>(const SaIdentity&, const SaIdentity&) = default;
+
+  static SaIdentity of(const SaConfig& sa) { return {sa.source, sa.reqid, sa.if_id, sa.mode}; }
+  static SaIdentity of(const SaState& sa) { return {sa.source, sa.reqid, sa.if_id, sa.mode}; }
+};
+
+/// What the kernel compares routes by, and whose they are.
+struct RouteKey {
+  IpPrefix destination;
+  std::string vrf, device;
+  uint8_t protocol = 0;
+  uint32_t metric = 0;
+  friend auto operator<=>(const RouteKey&, const RouteKey&) = default;
+
+  static RouteKey of(const RouteConfig& route) {
+    return {route.destination, route.vrf, route.device, route.protocol, route.metric};
+  }
+};
+
+/// All objects of ours in one namespace: as wanted, or as they stand.
+struct NamespaceState {
+  std::map<SaKey, SaIdentity> sas;
+  std::map<PolicyKey, PolicyConfig> policies;
+  std::map<std::string, LinkConfig> links;
+  std::map<RouteKey, RouteConfig> routes;
+  friend bool operator==(const NamespaceState&, const NamespaceState&) = default;
+
+  void add(const PolicyConfig& policy) { policies.insert_or_assign(policy.key, policy); }
+  void add(const LinkConfig& link) { links.insert_or_assign(link.name, link); }
+  void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
+};
+
+}  // namespace ipsec::policy
