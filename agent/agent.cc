@@ -47,7 +47,7 @@ Status Agent::open() {
   const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, view,
+               Worker::create(i, config_->node_id, view,
                               [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
                "worker");
     workers_.push_back(std::move(worker));
@@ -82,6 +82,9 @@ void Agent::assign_contexts() {
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
   for (const IpAddress& address : group.public_addresses) {
+    // Groups that share a public side share its sockets: a second set would join the first one's and break its
+    // steering.
+    if (!opened_.emplace(contexts_[group.name], address).second) continue;
     for (uint16_t port : {kIkePort, kNatPort}) {
       const Endpoint local{address, port};
       auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());

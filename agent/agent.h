@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -82,6 +83,7 @@ class Agent final : private WorkerPort {
   std::unique_ptr<netlink::XfrmKernel> kernel_;
   std::shared_ptr<const Credentials> credentials_;
   std::unordered_map<std::string, ike::SocketContext> contexts_;  // by group
+  std::set<std::pair<ike::SocketContext, IpAddress>> opened_;     // sockets stand for
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;

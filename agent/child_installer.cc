@@ -30,6 +30,12 @@ policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& 
   return copy;
 }
 
+/// The kernel may have made the SA all the same.
+bool leaves_open(const Error& error) {
+  return error.reason() == Reason::kKernelTimeout || error.reason() == Reason::kKernelLost ||
+         error.reason() == Reason::kKernelReadBack;
+}
+
 bool covers(const policy::SelectorList& selectors, const IpAddress& address) {
   return std::any_of(selectors.begin(), selectors.end(), [&](const policy::TrafficSelector& each) {
     return each.addresses.first.family() == address.family() && each.addresses.contains(address);
@@ -43,6 +49,8 @@ struct ChildInstaller::Walk {
   policy::Direction direction;
   policy::ChildKeys keys;
   hwoffload::Placement placement;
+  std::string netns = {};
+  policy::SaKey key = {};
   size_t next = 0;
   std::vector<hwoffload::Verdict> verdicts;
   Done done;
@@ -109,18 +117,27 @@ void ChildInstaller::try_next(const std::shared_ptr<Walk>& walk) {
   InstalledChild* child = find(walk->id);
   if (child == nullptr) return walk->done(Error(Reason::kCancelled, "removed meanwhile"));
   const policy::SaConfig& sa = walk->direction == policy::Direction::kIn ? child->plan.inbound : child->plan.outbound;
-  queue_.submit(public_netns(*child),
-                policy::AddSa{with_keys(sa, walk->keys, walk->placement.attempts[walk->next].request)},
+  walk->netns = public_netns(*child);
+  walk->key = sa.key;
+  (walk->direction == policy::Direction::kIn ? child->inbound_sa : child->outbound_sa) =
+      InstalledChild::Standing::kAsked;
+  queue_.submit(walk->netns, policy::AddSa{with_keys(sa, walk->keys, walk->placement.attempts[walk->next].request)},
                 [this, walk](Result<policy::KernelReply> result) { on_sa(walk, std::move(result)); });
 }
 
 void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result) {
   InstalledChild* child = find(walk->id);
-  if (child == nullptr) return walk->done(Error(Reason::kCancelled, "removed meanwhile"));
+  const bool open = !result.ok() && leaves_open(result.error());
+  if (child == nullptr) {
+    if (result.ok() || open) queue_.submit(walk->netns, policy::DeleteSa{walk->key}, {});
+    return walk->done(Error(Reason::kCancelled, "removed meanwhile"));
+  }
   const bool in = walk->direction == policy::Direction::kIn;
+  (in ? child->inbound_sa : child->outbound_sa) =
+      result.ok() || open ? InstalledChild::Standing::kPresent : InstalledChild::Standing::kAbsent;
   const policy::OffloadRequest tried = walk->placement.attempts[walk->next].request;
   if (!result.ok()) {
-    if (tried.kind == policy::OffloadKind::kNone) return walk->done(std::move(result).error());
+    if (tried.kind == policy::OffloadKind::kNone || open) return walk->done(std::move(result).error());
     walk->verdicts.push_back(hwoffload::verdict_for(tried, result.error()));
     ++walk->next;  // the last attempt is software, so there is one
     return try_next(walk);
@@ -188,9 +205,12 @@ void ChildInstaller::remove(ike::ChildId id) {
   // answer of could not be received.
   for (const auto& each : child->plan.routes) shared_.release(id.value(), in_private, each);
   for (const auto& each : child->plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
-  queue_.submit(in_public, policy::DeleteSa{child->plan.outbound.key}, {});
+  // One that the kernel still works on goes when its answer comes.
+  if (child->outbound_sa == InstalledChild::Standing::kPresent)
+    queue_.submit(in_public, policy::DeleteSa{child->plan.outbound.key}, {});
   for (const auto& each : child->plan.inbound_policies) shared_.release(id.value(), in_public, each.key);
-  queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});
+  if (child->inbound_sa == InstalledChild::Standing::kPresent)
+    queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});
 }
 
 }  // namespace ipsec::agent

@@ -21,6 +21,10 @@ struct InstalledChild {
   policy::ChildPlan plan;  ///< Without keys.
   hwoffload::Effective inbound, outbound;
   bool has_inbound = false, has_outbound = false;  ///< The SA was accepted and read back.
+  /// What of an SA this child has to take out again. Never what stood under the same key before: the peer chooses the
+  /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
+  enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
+  Standing inbound_sa = Standing::kAbsent, outbound_sa = Standing::kAbsent;
 };
 
 /// Puts child SAs into the kernel and takes them out: SA (as far onto the NIC as it goes, read back), policies, routes,

@@ -3,10 +3,14 @@
 #include <algorithm>
 
 namespace ipsec::agent {
-namespace {
 
-KernelQueue::Done status_only(SharedObjects::Done done) {
-  return [done = std::move(done)](Result<policy::KernelReply> result) {
+template <typename Map>
+KernelQueue::Done SharedObjects::confirming(Map& map, const typename Map::key_type& key, Done done) {
+  Confirmation& present = map.at(key).confirmation;
+  if (present.serial == 0) present.serial = ++serial_;
+  return [&map, key, serial = present.serial, done = std::move(done)](Result<policy::KernelReply> result) {
+    if (auto it = map.find(key); it != map.end() && it->second.confirmation.serial == serial)
+      it->second.confirmation.standing = result.ok();
     if (!done) return;
     if (result.ok())
       done({});
@@ -15,19 +19,18 @@ KernelQueue::Done status_only(SharedObjects::Done done) {
   };
 }
 
-}  // namespace
-
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
-  PolicyHolders& entry = policies_[{netns, wanted.key}];
-  const bool fresh = entry.holders.empty();
-  const bool differs = fresh || entry.holders.back().second != wanted;
+  const auto key = std::pair(netns, wanted.key);
+  PolicyHolders& entry = policies_[key];
+  const bool differs = entry.holders.empty() || entry.holders.back().second != wanted;
   std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner; });
   entry.holders.emplace_back(owner, wanted);
-  if (!differs) return done({});
-  if (fresh)
-    queue_.submit(netns, policy::AddPolicy{wanted}, status_only(std::move(done)));
+  if (!entry.confirmation.standing)
+    queue_.submit(netns, policy::AddPolicy{wanted}, confirming(policies_, key, std::move(done)));
+  else if (differs)
+    queue_.submit(netns, policy::UpdatePolicy{wanted}, confirming(policies_, key, std::move(done)));
   else
-    queue_.submit(netns, policy::UpdatePolicy{wanted}, status_only(std::move(done)));
+    done({});
 }
 
 void SharedObjects::release(Owner owner, const std::string& netns, const policy::PolicyKey& key) {
@@ -47,12 +50,12 @@ void SharedObjects::release(Owner owner, const std::string& netns, const policy:
 }
 
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done) {
-  RouteHolders& entry = routes_[key_of(netns, wanted)];
-  if (std::find(entry.owners.begin(), entry.owners.end(), owner) != entry.owners.end()) return done({});
-  entry.owners.push_back(owner);
+  const RouteKey key = key_of(netns, wanted);
+  RouteHolders& entry = routes_[key];
+  if (std::find(entry.owners.begin(), entry.owners.end(), owner) == entry.owners.end()) entry.owners.push_back(owner);
   entry.route = wanted;
-  if (entry.owners.size() > 1) return done({});
-  queue_.submit(netns, policy::AddRoute{wanted}, status_only(std::move(done)));
+  if (entry.confirmation.standing) return done({});
+  queue_.submit(netns, policy::AddRoute{wanted}, confirming(routes_, key, std::move(done)));
 }
 
 void SharedObjects::release(Owner owner, const std::string& netns, const policy::RouteConfig& route) {

@@ -32,19 +32,31 @@ class SharedObjects {
   size_t policies() const { return policies_.size(); }
 
  private:
+  /// What the kernel has confirmed of an entry. Until then each holder asks on its own (adding what is ours already is
+  /// no error), so that nobody takes for granted what was refused.
+  struct Confirmation {
+    uint64_t serial = 0;  // tells an entry from an earlier one of the same key
+    bool standing = false;
+  };
   struct PolicyHolders {
     std::vector<std::pair<Owner, policy::PolicyConfig>> holders;  // the last one counts
+    Confirmation confirmation;
   };
   using RouteKey =
       std::tuple<std::string, IpPrefix, std::string, std::string, uint32_t>;  // netns, to, vrf, device, metric
   struct RouteHolders {
     policy::RouteConfig route;
     std::vector<Owner> owners;
+    Confirmation confirmation;
   };
+  /// Notes the kernel's answer in the entry, if it is still that one, and hands it on.
+  template <typename Map>
+  KernelQueue::Done confirming(Map& map, const typename Map::key_type& key, Done done);
   static RouteKey key_of(const std::string& netns, const policy::RouteConfig& route) {
     return {netns, route.destination, route.vrf, route.device, route.metric};
   }
   KernelQueue& queue_;
+  uint64_t serial_ = 0;
   std::map<std::pair<std::string, policy::PolicyKey>, PolicyHolders> policies_;
   std::map<RouteKey, RouteHolders> routes_;
 };

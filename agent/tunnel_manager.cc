@@ -107,19 +107,21 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
     child_by_reqid_[made.ids.reqid] = {tunnel->name, child.name};
   }
   if (!tunnel->group->enabled) return;
-  queue_.submit(tunnel->group->private_place.netns,
-                policy::AddLink{policy::plan_link(*tunnel, row.children.begin()->second.ids)},
-                [this, now, name = tunnel->name](Result<policy::KernelReply> result) {
-                  TunnelRow* made = find(name);
-                  if (made == nullptr) return;
-                  if (!result.ok()) {
-                    made->last_reason = result.error().reason();
-                    made->last_detail = result.error().text();
-                    return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
-                  }
-                  made->link_ready = true;
-                  start_children(now, *made);
-                });
+  queue_.submit(
+      tunnel->group->private_place.netns, policy::AddLink{policy::plan_link(*tunnel, row.children.begin()->second.ids)},
+      [this, now, name = tunnel->name](Result<policy::KernelReply> result) {
+        TunnelRow* made = find(name);
+        if (made == nullptr) return;
+        if (!result.ok()) {
+          made->last_reason = result.error().reason();
+          made->last_detail = result.error().text();
+          return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
+        }
+        if (stopping_)
+          return queue_.submit(made->tunnel->group->private_place.netns, policy::DeleteLink{made->interface}, {});
+        made->link_ready = true;
+        start_children(now, *made);
+      });
 }
 
 void TunnelManager::start_children(Instant now, TunnelRow& row) {
@@ -173,6 +175,10 @@ void TunnelManager::on_initiated(Instant now, size_t worker, const std::string& 
   ike.tunnel = tunnel;
   ike.wanted_child = child;
   ike.initiator = true;
+  // Nobody could name it when everything, or this tunnel, was taken down.
+  if (stopping_ || row->held_down)
+    services_.workers.close_ike(worker, *outcome, stopping_ ? Reason::kShutdown : Reason::kDeletedByOperator,
+                                ike::CloseMode::kTellPeer);
 }
 
 void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason,
@@ -198,7 +204,7 @@ void TunnelManager::on_action(Instant now, size_t worker, ike::Action action) {
   if (auto* install = std::get_if<ike::InstallInbound>(&action))
     on_install_inbound(worker, std::move(*install));
   else if (auto* outbound = std::get_if<ike::InstallOutbound>(&action))
-    on_install_outbound(now, std::move(*outbound));
+    on_install_outbound(now, worker, std::move(*outbound));
   else if (const auto* remove = std::get_if<ike::RemoveChild>(&action))
     on_remove_child(now, *remove);
   else if (const auto* report = std::get_if<ike::Report>(&action))
@@ -227,15 +233,12 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   installer_.install_inbound(action.child, action.spec, child->ids, std::move(action.keys), reply);
 }
 
-void TunnelManager::on_install_outbound(Instant now, ike::InstallOutbound action) {
+void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action) {
   const ike::ChildId id = action.child;
   const ike::IkeSaId ike = action.ike;
-  installer_.install_outbound(id, std::move(action.keys), [this, now, id, ike](Status status) {
-    if (!status.ok()) {
-      // IKE has agreed and the kernel will not: the child must go on both sides.
-      if (auto it = ikes_.find(ike); it != ikes_.end())
-        services_.workers.close_child(it->second.worker, ike, id, status.error().reason());
-    }
+  installer_.install_outbound(id, std::move(action.keys), [this, now, worker, id, ike](Status status) {
+    // IKE has agreed and the kernel will not: the child must go on both sides.
+    if (!status.ok()) services_.workers.close_child(worker, ike, id, status.error().reason());
     on_child_up(now, id, status);
   });
 }

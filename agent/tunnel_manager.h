@@ -135,7 +135,7 @@ class TunnelManager {
   void set_trap(TunnelRow& row, ChildRow& child);
   void begin(Instant now, TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
   void on_install_inbound(size_t worker, ike::InstallInbound action);
-  void on_install_outbound(Instant now, ike::InstallOutbound action);
+  void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
   void on_child_up(Instant now, ike::ChildId id, const Status& status);
   void on_remove_child(Instant now, const ike::RemoveChild& action);
   bool may_log_stranger(Instant now);

@@ -43,6 +43,18 @@ std::vector<OffloadKind> kinds_of(OffloadMode wish) {
   return {};
 }
 
+/// All rungs that were not taken: "packet on ens1: ...; crypto on ens1: ...".
+std::string told(const std::vector<Verdict>& verdicts) {
+  std::string text;
+  for (const Verdict& each : verdicts) {
+    if (!text.empty()) text.append("; ");
+    text.append(policy::to_string(each.kind));
+    if (!each.device.empty()) text.append(" on ").append(each.device);
+    text.append(": ").append(each.detail);
+  }
+  return text;
+}
+
 }  // namespace
 
 Placement place(const SaNeeds& needs, const std::vector<DeviceFacts>& devices, OffloadMode wish) {
@@ -76,7 +88,7 @@ Effective judge(OffloadMode requested, const policy::OffloadRequest& tried, cons
       .requested = requested, .kind = read_back.offload, .device = read_back.offload_device, .detail = {}};
   if (read_back.offload != OffloadKind::kNone) {
     effective.reason = Reason::kOffloadEffective;
-    if (!earlier.empty()) effective.detail = earlier.back().detail;
+    effective.detail = told(earlier);
     return effective;
   }
   if (requested == OffloadMode::kNone) return effective;
@@ -86,19 +98,13 @@ Effective judge(OffloadMode requested, const policy::OffloadRequest& tried, cons
     effective.device = tried.device;
     effective.detail = "the kernel accepted " + std::string(policy::to_string(tried.kind)) + " offload on " +
                        tried.device + " and kept the SA in software";
+    if (!earlier.empty()) effective.detail.append("; ").append(told(earlier));
     return effective;
   }
   if (!earlier.empty()) {
     effective.reason = earlier.back().reason;
     effective.device = earlier.back().device;
-    for (const Verdict& each : earlier) {
-      if (!effective.detail.empty()) effective.detail.append("; ");
-      effective.detail.append(policy::to_string(each.kind))
-          .append(" on ")
-          .append(each.device)
-          .append(": ")
-          .append(each.detail);
-    }
+    effective.detail = told(earlier);
   }
   return effective;
 }

@@ -5,8 +5,8 @@ namespace ipsec::ike {
 IkeSpi WorkerSpiSource::next_ike_spi() {
   uint64_t value = 0;
   do {
-    value = (random_.u64() & ~uint64_t{0xff}) | worker_;
-  } while (value >> 8 == 0);
+    value = (random_.u64() & ~uint64_t{0xffff}) | uint64_t{node_} << 8 | worker_;
+  } while (value >> 16 == 0);
   return IkeSpi(value);
 }
 

@@ -236,7 +236,7 @@ constexpr std::array kTunnelKeys = {
 constexpr std::array kNodeKeys = {
     KeySpec{.key = "id",
             .kind = K::kNumber,
-            .meaning = "goes into SPIs, so that two nodes of a pair never choose the same",
+            .meaning = "goes into IKE SPIs, so that two nodes of a pair never choose the same",
             .fallback = "0",
             .most = 255},
 };
@@ -273,11 +273,26 @@ constexpr std::array kTopKeys = {
     KeySpec{.key = "ha", .kind = K::kObject, .meaning = "partner node", .served = false},
 };
 
+/// A table's default as the value that a document would hold.
+nlohmann::json default_of(const KeySpec& spec) {
+  switch (spec.kind) {
+    case K::kFlag: return spec.fallback == "true";
+    case K::kNumber: return nlohmann::json::parse(spec.fallback);
+    case K::kTextList: return nlohmann::json::array({spec.fallback});
+    case K::kText:
+    case K::kWord:
+    case K::kDuration:
+    case K::kObject:
+    case K::kNamedObjects: return spec.fallback;
+  }
+  return {};
+}
+
 nlohmann::json schema_of(std::span<const KeySpec> keys);
 
 nlohmann::json schema_of(const KeySpec& spec) {
   nlohmann::json schema{{"description", spec.meaning}};
-  if (!spec.fallback.empty()) schema["default"] = spec.fallback;
+  if (!spec.fallback.empty()) schema["default"] = default_of(spec);
   switch (spec.kind) {
     case K::kText: schema["type"] = "string"; break;
     case K::kDuration:

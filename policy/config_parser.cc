@@ -288,11 +288,13 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   std::string text;
   reader.text("remote", text);
   if (!text.empty() && text != "any") {
-    if (auto address = IpAddress::parse(text); address.ok())
-      tunnel.remote = *address;
-    else
+    auto address = IpAddress::parse(text);
+    if (!address.ok())
       reader.error("remote", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
                    "an IP address, or \"any\"");
+    // A stand-in for one that is wrong, so that what follows from it is not told as further errors.
+    const auto& own = tunnel.group->public_addresses;
+    tunnel.remote = address.ok() ? *address : own.empty() ? IpAddress() : own.front();
   }
   text.clear();
   reader.text("local", text);

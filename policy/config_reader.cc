@@ -45,6 +45,13 @@ std::vector<std::string> split(std::string_view words) {
   return list;
 }
 
+/// An empty object, list or null says nothing, so nothing of it can be missed.
+bool says_nothing(const JsonNode& node) {
+  return node.kind == JsonNode::Kind::kNull ||
+         ((node.kind == JsonNode::Kind::kObject || node.kind == JsonNode::Kind::kList) && node.members.empty() &&
+          node.elements.empty());
+}
+
 }  // namespace
 
 Result<Duration> parse_duration(std::string_view text) {
@@ -122,7 +129,7 @@ ObjectReader::ObjectReader(ErrorList& errors, const JsonNode& node, std::string 
     const std::string at = this->pointer(printable(as_bytes(key)));
     if (spec == keys_.end())
       errors_.add(value, at, Reason::kConfigUnknownKey, {}, "no such key here" + did_you_mean(key, known));
-    else if (!spec->served && !(value.members.empty() && value.elements.empty()))
+    else if (!spec->served && !says_nothing(value))
       errors_.add(value, at, Reason::kConfigNotSupported, {}, "known, not supported in this version");
   }
   for (const KeySpec& each : keys_)

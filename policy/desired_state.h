@@ -1,72 +1,47 @@
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <string>
 
 #include "policy/kernel_model.h"
 
-/// What should stand in the kernel and what does, each as one value. Keys of SAs never stand here.
 namespace ipsec::policy {
 
-/// Where the key material of a wanted SA has been.
-enum class KeyUse : uint8_t {
-  kFresh,      ///< In no kernel and on no NIC so far: may be installed.
-  kInstalled,  ///< Was installed once. For an outbound SA never again: it would number from 1 anew, so that nonces of
-               ///< an AEAD repeat and the peer drops what its replay window has seen.
-};
-
-/// A wanted SA: what tells it from another one, without keys.
-struct DesiredSa {
+/// What tells an SA from another one of the same key: what it was made for. Never its keys.
+struct SaIdentity {
   IpAddress source;
-  Direction direction = Direction::kIn;
-  EspSuite suite;
-  EspMode mode = EspMode::kTunnel;
   uint32_t reqid = 0, if_id = 0;
-  uint16_t replay_window = 0;  ///< Compared for inbound SAs only.
-  KeyUse keys = KeyUse::kFresh;
-  friend bool operator==(const DesiredSa&, const DesiredSa&) = default;
-};
-DesiredSa desired_sa(const SaConfig& sa, KeyUse keys);
+  EspMode mode = EspMode::kTunnel;
+  friend auto operator<=>(const SaIdentity&, const SaIdentity&) = default;
 
-/// The kernel's key of a route within one namespace.
+  static SaIdentity of(const SaConfig& sa) { return {sa.source, sa.reqid, sa.if_id, sa.mode}; }
+  static SaIdentity of(const SaState& sa) { return {sa.source, sa.reqid, sa.if_id, sa.mode}; }
+};
+
+/// What the kernel compares routes by, and whose they are.
 struct RouteKey {
-  std::string vrf;
   IpPrefix destination;
+  std::string vrf, device;
+  uint8_t protocol = 0;
   uint32_t metric = 0;
   friend auto operator<=>(const RouteKey&, const RouteKey&) = default;
-};
-RouteKey key_of(const RouteConfig& route);
 
-/// What should stand in one namespace.
-struct DesiredNamespace {
-  std::map<SaKey, DesiredSa> sas;
+  static RouteKey of(const RouteConfig& route) {
+    return {route.destination, route.vrf, route.device, route.protocol, route.metric};
+  }
+};
+
+/// All objects of ours in one namespace: as wanted, or as they stand.
+struct NamespaceState {
+  std::map<SaKey, SaIdentity> sas;
   std::map<PolicyKey, PolicyConfig> policies;
-  std::map<std::string, LinkConfig> links;  ///< By name.
+  std::map<std::string, LinkConfig> links;
   std::map<RouteKey, RouteConfig> routes;
-};
-/// By name of the namespace; "" is the daemon's own.
-using DesiredState = std::map<std::string, DesiredNamespace>;
+  friend bool operator==(const NamespaceState&, const NamespaceState&) = default;
 
-/// Whose an object is. What the journal does not prove to be ours is foreign.
-enum class Owner : uint8_t { kForeign, kOurs };
-
-template <typename T>
-struct Owned {
-  T value;
-  Owner owner = Owner::kForeign;
+  void add(const PolicyConfig& policy) { policies.insert_or_assign(policy.key, policy); }
+  void add(const LinkConfig& link) { links.insert_or_assign(link.name, link); }
+  void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
 };
-template <typename T>
-Owned(T, Owner) -> Owned<T>;  // clang 14 does not deduce aggregates
-
-/// What does stand in one namespace, as read from the kernel.
-struct ActualNamespace {
-  std::map<SaKey, Owned<SaState>> sas;
-  std::map<PolicyKey, Owned<PolicyConfig>> policies;
-  std::map<std::string, Owned<LinkConfig>> links;
-  std::map<RouteKey, Owned<RouteConfig>> routes;
-};
-/// A namespace that is not here does not exist (or cannot be read).
-using ActualState = std::map<std::string, ActualNamespace>;
 
 }  // namespace ipsec::policy

@@ -1,0 +1,153 @@
+#include "tests/manager/manager_world.h"
+
+#include <doctest/doctest.h>
+
+#include "policy/config_parser.h"
+
+namespace ipsec::testing {
+
+namespace {
+
+const policy::EspSuite kSuite{policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
+
+std::string document(const std::vector<TunnelText>& tunnels, const std::string& offload) {
+  std::string text = R"({ "version": 1,
+    "tunnel_groups": { "core": {
+      "public": { "netns": "pub", "addresses": ["192.0.2.1"] },
+      "private": { "netns": "priv", "vrf": "red" },
+      "offload": { "mode": ")" +
+                     offload + R"(", "devices": ["ens1"] } } },
+    "credentials": { "key": { "psk": { "file": "key" } } },
+    "tunnels": {)";
+  for (size_t i = 0; i < tunnels.size(); ++i) {
+    const TunnelText& each = tunnels[i];
+    text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
+            "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"10.1.0.0/16\"], \"remote\": [\"" +
+            each.selector + "\"], \"start\": \"" + each.start + "\" } } }";
+  }
+  return text + "}}";
+}
+
+policy::ChildKeys keys_of(uint32_t child) {
+  Secret material(kSuite.key_material_bytes());
+  for (uint8_t& byte : material.writable()) byte = static_cast<uint8_t>(child);
+  return {std::move(material)};
+}
+
+}  // namespace
+
+ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
+  kernel.add_namespace("pub").devices["ens1"] = {};
+  kernel.add_namespace("priv").vrfs.insert("red");
+  devices = {{.name = "ens1", .present = true, .up = true}};
+  manager = std::make_unique<agent::TunnelManager>(agent::TunnelManager::Services{
+      .kernel = kernel,
+      .workers = workers,
+      .log = log,
+      .events = events,
+      .counters = counters,
+      .wall_clock = [] { return WallTime{}; },
+      .devices = [this](const policy::TunnelGroup&) { return devices; },
+      .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); }});
+}
+
+void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
+  auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, offload_)}});
+  REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
+  manager->start(now, outcome.config);
+  run();
+}
+
+std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t child, const std::string& tunnel) const {
+  auto made = std::make_shared<policy::ChildSpec>();
+  made->tunnel = manager->config().tunnels.at(tunnel);
+  made->child = "lan";
+  made->spi_in = policy::ChildSpi(child);
+  made->spi_out = policy::ChildSpi(child + spi_out_offset);
+  made->suite = kSuite;
+  made->local = made->tunnel->children[0].local;
+  made->remote = made->tunnel->children[0].remote;
+  made->local_endpoint = {*made->tunnel->local_address(), 500};
+  made->remote_endpoint = {*made->tunnel->remote, 500};
+  return made;
+}
+
+void ManagerWorld::initiated(ike::IkeSaId ike, const std::string& tunnel) {
+  manager->on_initiated(now, 1, tunnel, "lan", ike);
+  run();
+}
+
+void ManagerWorld::refuse_initiation(Error error, const std::string& tunnel) {
+  manager->on_initiated(now, 1, tunnel, "lan", std::move(error));
+  run();
+}
+
+void ManagerWorld::ike_failed(ike::IkeSaId ike, Reason reason, const std::string& tunnel) {
+  manager->on_action(now, 1, ike::Report{.ike = ike, .tunnel = tunnel, .path = {}, .reason = reason, .fields = {}});
+  ike_gone(ike);
+}
+
+void ManagerWorld::install_inbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
+  manager->on_action(now, 1,
+                     ike::InstallInbound{.id = ike::AskId(++asks_),
+                                         .ike = ike,
+                                         .child = ike::ChildId(child),
+                                         .spec = spec(child, tunnel),
+                                         .keys = keys_of(child)});
+  run();
+}
+
+void ManagerWorld::install_outbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
+  manager->on_action(
+      now, 1,
+      ike::InstallOutbound{
+          .ike = ike, .child = ike::ChildId(child), .spec = spec(child, tunnel), .keys = keys_of(child)});
+  run();
+}
+
+void ManagerWorld::install(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
+  install_inbound(ike, child, tunnel);
+  install_outbound(ike, child, tunnel);
+}
+
+void ManagerWorld::remove_child(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
+  manager->on_action(
+      now, 1,
+      ike::RemoveChild{
+          .ike = ike, .child = ike::ChildId(child), .spec = spec(child, tunnel), .reason = Reason::kDeletedByOperator});
+  run();
+}
+
+void ManagerWorld::ike_gone(ike::IkeSaId ike) {
+  manager->on_action(now, 1, ike::SnapshotChanged{.ike = ike, .gone = true});
+  run();
+}
+
+policy::Acquire ManagerWorld::acquire_for(const std::string& tunnel) const {
+  const agent::TunnelRow& row = manager->tunnels().at(tunnel);
+  policy::Acquire acquire;
+  acquire.netns = "pub";
+  acquire.policy.if_id = row.if_id;
+  acquire.reqid = row.children.at("lan").ids.reqid;
+  acquire.packet_source = policy::parse_selector("10.1.0.5[udp/4000]").value();
+  acquire.packet_destination = policy::parse_selector("10.2.0.9[udp/53]").value();
+  acquire.tunnel_source = *row.tunnel->local_address();
+  acquire.tunnel_destination = *row.tunnel->remote;
+  return acquire;
+}
+
+std::string ManagerWorld::last_answer() const {
+  if (workers.answers.empty()) return "none";
+  const auto& value = workers.answers.back().value;
+  if (const auto* refused = std::get_if<ike::Refused>(&value)) return refused->error.text();
+  return std::holds_alternative<ike::Installed>(value) ? "installed" : "another answer";
+}
+
+std::vector<Event> ManagerWorld::events_of(Reason reason) const {
+  std::vector<Event> found;
+  for (const Event& each : events.read(0, 1000).events)
+    if (each.reason == reason) found.push_back(each);
+  return found;
+}
+
+}  // namespace ipsec::testing

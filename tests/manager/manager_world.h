@@ -1,0 +1,107 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/tunnel_manager.h"
+#include "tests/support/fake_kernel.h"
+
+namespace ipsec::testing {
+
+/// What the manager asked of the workers, in order.
+class RecordedWorkers final : public agent::WorkerPort {
+ public:
+  struct IkeClosed {
+    size_t worker;
+    ike::IkeSaId ike;
+    Reason reason;
+    ike::CloseMode mode;
+  };
+  struct ChildClosed {
+    size_t worker;
+    ike::IkeSaId ike;
+    ike::ChildId child;
+    Reason reason;
+  };
+  void initiate(size_t worker, Initiation initiation) override {
+    initiations.push_back(std::move(initiation));
+    initiation_workers.push_back(worker);
+  }
+  void answer(size_t, ike::Answer answer) override { answers.push_back(std::move(answer)); }
+  void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override {
+    closed_ikes.push_back({worker, ike, reason, mode});
+  }
+  void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override {
+    closed_children.push_back({worker, ike, child, reason});
+  }
+  size_t workers() const override { return 2; }
+
+  std::vector<Initiation> initiations;
+  std::vector<size_t> initiation_workers;
+  std::vector<ike::Answer> answers;
+  std::vector<IkeClosed> closed_ikes;
+  std::vector<ChildClosed> closed_children;
+};
+
+/// One tunnel of a test's configuration; all have one child "lan" from 10.1.0.0/16.
+struct TunnelText {
+  std::string name = "a";
+  std::string remote = "198.51.100.7";
+  std::string selector = "10.2.0.0/16";
+  std::string start = "respond";
+};
+
+/// A manager between a fake kernel and recorded workers. The public side is namespace "pub" with device "ens1", the
+/// private side VRF "red" of namespace "priv".
+class ManagerWorld {
+ public:
+  explicit ManagerWorld(std::string offload = "none");
+
+  void start(const std::vector<TunnelText>& tunnels);
+  void run() { manager->run(now); }
+  void pass(Duration time) {
+    now = now + time;
+    run();
+  }
+
+  // What the workers report.
+  void initiated(ike::IkeSaId ike, const std::string& tunnel = "a");
+  void refuse_initiation(Error error, const std::string& tunnel = "a");
+  void ike_failed(ike::IkeSaId ike, Reason reason, const std::string& tunnel = "a");
+  void install_inbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  void install_outbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  /// Both halves.
+  void install(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  void remove_child(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  void ike_gone(ike::IkeSaId ike);
+
+  /// A packet met the trap of this tunnel.
+  policy::Acquire acquire_for(const std::string& tunnel = "a") const;
+  std::string state(const std::string& tunnel = "a") const {
+    return std::string(agent::TunnelManager::state_of(manager->tunnels().at(tunnel)));
+  }
+  /// The last answer to an InstallInbound: "installed", or the text of the refusal.
+  std::string last_answer() const;
+  FakeKernel::Namespace& pub() { return kernel.in("pub"); }
+  FakeKernel::Namespace& priv() { return kernel.in("priv"); }
+  std::vector<Event> events_of(Reason reason) const;
+
+  FakeKernel kernel;
+  RecordedWorkers workers;
+  Counters counters;
+  EventRing events{1000};
+  Log log{LogLevel::kError, [](LogLevel, std::string_view, const std::vector<Field>&) {}};
+  std::vector<hwoffload::DeviceFacts> devices;
+  std::vector<policy::Acquire> cleared;
+  Instant now{1000s};
+  std::unique_ptr<agent::TunnelManager> manager;
+  uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.
+
+ private:
+  std::shared_ptr<const policy::ChildSpec> spec(uint32_t child, const std::string& tunnel) const;
+  std::string offload_;
+  uint64_t asks_ = 0;
+};
+
+}  // namespace ipsec::testing

@@ -1,0 +1,299 @@
+#include "policy/plan.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "policy/base/random.h"
+#include "policy/limits.h"
+
+using namespace ipsec;
+using namespace ipsec::policy;
+
+namespace {
+
+const ChildIds kIds{.reqid = 0x1000001, .if_id = 0x1000002, .interface = "ips1000002"};
+constexpr EspSuite kGcm{kEncrAesGcm16, 256, kAuthNone, false};
+
+IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
+TrafficSelector selector(std::string_view text) { return parse_selector(text).value(); }
+
+/// A child between two places, as IKE negotiates it.
+ChildSpec spec_of(SelectorList local, SelectorList remote) {
+  auto group = std::make_shared<TunnelGroup>();
+  group->public_addresses = {address("192.0.2.1"), address("2001:db8::1")};
+  group->private_place = {.netns = "priv", .vrf = "red"};
+  auto policy = std::make_shared<ChildPolicy>();
+  policy->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
+  auto tunnel = std::make_shared<Tunnel>();
+  tunnel->name = "a";
+  tunnel->group = group;
+  tunnel->remote = address("198.51.100.7");
+  tunnel->children.push_back({.name = "lan", .local = local, .remote = remote, .policy = policy});
+  ChildSpec spec;
+  spec.tunnel = tunnel;
+  spec.child = "lan";
+  spec.spi_in = ChildSpi(0xc1);
+  spec.spi_out = ChildSpi(0xd1);
+  spec.suite = kGcm;
+  spec.local = std::move(local);
+  spec.remote = std::move(remote);
+  spec.local_endpoint = {address("192.0.2.1"), 4500};
+  spec.remote_endpoint = {address("198.51.100.7"), 40000};
+  return spec;
+}
+
+ChildPlan plan(std::string_view local, std::string_view remote) {
+  return plan_child(spec_of({selector(local)}, {selector(remote)}), kIds).value();
+}
+
+std::string refusal(SelectorList local, SelectorList remote) {
+  auto result = plan_child(spec_of(std::move(local), std::move(remote)), kIds);
+  if (result.ok()) return "accepted";
+  CHECK(result.error().reason() == Reason::kTsUnacceptable);
+  return result.error().text();
+}
+
+bool covers(const std::vector<PortBlock>& blocks, uint16_t port) {
+  return std::any_of(blocks.begin(), blocks.end(),
+                     [&](const PortBlock& each) { return (port & each.mask) == each.value; });
+}
+
+}  // namespace
+
+TEST_CASE("plan: a child is two SAs, one outbound policy, its mirror inbound and forward, and a route") {
+  const ChildPlan made = plan("10.1.0.0/16", "10.2.0.0/16");
+
+  CHECK(made.inbound.key == SaKey{address("192.0.2.1"), ChildSpi(0xc1)});
+  CHECK(made.outbound.key == SaKey{address("198.51.100.7"), ChildSpi(0xd1)});
+  CHECK(made.inbound.replay_window == 128);
+  CHECK(made.outbound.replay_window == 0);
+  CHECK(made.inbound.reqid == kIds.reqid);
+  CHECK(made.outbound.if_id == kIds.if_id);
+  CHECK(made.inbound.encap_source_port == 0);
+  CHECK(made.inbound.hard_lifetime == 72min);  // a fifth behind our own timer
+  REQUIRE(made.outbound_policies.size() == 1);
+  CHECK(to_string(made.outbound_policies[0].key.source) == "10.1.0.0/16");
+  CHECK(made.outbound_policies[0].tunnel_destination == address("198.51.100.7"));
+  REQUIRE(made.inbound_policies.size() == 2);
+  CHECK(made.inbound_policies[0].key.direction == Direction::kIn);
+  CHECK(made.inbound_policies[1].key.direction == Direction::kForward);
+  CHECK(to_string(made.inbound_policies[1].key.source) == "10.2.0.0/16");
+  CHECK(made.inbound_policies[1].tunnel_destination == address("192.0.2.1"));
+  REQUIRE(made.routes.size() == 1);
+  CHECK(made.routes[0] == RouteConfig{.destination = IpPrefix::parse("10.2.0.0/16").value(),
+                                      .vrf = "red",
+                                      .device = "ips1000002",
+                                      .protocol = 50,
+                                      .metric = 100,
+                                      .preferred_source = {}});
+}
+
+TEST_CASE("plan: with UDP encapsulation each SA has the ports of its own direction") {
+  ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  spec.udp_encapsulation = true;
+
+  const ChildPlan made = plan_child(spec, kIds).value();
+
+  CHECK(made.inbound.encap_source_port == 40000);
+  CHECK(made.inbound.encap_destination_port == 4500);
+  CHECK(made.outbound.encap_source_port == 4500);
+  CHECK(made.outbound.encap_destination_port == 40000);
+}
+
+TEST_CASE("plan: selectors of two families make policies only among their own family") {
+  const ChildPlan made = plan_child(spec_of({selector("10.1.0.0/16"), selector("2001:db8:1::/48")},
+                                            {selector("10.2.0.0/16"), selector("2001:db8:2::/48")}),
+                                    kIds)
+                             .value();
+
+  REQUIRE(made.outbound_policies.size() == 2);
+  for (const PolicyConfig& each : made.outbound_policies)
+    CHECK(each.key.source.address.family() == each.key.destination.address.family());
+  CHECK(made.routes.size() == 2);
+  CHECK(refusal({selector("10.1.0.0/16")}, {selector("2001:db8:2::/48")}).find("no pair of selectors") !=
+        std::string::npos);
+  CHECK(refusal({selector("10.1.0.0/16[tcp]")}, {selector("10.2.0.0/16[udp]")}).find("no pair") != std::string::npos);
+}
+
+TEST_CASE("plan: port blocks cover exactly the range, whatever it is") {
+  CHECK(port_blocks(0, 65535) == std::vector<PortBlock>{{0, 0}});
+  CHECK(port_blocks(443, 443) == std::vector<PortBlock>{{443, 0xffff}});
+  CHECK(port_blocks(1024, 65535).size() == 6);
+  CHECK(port_blocks(1, 65534).size() == 30);  // the worst case
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    CAPTURE(seed);
+    SeededRandom random(seed);
+    auto a = static_cast<uint16_t>(random.below(65536)), b = static_cast<uint16_t>(random.below(65536));
+    if (a > b) std::swap(a, b);
+    const auto blocks = port_blocks(a, b);
+    size_t wrong = 0, sum = 0;
+    for (uint32_t port = 0; port <= 65535; ++port)
+      if (covers(blocks, static_cast<uint16_t>(port)) != (port >= a && port <= b)) ++wrong;
+    for (const PortBlock& each : blocks) sum += 65536U - each.mask;
+    CHECK(wrong == 0);
+    CHECK(sum == size_t{b} - a + 1);  // so no two overlap
+  }
+}
+
+TEST_CASE("plan: prefixes of a range cover exactly its addresses and each policy has its mirror") {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    CAPTURE(seed);
+    SeededRandom random(seed);
+    auto a = static_cast<uint32_t>(random.below(4096)), b = static_cast<uint32_t>(random.below(4096));
+    if (a > b) std::swap(a, b);
+    TrafficSelector remote = selector("10.2.0.0/16");
+    remote.addresses = {IpAddress::v4(0x0a020000 + a), IpAddress::v4(0x0a020000 + b)};
+
+    const ChildPlan made = plan_child(spec_of({selector("10.1.0.0/16[tcp/80-83]")}, {remote}), kIds).value();
+
+    size_t wrong = 0;
+    for (uint32_t i = 0; i < 4096; ++i) {
+      const auto matching =
+          std::count_if(made.outbound_policies.begin(), made.outbound_policies.end(),
+                        [&](auto& each) { return each.key.destination.contains(IpAddress::v4(0x0a020000 + i)); });
+      if (matching != (i >= a && i <= b ? 1 : 0)) ++wrong;
+    }
+    CHECK(wrong == 0);
+    std::set<PolicyKey> inbound;
+    for (const PolicyConfig& each : made.inbound_policies) inbound.insert(each.key);
+    CHECK(inbound.size() == 2 * made.outbound_policies.size());
+    for (const PolicyConfig& out : made.outbound_policies) {
+      PolicyKey mirror = out.key;
+      std::swap(mirror.source, mirror.destination);
+      std::swap(mirror.source_port, mirror.destination_port);
+      std::swap(mirror.source_port_mask, mirror.destination_port_mask);
+      mirror.direction = Direction::kIn;
+      CHECK(inbound.count(mirror) == 1);
+      mirror.direction = Direction::kForward;
+      CHECK(inbound.count(mirror) == 1);
+    }
+  }
+}
+
+TEST_CASE("plan: ICMP type and code stand in the port fields and do not swap in the mirror") {
+  const ChildPlan echo = plan("10.1.0.0/16[icmp/8/0]", "10.2.0.0/16[icmp/8/0]");
+  REQUIRE(echo.outbound_policies.size() == 1);
+  CHECK(echo.outbound_policies[0].key.protocol == 1);
+  CHECK(echo.outbound_policies[0].key.source_port == 8);
+  CHECK(echo.outbound_policies[0].key.source_port_mask == 0xffff);
+  CHECK(echo.outbound_policies[0].key.destination_port == 0);
+  CHECK(echo.outbound_policies[0].key.destination_port_mask == 0xffff);
+  CHECK(echo.inbound_policies[0].key.source_port == 8);
+
+  const ChildPlan type = plan("10.1.0.0/16[icmp/3]", "10.2.0.0/16[icmp]");
+  CHECK(type.outbound_policies[0].key.source_port == 3);
+  CHECK(type.outbound_policies[0].key.destination_port_mask == 0);
+
+  const ChildPlan all = plan("2001:db8:1::/48[icmpv6]", "2001:db8:2::/48");
+  CHECK(all.outbound_policies[0].key.protocol == 58);
+  CHECK(all.outbound_policies[0].key.source_port_mask == 0);
+}
+
+TEST_CASE("plan: what the kernel cannot express is refused in words") {
+  TrafficSelector types = selector("10.1.0.0/16[icmp]");
+  types.port_first = 8 << 8;
+  types.port_last = 13 << 8 | 0xff;
+  CHECK(refusal({types}, {selector("10.2.0.0/16[icmp]")}).find("the kernel cannot express") != std::string::npos);
+  CHECK(refusal({selector("10.1.0.0/16[icmp/8]")}, {selector("10.2.0.0/16[icmp/0]")}).find("cannot express") !=
+        std::string::npos);
+  TrafficSelector opaque = selector("10.1.0.0/16[tcp]");
+  opaque.port_first = 65535;
+  opaque.port_last = 0;
+  CHECK(refusal({opaque}, {selector("10.2.0.0/16")}).find("cannot express") != std::string::npos);
+  CHECK(refusal({selector("10.1.0.0/16")}, {opaque}).find("cannot express") != std::string::npos);
+}
+
+TEST_CASE("plan: more than 256 policies are refused with their number") {
+  // 30 port blocks on each side are 900.
+  CHECK(refusal({selector("10.1.0.0/16[tcp/1-65534]")}, {selector("10.2.0.0/16[tcp/1-65534]")}) ==
+        "selectors: 900 kernel policies would be needed, at most 256 are allowed");
+  // 16 prefixes times 16 port blocks are just right.
+  CHECK(port_blocks(1, 32768 + 128 - 1).size() == 16);
+  const auto prefixes = selector("10.2.0.1-10.2.128.127").addresses.prefixes().size();
+  CHECK(prefixes == 16);
+  CHECK(plan("10.1.0.0/16[tcp/1-32895]", "10.2.0.1-10.2.128.127").outbound_policies.size() == kPoliciesPerChildMax);
+  CHECK(refusal({selector("10.1.0.0/16[tcp/1-32895]"), selector("10.9.0.0/16")}, {selector("10.2.0.1-10.2.128.127")})
+            .find("272 kernel policies") != std::string::npos);
+}
+
+TEST_CASE("plan: the more specific policy comes first") {
+  auto priority = [](std::string_view local, std::string_view remote) {
+    return plan(local, remote).outbound_policies[0].priority;
+  };
+  CHECK(priority("10.1.0.0/24", "10.2.0.0/16") < priority("10.1.0.0/16", "10.2.0.0/16"));
+  CHECK(priority("10.1.0.0/16[tcp]", "10.2.0.0/16") < priority("10.1.0.0/16", "10.2.0.0/16"));
+  CHECK(priority("10.1.0.0/16[tcp/80]", "10.2.0.0/16") < priority("10.1.0.0/16[tcp]", "10.2.0.0/16"));
+  CHECK(priority("10.1.0.0/17", "10.2.0.0/16") < priority("10.1.0.0/16[tcp/80]", "10.2.0.0/16"));
+  CHECK(priority("0.0.0.0/0", "0.0.0.0/0") == 4096);
+  CHECK(priority("2001:db8::1", "2001:db8::2") == 4096 - 4 * 256);
+}
+
+TEST_CASE("plan: the trap is the outbound policy alone, with the idle metric on its route") {
+  const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+
+  const TrapPlan trap = plan_trap(*spec.tunnel, spec.tunnel->children[0], kIds).value();
+
+  const ChildPlan child = plan_child(spec, kIds).value();
+  CHECK(trap.policies == child.outbound_policies);  // so that the child takes over without a gap
+  REQUIRE(trap.routes.size() == 1);
+  CHECK(trap.routes[0].metric == 300);
+  Tunnel anyone = *spec.tunnel;
+  anyone.remote.reset();
+  CHECK(plan_trap(anyone, spec.tunnel->children[0], kIds).error().reason() == Reason::kConfigConflict);
+}
+
+TEST_CASE("plan: selectors that meet in one policy or route make it once") {
+  const ChildPlan made = plan_child(spec_of({selector("10.1.0.0/16"), selector("10.1.0.0/16")},
+                                            {selector("10.2.0.0/16[tcp/80]"), selector("10.2.0.0/16[tcp/443]")}),
+                                    kIds)
+                             .value();
+  CHECK(made.outbound_policies.size() == 2);
+  CHECK(made.routes.size() == 1);
+}
+
+TEST_CASE("plan: interface names fit into the kernel's 15 bytes and differ by if_id") {
+  CHECK(interface_name(0x1000001) == "ips1000001");
+  CHECK(interface_name(0xffffffff) == "ipsffffffff");
+  CHECK(interface_name(0xffffffff).size() <= 15);
+  CHECK(interface_name(1) == "ips1");
+}
+
+TEST_CASE("plan: the link has the smallest MTU that any of its suites may need") {
+  const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  const LinkConfig link = plan_link(*spec.tunnel, kIds);
+  CHECK(link.name == "ips1000002");
+  CHECK(link.altname == "a");
+  CHECK(link.vrf == "red");
+  CHECK(link.group == kLinkGroup);
+  CHECK(link.mtu == tunnel_mtu(kGcm, Family::kIpv4, true));
+}
+
+TEST_CASE("mtu: computed by hand for each suite on 1500 bytes") {
+  auto mtu = [](EspSuite suite, Family outer, bool udp) { return tunnel_mtu(suite, outer, udp); };
+  const EspSuite cbc256{kEncrAesCbc, 256, kAuthHmacSha256_128, false};
+  const EspSuite cbc384{kEncrAesCbc, 256, kAuthHmacSha384_192, false};
+  const EspSuite cbc512{kEncrAesCbc, 128, kAuthHmacSha512_256, false};
+  const EspSuite chacha{kEncrChaCha20Poly1305, 0, kAuthNone, false};
+  // 1500 - 20 - 8 - 8 (IV) - 16 (ICV) = 1448, a multiple of 4, - 2
+  CHECK(mtu(kGcm, Family::kIpv4, false) == 1446);
+  // 1448 - 8 = 1440 - 2
+  CHECK(mtu(kGcm, Family::kIpv4, true) == 1438);
+  // 1500 - 40 - 8 - 24 = 1428 - 2
+  CHECK(mtu(kGcm, Family::kIpv6, false) == 1426);
+  CHECK(mtu(kGcm, Family::kIpv6, true) == 1418);
+  CHECK(mtu(chacha, Family::kIpv4, false) == 1446);
+  // 1500 - 20 - 8 - 16 (IV) - 16 (ICV) = 1440 = 90 * 16, - 2
+  CHECK(mtu(cbc256, Family::kIpv4, false) == 1438);
+  // 1440 - 8 = 1432, down to 1424, - 2
+  CHECK(mtu(cbc256, Family::kIpv4, true) == 1422);
+  // 1500 - 40 - 8 - 32 = 1420, down to 1408, - 2
+  CHECK(mtu(cbc256, Family::kIpv6, false) == 1406);
+  // 1500 - 28 - 16 - 24 = 1432, down to 1424, - 2
+  CHECK(mtu(cbc384, Family::kIpv4, false) == 1422);
+  // 1500 - 28 - 16 - 32 = 1424 = 89 * 16, - 2
+  CHECK(mtu(cbc512, Family::kIpv4, false) == 1422);
+  // An underlay of jumbo frames: 9000 - 20 - 8 - 24 = 8948 - 2
+  CHECK(tunnel_mtu(kGcm, Family::kIpv4, false, 9000) == 8946);
+}

@@ -1,0 +1,328 @@
+#include "tests/support/fake_kernel.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace ipsec::testing {
+
+using namespace ipsec::policy;
+
+namespace {
+
+std::string hex(uint32_t value) {
+  ByteWriter writer(4);
+  writer.u32(value);
+  return "0x" + to_hex(writer.view());
+}
+
+std::string selector(const PolicyKey& key) {
+  std::string text(to_string(key.direction));
+  text.append(" ").append(to_string(key.source)).append(" ").append(to_string(key.destination));
+  if (key.protocol != 0) text.append(" proto ").append(std::to_string(key.protocol));
+  if (key.source_port_mask != 0) text.append(" sport ").append(std::to_string(key.source_port));
+  if (key.destination_port_mask != 0) text.append(" dport ").append(std::to_string(key.destination_port));
+  return text;
+}
+
+std::string text_of(const SaConfig& sa) {
+  std::string text = std::string(to_string(sa.direction)) + " " + hex(sa.key.spi.value()) + " ";
+  if (sa.offload.kind == OffloadKind::kNone) return text + "software";
+  return text.append(to_string(sa.offload.kind)).append(" ").append(sa.offload.device);
+}
+
+std::string text_of(const PolicyConfig& policy) {
+  std::string text = selector(policy.key) + " reqid " + hex(policy.reqid);
+  return policy.offload.kind == OffloadKind::kNone ? text : text + " on " + policy.offload.device;
+}
+
+std::string text_of(const RouteConfig& route) {
+  return to_string(route.destination) + " dev " + route.device + " metric " + std::to_string(route.metric);
+}
+
+struct Describe {
+  std::string operator()(const AddSa& each) const { return "add-sa " + text_of(each.sa); }
+  std::string operator()(const DeleteSa& each) const { return "delete-sa " + hex(each.key.spi.value()); }
+  std::string operator()(const ReadSa& each) const { return "read-sa " + hex(each.key.spi.value()); }
+  std::string operator()(const AddPolicy& each) const { return "add-policy " + text_of(each.policy); }
+  std::string operator()(const UpdatePolicy& each) const { return "update-policy " + text_of(each.policy); }
+  std::string operator()(const DeletePolicy& each) const { return "delete-policy " + selector(each.key); }
+  std::string operator()(const AddLink& each) const { return "add-link " + each.link.name; }
+  std::string operator()(const DeleteLink& each) const { return "delete-link " + each.name; }
+  std::string operator()(const AddRoute& each) const { return "add-route " + text_of(each.route); }
+  std::string operator()(const DeleteRoute& each) const { return "delete-route " + text_of(each.route); }
+};
+
+Error refused(int os_errno, std::string kernel_words) {
+  return Error(Reason::kKernelRefused, std::move(kernel_words), os_errno);
+}
+Error conflict(const std::string& object) {
+  return Error(Reason::kKernelConflict, object + " is there already", EEXIST);
+}
+Error not_ours(const std::string& object) {
+  return Error(Reason::kKernelConflict, object + " was not made by this daemon");
+}
+
+FakeKernel::RouteKey key_of(const RouteConfig& route) { return {route.vrf, route.destination, route.metric}; }
+
+SaState shown(const SaConfig& sa, OffloadKind kind) {
+  SaState state;
+  state.key = sa.key;
+  state.source = sa.source;
+  state.reqid = sa.reqid;
+  state.if_id = sa.if_id;
+  state.mode = sa.mode;
+  state.direction = sa.direction;
+  state.suite = sa.suite;
+  state.replay_window = sa.replay_window;
+  state.offload = kind;
+  if (kind != OffloadKind::kNone) state.offload_device = sa.offload.device;
+  return state;
+}
+
+}  // namespace
+
+std::string describe(const KernelChange& change) { return std::visit(Describe{}, change); }
+
+// ---- SAs
+
+Result<OffloadKind> FakeKernel::place(const Namespace& space, const SaConfig& sa) const {
+  if (sa.offload.kind == OffloadKind::kNone) return OffloadKind::kNone;
+  if (sa.direction == Direction::kOut && sa.replay_window != 0)
+    return refused(EINVAL, "Replay window should be 0 for output SA.");
+  if (sa.direction == Direction::kIn && sa.if_id != 0 && refuses_inbound_if_id_)
+    return refused(EINVAL, "XFRM if_id is not supported in RX path.");
+  const auto device = space.devices.find(sa.offload.device);
+  if (device == space.devices.end())
+    return Error(Reason::kDeviceMissing, "there is no device " + sa.offload.device, ENODEV);
+  const Capability capability = device->second.capability;
+  if (sa.offload.kind == OffloadKind::kPacket && capability != Capability::kPacket)
+    return refused(EOPNOTSUPP, "Device doesn't support offload");
+  // What the kernel does for crypto offload: a device that cannot is no error, the SA just stays in software.
+  if (capability == Capability::kIncapable) return OffloadKind::kNone;
+  const auto used = std::count_if(space.sas.begin(), space.sas.end(), [&](const auto& each) {
+    return each.second.state.offload_device == sa.offload.device;
+  });
+  if (static_cast<size_t>(used) >= device->second.table_size)
+    return refused(ENOSPC, "Device failed to offload this state");
+  return sa.offload.kind;
+}
+
+Status FakeKernel::check_sa(const Namespace& space, const SaConfig& sa) const {
+  const std::string object = "SA " + hex(sa.key.spi.value());
+  if (sa.keys.size() != sa.suite.key_material_bytes()) return refused(EINVAL, "Invalid key length");
+  if (auto there = space.sas.find(sa.key); there != space.sas.end()) {
+    if (there->second.maker == Maker::kForeign) return conflict(object);
+    return Error(Reason::kExists, object + ": this daemon has installed it already", EEXIST);
+  }
+  return {};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddSa& add) {
+  TRY(check_sa(space, add.sa), "install");
+  TRY_ASSIGN(const OffloadKind kind, place(space, add.sa), "install");
+  Sa made{.state = shown(add.sa, kind), .config = std::move(add.sa)};
+  const SaState state = made.state;
+  space.sas.emplace(state.key, std::move(made));
+  return KernelReply(state);
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteSa& remove) {
+  auto there = space.sas.find(remove.key);
+  if (there == space.sas.end()) return KernelReply{};
+  if (there->second.maker == Maker::kForeign) return not_ours("SA " + hex(remove.key.spi.value()));
+  space.sas.erase(there);
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, ReadSa& read) {
+  auto there = space.sas.find(read.key);
+  if (there == space.sas.end()) return Error(Reason::kNotFound, "SA " + hex(read.key.spi.value()), ESRCH);
+  return KernelReply(there->second.state);
+}
+
+// ---- policies
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddPolicy& add) {
+  const PolicyConfig& wanted = add.policy;
+  if (wanted.offload.kind != OffloadKind::kNone) {
+    const auto device = space.devices.find(wanted.offload.device);
+    if (device == space.devices.end()) return Error(Reason::kDeviceMissing, wanted.offload.device, ENODEV);
+    if (device->second.capability != Capability::kPacket) return refused(EINVAL, "Policy offload is not supported");
+  }
+  auto [there, fresh] = space.policies.try_emplace(wanted.key, Policy{.config = wanted});
+  if (!fresh && there->second.maker == Maker::kForeign) return conflict("policy " + selector(wanted.key));
+  there->second.config = wanted;  // one of ours is brought to what is wanted now
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdatePolicy& update) {
+  auto there = space.policies.find(update.policy.key);
+  if (there == space.policies.end()) return Error(Reason::kNotFound, "policy " + selector(update.policy.key));
+  if (there->second.maker == Maker::kForeign) return not_ours("policy " + selector(update.policy.key));
+  there->second.config = update.policy;
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeletePolicy& remove) {
+  auto there = space.policies.find(remove.key);
+  if (there == space.policies.end()) return KernelReply{};
+  if (there->second.maker == Maker::kForeign) return not_ours("policy " + selector(remove.key));
+  space.policies.erase(there);
+  return KernelReply{};
+}
+
+// ---- links and routes
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
+  const LinkConfig& wanted = add.link;
+  const auto outside = namespaces_.find(wanted.public_netns);
+  if (outside == namespaces_.end()) return Error(Reason::kNamespaceMissing, "\"" + wanted.public_netns + "\"", ENOENT);
+  if (!wanted.public_device.empty() && outside->second.devices.count(wanted.public_device) == 0)
+    return Error(Reason::kDeviceMissing, "there is no device " + wanted.public_device, ENODEV);
+  if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
+    return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
+  for (const auto& [name, there] : space.links) {
+    if (name != wanted.name && there.config.if_id != wanted.if_id) continue;
+    const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
+    if (same) return KernelReply{};  // made before a restart of the daemon
+    return conflict("interface " + name);
+  }
+  space.links.emplace(wanted.name, Link{.config = wanted});
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteLink& remove) {
+  auto there = space.links.find(remove.name);
+  if (there == space.links.end()) return KernelReply{};
+  if (there->second.maker == Maker::kForeign) return not_ours("interface " + remove.name);
+  space.links.erase(there);
+  std::erase_if(space.routes, [&](const auto& each) { return each.second.config.device == remove.name; });
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddRoute& add) {
+  const RouteConfig& wanted = add.route;
+  if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
+    return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
+  if (space.links.count(wanted.device) + space.devices.count(wanted.device) == 0)
+    return Error(Reason::kDeviceMissing, "there is no device " + wanted.device, ENODEV);
+  auto [there, fresh] = space.routes.try_emplace(key_of(wanted), Route{.config = wanted});
+  if (!fresh && (there->second.maker == Maker::kForeign || there->second.config != wanted))
+    return conflict("a route to " + to_string(wanted.destination));
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteRoute& remove) {
+  auto there = space.routes.find(key_of(remove.route));
+  // A route that the journal does not know is none of ours: nothing to remove, and no error.
+  if (there == space.routes.end() || there->second.maker == Maker::kForeign || there->second.config != remove.route)
+    return KernelReply{};
+  space.routes.erase(there);
+  return KernelReply{};
+}
+
+// ---- the port
+
+FakeKernel::Outcome FakeKernel::carry_out(KernelOperation& operation) {
+  auto space = namespaces_.find(operation.netns);
+  if (space == namespaces_.end())
+    return Error(Reason::kNamespaceMissing, "there is no namespace \"" + operation.netns + "\"", ENOENT);
+  const auto fault = faults_.find(done_);
+  if (fault == faults_.end() || fault->second.os_errno == 0)
+    return std::visit([&](auto& each) { return change(space->second, each); }, operation.change);
+  const int os_errno = fault->second.os_errno;
+  const std::string doing = describe(operation.change);
+  if (doing.starts_with("add-") && os_errno == EEXIST) return conflict(doing);
+  if (doing.starts_with("delete-") && os_errno == ESRCH)  // gone already is what was wanted
+    return std::visit([&](auto& each) { return change(space->second, each); }, operation.change);
+  return refused(os_errno, doing);
+}
+
+void FakeKernel::flush() {
+  while (!queued_.empty()) {
+    KernelOperation operation = std::move(queued_.front());
+    queued_.pop_front();
+    ++done_;
+    ++counts_[operation.change.index()];
+    std::string text = describe(operation.change);
+    Outcome outcome = carry_out(operation);
+    texts_.push_back(outcome.ok() ? std::move(text) : text + " REFUSED");
+    const auto fault = faults_.find(done_);
+    if (fault != faults_.end() && fault->second.unanswered) continue;
+    if (fault != faults_.end() && fault->second.lost) outcome = Error(Reason::kKernelTimeout, "no answer came");
+    (holding_ ? held_ : completions_).push_back({.id = operation.id, .result = std::move(outcome)});
+  }
+}
+
+std::optional<KernelCompletion> FakeKernel::poll_completion() {
+  if (completions_.empty()) return std::nullopt;
+  KernelCompletion next = std::move(completions_.front());
+  completions_.pop_front();
+  return next;
+}
+
+std::optional<KernelEvent> FakeKernel::poll_event() {
+  if (events_.empty()) return std::nullopt;
+  KernelEvent next = std::move(events_.front());
+  events_.pop_front();
+  return next;
+}
+
+void FakeKernel::release(size_t count) {
+  for (; count > 0 && !held_.empty(); --count) {
+    completions_.push_back(std::move(held_.front()));
+    held_.pop_front();
+  }
+}
+
+void FakeKernel::release_all() {
+  release(held_.size());
+  holding_ = false;
+}
+
+Result<std::vector<SaState>> FakeKernel::dump_sas(const std::string& netns) {
+  flush();
+  std::vector<SaState> all;
+  for (const auto& [key, sa] : in(netns).sas) all.push_back(sa.state);
+  return all;
+}
+
+Result<std::vector<PolicyConfig>> FakeKernel::dump_policies(const std::string& netns) {
+  flush();
+  std::vector<PolicyConfig> all;
+  for (const auto& [key, policy] : in(netns).policies) all.push_back(policy.config);
+  return all;
+}
+
+void FakeKernel::put_foreign(const std::string& netns, const SaKey& key) {
+  Sa sa{.state = {}, .config = {}, .maker = Maker::kForeign};
+  sa.state.key = sa.config.key = key;
+  in(netns).sas.insert_or_assign(key, std::move(sa));
+}
+void FakeKernel::put_foreign(const std::string& netns, const PolicyConfig& policy) {
+  in(netns).policies.insert_or_assign(policy.key, Policy{policy, Maker::kForeign});
+}
+void FakeKernel::put_foreign(const std::string& netns, const LinkConfig& link) {
+  in(netns).links.insert_or_assign(link.name, Link{link, Maker::kForeign});
+}
+void FakeKernel::put_foreign(const std::string& netns, const RouteConfig& route) {
+  in(netns).routes.insert_or_assign(key_of(route), Route{route, Maker::kForeign});
+}
+
+std::vector<std::string> FakeKernel::list(Maker maker) const {
+  std::vector<std::string> lines;
+  for (const auto& [name, space] : namespaces_) {
+    const std::string where = name.empty() ? "" : name + ": ";
+    for (const auto& [key, each] : space.links)
+      if (each.maker == maker) lines.push_back(where + "link " + key);
+    for (const auto& [key, each] : space.sas)
+      if (each.maker == maker) lines.push_back(where + "sa " + text_of(each.config));
+    for (const auto& [key, each] : space.policies)
+      if (each.maker == maker) lines.push_back(where + "policy " + text_of(each.config));
+    for (const auto& [key, each] : space.routes)
+      if (each.maker == maker) lines.push_back(where + "route " + text_of(each.config));
+  }
+  return lines;
+}
+
+}  // namespace ipsec::testing

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <array>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "policy/kernel_port.h"
+
+namespace ipsec::testing {
+
+/// Whose an object is: the daemon under test made it, or somebody else did.
+enum class Maker : uint8_t { kOurs, kForeign };
+
+/// A kernel in memory with the semantics of netlink/xfrm_kernel: adding never replaces what is foreign, deleting what
+/// is gone succeeds, deleting what is foreign is refused, offload is refused or silently ignored as drivers do it.
+/// Operations take effect at flush() in the order of submission; tests decide which fail and when answers come.
+class FakeKernel final : public policy::KernelPort {
+ public:
+  enum class Capability : uint8_t { kIncapable, kCrypto, kPacket };
+  struct Device {
+    Capability capability = Capability::kIncapable;
+    size_t table_size = SIZE_MAX;  ///< SAs that fit; one more is ENOSPC.
+  };
+  struct Sa {
+    policy::SaState state;
+    policy::SaConfig config;  ///< Keys included, as they were installed.
+    Maker maker = Maker::kOurs;
+  };
+  struct Policy {
+    policy::PolicyConfig config;
+    Maker maker = Maker::kOurs;
+  };
+  struct Link {
+    policy::LinkConfig config;
+    Maker maker = Maker::kOurs;
+  };
+  struct Route {
+    policy::RouteConfig config;
+    Maker maker = Maker::kOurs;
+  };
+  /// What the kernel compares routes by: table, destination, metric.
+  struct RouteKey {
+    std::string vrf;
+    IpPrefix destination;
+    uint32_t metric = 0;
+    friend auto operator<=>(const RouteKey&, const RouteKey&) = default;
+  };
+  struct Namespace {
+    std::map<policy::SaKey, Sa> sas;
+    std::map<policy::PolicyKey, Policy> policies;
+    std::map<std::string, Link> links;
+    std::map<RouteKey, Route> routes;
+    std::set<std::string> vrfs;
+    std::map<std::string, Device> devices;
+
+    bool empty() const { return sas.empty() && policies.empty() && links.empty() && routes.empty(); }
+  };
+  /// What an operation does besides what it should.
+  struct Fault {
+    int os_errno = 0;         ///< Refused with this, without effect.
+    bool unanswered = false;  ///< Carried out, but the answer never comes.
+    bool lost = false;        ///< Carried out, but the answer says that none came in time.
+  };
+
+  FakeKernel() { namespaces_[""]; }
+
+  // policy::KernelPort
+  void submit(policy::KernelOperation operation) override { queued_.push_back(std::move(operation)); }
+  void flush() override;
+  std::optional<policy::KernelCompletion> poll_completion() override;
+  std::optional<policy::KernelEvent> poll_event() override;
+  Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
+  Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
+
+  // The surroundings.
+  Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
+  Namespace& in(const std::string& name) { return namespaces_.at(name); }
+  const Namespace& in(const std::string& name) const { return namespaces_.at(name); }
+  void put_foreign(const std::string& netns, const policy::SaKey& key);
+  void put_foreign(const std::string& netns, const policy::PolicyConfig& policy);
+  void put_foreign(const std::string& netns, const policy::LinkConfig& link);
+  void put_foreign(const std::string& netns, const policy::RouteConfig& route);
+  /// As kernels do that know the direction of an SA: "XFRM if_id is not supported in RX path."
+  void refuse_inbound_offload_with_if_id() { refuses_inbound_if_id_ = true; }
+
+  // The course of things.
+  /// The `position`-th operation from now on, from 1.
+  void fail(size_t position, Fault fault) { faults_[done_ + position] = fault; }
+  void forget_faults() { faults_.clear(); }
+  void hold_answers() { holding_ = true; }
+  /// Lets the next `count` held answers through and goes on holding.
+  void release(size_t count);
+  void release_all();
+  size_t held() const { return held_.size(); }
+  void emit(policy::KernelEvent event) { events_.push_back(std::move(event)); }
+
+  // What happened.
+  template <typename Change>
+  size_t count() const {
+    return counts_[policy::KernelChange(Change{}).index()];
+  }
+  size_t operations() const { return done_; }
+  /// "add-sa in 0xc0000001 software", "delete-route 10.2.0.0/16 metric 100": one line per operation; refused ones end
+  /// in " REFUSED".
+  const std::vector<std::string>& texts() const { return texts_; }
+  void forget_texts() { texts_.clear(); }
+  /// Every object of ours, as lines: what a test compares before and after.
+  std::vector<std::string> ours() const { return list(Maker::kOurs); }
+  std::vector<std::string> foreign() const { return list(Maker::kForeign); }
+
+ private:
+  using Outcome = Result<policy::KernelReply>;
+  Outcome carry_out(policy::KernelOperation& operation);
+  Outcome change(Namespace& space, policy::AddSa& add);
+  Outcome change(Namespace& space, policy::DeleteSa& remove);
+  Outcome change(Namespace& space, policy::ReadSa& read);
+  Outcome change(Namespace& space, policy::AddPolicy& add);
+  Outcome change(Namespace& space, policy::UpdatePolicy& update);
+  Outcome change(Namespace& space, policy::DeletePolicy& remove);
+  Outcome change(Namespace& space, policy::AddLink& add);
+  Outcome change(Namespace& space, policy::DeleteLink& remove);
+  Outcome change(Namespace& space, policy::AddRoute& add);
+  Outcome change(Namespace& space, policy::DeleteRoute& remove);
+  Status check_sa(const Namespace& space, const policy::SaConfig& sa) const;
+  /// Where the SA really ends up; an error where the driver or the kernel refuses.
+  Result<policy::OffloadKind> place(const Namespace& space, const policy::SaConfig& sa) const;
+  std::vector<std::string> list(Maker maker) const;
+
+  std::map<std::string, Namespace> namespaces_;
+  std::deque<policy::KernelOperation> queued_;
+  std::deque<policy::KernelCompletion> completions_, held_;
+  std::deque<policy::KernelEvent> events_;
+  std::map<size_t, Fault> faults_;
+  std::vector<std::string> texts_;
+  std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
+  size_t done_ = 0;
+  bool holding_ = false, refuses_inbound_if_id_ = false;
+};
+
+/// One operation as a short text.
+std::string describe(const policy::KernelChange& change);
+
+}  // namespace ipsec::testing
