@@ -18,17 +18,14 @@ struct SaIdentity {
   static SaIdentity of(const SaState& sa) { return {sa.source, sa.reqid, sa.if_id, sa.mode}; }
 };
 
-/// What the kernel compares routes by, and whose they are.
+/// What the kernel compares routes by: it has one per table, destination and metric, whatever its device or protocol.
 struct RouteKey {
   IpPrefix destination;
-  std::string vrf, device;
-  uint8_t protocol = 0;
+  std::string vrf;
   uint32_t metric = 0;
   friend auto operator<=>(const RouteKey&, const RouteKey&) = default;
 
-  static RouteKey of(const RouteConfig& route) {
-    return {route.destination, route.vrf, route.device, route.protocol, route.metric};
-  }
+  static RouteKey of(const RouteConfig& route) { return {route.destination, route.vrf, route.metric}; }
 };
 
 /// All objects of ours in one namespace: as wanted, or as they stand.

@@ -13,9 +13,6 @@ bool has_equal(const Map& map, const typename Map::value_type& wanted) {
 bool is_replaced(const NamespaceState& desired, const std::pair<const std::string, LinkConfig>& link) {
   return desired.links.count(link.first) != 0 && !has_equal(desired.links, link);
 }
-bool is_replaced(const NamespaceState& desired, const std::pair<const RouteKey, RouteConfig>& route) {
-  return desired.routes.count(route.first) != 0 && !has_equal(desired.routes, route);
-}
 
 /// The kernel takes the routes of a link with it.
 bool loses_its_link(const NamespaceState& desired, const NamespaceState& ours, const RouteConfig& route) {
@@ -28,9 +25,8 @@ bool loses_its_link(const NamespaceState& desired, const NamespaceState& ours, c
 StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
   StateDiff result;
   auto& changes = result.changes;
-  for (const auto& route : ours.routes)
-    if (is_replaced(desired, route) || loses_its_link(desired, ours, route.second))
-      changes.emplace_back(DeleteRoute{route.second});
+  for (const auto& [key, route] : ours.routes)
+    if (loses_its_link(desired, ours, route)) changes.emplace_back(DeleteRoute{route});
   for (const auto& link : ours.links)
     if (is_replaced(desired, link)) changes.emplace_back(DeleteLink{link.first});
 
@@ -42,9 +38,13 @@ StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
     else if (!has_equal(ours.policies, policy))
       changes.emplace_back(UpdatePolicy{policy.second});
   }
-  for (const auto& route : desired.routes)
-    if (!has_equal(ours.routes, route) || loses_its_link(desired, ours, route.second))
-      changes.emplace_back(AddRoute{route.second});
+  for (const auto& [key, route] : desired.routes) {
+    const auto there = ours.routes.find(key);
+    const bool stands = there != ours.routes.end() && !loses_its_link(desired, ours, there->second);
+    if (stands && there->second == route) continue;
+    if (stands) changes.emplace_back(DeleteRoute{there->second});  // one key, one route: gone for one step
+    changes.emplace_back(AddRoute{route});
+  }
 
   for (const auto& [key, route] : ours.routes)
     if (desired.routes.count(key) == 0 && !loses_its_link(desired, ours, route))

@@ -43,7 +43,9 @@ NamespaceState random_state(Random& random) {
     if (random.below(2) == 0) continue;
     state.add(link_of(i, 1400 + static_cast<uint32_t>(random.below(2))));
     if (random.below(2) == 0) {
-      RouteConfig route = route_of(i, i);
+      // Over any of the links: a prefix may move from one tunnel to another.
+      const auto link = std::next(state.links.begin(), static_cast<ptrdiff_t>(random.below(state.links.size())));
+      RouteConfig route = route_of(i, link->second.if_id);
       if (random.below(2) == 0) route.preferred_source = IpAddress::v4(0x0a010001);
       state.add(route);
     }
@@ -136,6 +138,17 @@ TEST_CASE("diff: a link that must change is made anew, and its routes with it") 
 
   CHECK(texts(diff(desired, ours)) == Texts{"delete-route 10.2.0.1/32 dev ips1 metric 100", "delete-link ips1",
                                             "add-link ips1", "add-route 10.2.0.1/32 dev ips1 metric 100"});
+}
+
+TEST_CASE(
+    "diff: a route that moves to another link makes room first: the kernel allows one per destination and metric") {
+  NamespaceState desired, ours;
+  for (NamespaceState* each : {&desired, &ours}) each->add(link_of(1, 1400)), each->add(link_of(2, 1400));
+  ours.add(route_of(1, 1));
+  desired.add(route_of(1, 2));
+
+  CHECK(texts(diff(desired, ours)) ==
+        Texts{"delete-route 10.2.0.1/32 dev ips1 metric 100", "add-route 10.2.0.1/32 dev ips2 metric 100"});
 }
 
 TEST_CASE("diff: of equal states is empty") {
