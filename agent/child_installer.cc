@@ -61,6 +61,16 @@ InstalledChild* ChildInstaller::find(ike::ChildId id) {
   return it == children_.end() ? nullptr : it->second.get();
 }
 
+/// Only asked when an answer was lost, for it looks at all children.
+bool ChildInstaller::is_of_another(ike::ChildId id, const std::string& netns, const policy::SaKey& key) const {
+  return std::any_of(children_.begin(), children_.end(), [&](const auto& each) {
+    const InstalledChild& other = *each.second;
+    return each.first != id && public_netns(other) == netns &&
+           ((other.has_inbound && other.plan.inbound.key == key) ||
+            (other.has_outbound && other.plan.outbound.key == key));
+  });
+}
+
 hwoffload::Placement ChildInstaller::place(const InstalledChild& child, policy::Direction direction) const {
   const policy::ChildSpec& spec = *child.spec;
   const Family outer = spec.local_endpoint.address.family();
@@ -127,7 +137,7 @@ void ChildInstaller::try_next(const std::shared_ptr<Walk>& walk) {
 
 void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result) {
   InstalledChild* child = find(walk->id);
-  const bool open = !result.ok() && leaves_open(result.error());
+  const bool open = !result.ok() && leaves_open(result.error()) && !is_of_another(walk->id, walk->netns, walk->key);
   if (child == nullptr) {
     if (result.ok() || open) queue_.submit(walk->netns, policy::DeleteSa{walk->key}, {});
     return walk->done(Error(Reason::kCancelled, "removed meanwhile"));

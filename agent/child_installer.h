@@ -61,6 +61,7 @@ class ChildInstaller {
   void hold_routes(ike::ChildId id, Done done);
   hwoffload::Placement place(const InstalledChild& child, policy::Direction direction) const;
   InstalledChild* find(ike::ChildId id);
+  bool is_of_another(ike::ChildId id, const std::string& netns, const policy::SaKey& key) const;
   static std::string public_netns(const InstalledChild& child) { return child.spec->tunnel->group->public_place.netns; }
   static std::string private_netns(const InstalledChild& child) {
     return child.spec->tunnel->group->private_place.netns;

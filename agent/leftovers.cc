@@ -6,34 +6,40 @@
 
 #include "agent/event_loop.h"
 #include "agent/limits.h"
+#include "policy/diff.h"
 
 namespace ipsec::agent {
 namespace {
 
 using Operations = std::vector<policy::KernelOperation>;
 
-/// Interfaces first, so that no clear packet takes a tunnel that is being taken apart; their routes go with them.
+/// What of a namespace the journal proves ours, as it stands in the kernel. Routes go with their interfaces.
+Result<policy::NamespaceState> owned_state(netlink::XfrmKernel& kernel, const std::string& netns) {
+  policy::NamespaceState state;
+  for (const netlink::ObjectKey& key : kernel.journal().all("link"))
+    if (key.netns == netns) state.add(policy::LinkConfig{.name = key.name});
+  TRY_ASSIGN(auto policies, kernel.dump_policies(netns), "");
+  for (const policy::PolicyConfig& each : policies)
+    if (kernel.owns(netns, each.key)) state.add(each);
+  TRY_ASSIGN(auto sas, kernel.dump_sas(netns), "");
+  for (const policy::SaState& each : sas)
+    if (kernel.owns(netns, each.key)) state.sas.emplace(each.key, policy::SaIdentity::of(each));
+  return state;
+}
+
+/// Nothing is wanted yet: the difference to what stands is its removal, in the order that leaks nothing.
 Operations removals(netlink::XfrmKernel& kernel, std::vector<Error>& failed) {
+  std::set<std::string> namespaces;
+  for (const netlink::ObjectKey& key : kernel.journal().all()) namespaces.insert(key.netns);
   Operations operations;
-  auto add = [&](const std::string& netns, policy::KernelChange change) {
-    operations.push_back({operations.size() + 1, netns, std::move(change)});
-  };
-  std::set<std::string> with_sas;
-  for (const netlink::ObjectKey& key : kernel.journal().all()) {
-    if (key.kind == "link") add(key.netns, policy::DeleteLink{key.name});
-    if (key.kind == "sa" || key.kind == "policy") with_sas.insert(key.netns);
-  }
-  for (const std::string& netns : with_sas) {
-    auto policies = kernel.dump_policies(netns);
-    auto sas = kernel.dump_sas(netns);
-    if (!policies.ok() || !sas.ok()) {
-      failed.push_back(policies.ok() ? sas.error() : policies.error());
+  for (const std::string& netns : namespaces) {
+    auto ours = owned_state(kernel, netns);
+    if (!ours.ok()) {
+      failed.push_back(std::move(ours).error());
       continue;
     }
-    for (const policy::PolicyConfig& each : *policies)
-      if (kernel.owns(netns, each.key)) add(netns, policy::DeletePolicy{each.key});
-    for (const policy::SaState& each : *sas)
-      if (kernel.owns(netns, each.key)) add(netns, policy::DeleteSa{each.key});
+    for (policy::KernelChange& change : policy::diff({}, *ours).changes)
+      operations.push_back({operations.size() + 1, netns, std::move(change)});
   }
   return operations;
 }

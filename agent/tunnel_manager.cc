@@ -33,6 +33,14 @@ bool is_progress(Reason reason) {
          reason == Reason::kInvalidKe || reason == Reason::kChildEstablished;
 }
 
+/// Why a tunnel cannot be used whose interface is not there.
+Error no_interface(const TunnelRow& row) {
+  const std::string what = "interface of tunnel " + row.tunnel->name + ": ";
+  if (!row.tunnel->group->enabled) return Error(Reason::kDeviceMissing, what + "its group is disabled");
+  if (row.last_reason == Reason::kNone) return Error(Reason::kDeviceMissing, what + "not made yet");
+  return Error(row.last_reason, what + row.last_detail);
+}
+
 /// Owners of shared objects: a child SA by its SPI, a trap by its reqid in the upper half.
 uint64_t trap_owner(const ChildRow& child) { return uint64_t{child.ids.reqid} << 32; }
 
@@ -227,9 +235,7 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   TunnelRow* row = find(action.spec->tunnel->name);
   ChildRow* child = row != nullptr ? find(*row, action.spec->child) : nullptr;
   if (child == nullptr) return reply(Error(Reason::kNotFound, "tunnel " + action.spec->tunnel->name));
-  if (!row->link_ready)
-    return reply(Error(row->last_reason == Reason::kNone ? Reason::kDeviceMissing : row->last_reason,
-                       "interface of tunnel " + row->tunnel->name + ": " + row->last_detail));
+  if (!row->link_ready) return reply(no_interface(*row));
   installer_.install_inbound(action.child, action.spec, child->ids, std::move(action.keys), reply);
 }
 
@@ -424,7 +430,7 @@ void TunnelManager::settle_waiters(const std::string& tunnel, const std::string&
 void TunnelManager::up(Instant now, const std::string& tunnel, const std::string& child, Done done) {
   TunnelRow* row = find(tunnel);
   if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
-  if (!row->link_ready) return done(Error(row->last_reason, row->last_detail));
+  if (!row->link_ready) return done(no_interface(*row));
   if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
   row->held_down = false;
   std::vector<ChildRow*> wanted;

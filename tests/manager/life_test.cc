@@ -216,3 +216,17 @@ TEST_CASE("up: what does not exist is refused by name") {
   world.manager->down(world.now, "none", "", note);
   CHECK(answer.find("tunnel none") != std::string::npos);
 }
+
+TEST_CASE("up: a tunnel whose link is not there answers with a reason that says so") {
+  ManagerWorld world;
+  world.kernel.hold_answers();
+  world.start({{}});
+  std::optional<Status> answered;
+
+  world.manager->up(world.now, "a", "", [&](Status status) { answered = std::move(status); });
+
+  REQUIRE(answered.has_value());
+  REQUIRE_FALSE(answered->ok());
+  CHECK(answered->error().reason() != Reason::kNone);
+  CHECK(answered->error().text().find("interface of tunnel a") != std::string::npos);
+}

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "policy/config_parser.h"
+#include "policy/diff.h"
 
 namespace ipsec::testing {
 
@@ -32,6 +33,19 @@ policy::ChildKeys keys_of(uint32_t child) {
   Secret material(kSuite.key_material_bytes());
   for (uint8_t& byte : material.writable()) byte = static_cast<uint8_t>(child);
   return {std::move(material)};
+}
+
+policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
+  policy::NamespaceState state;
+  for (const auto& [key, sa] : space.sas)
+    if (sa.maker == Maker::kOurs) state.sas[key] = policy::SaIdentity::of(sa.state);
+  for (const auto& [key, policy] : space.policies)
+    if (policy.maker == Maker::kOurs) state.add(policy.config);
+  for (const auto& [key, link] : space.links)
+    if (link.maker == Maker::kOurs) state.add(link.config);
+  for (const auto& [key, route] : space.routes)
+    if (route.maker == Maker::kOurs) state.add(route.config);
+  return state;
 }
 
 }  // namespace
@@ -141,6 +155,34 @@ std::string ManagerWorld::last_answer() const {
   const auto& value = workers.answers.back().value;
   if (const auto* refused = std::get_if<ike::Refused>(&value)) return refused->error.text();
   return std::holds_alternative<ike::Installed>(value) ? "installed" : "another answer";
+}
+
+std::vector<std::string> ManagerWorld::differences() const {
+  policy::NamespaceState in_public, in_private;
+  for (const auto& [name, row] : manager->tunnels()) {
+    if (row.link_ready) in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+    for (const auto& [child_name, child] : row.children) {
+      if (!child.trap) continue;
+      const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();
+      for (const auto& each : trap.policies) in_public.add(each);
+      for (const auto& each : trap.routes) in_private.add(each);
+    }
+  }
+  for (const auto& [id, child] : manager->installer().children()) {
+    in_public.sas[child->plan.inbound.key] = policy::SaIdentity::of(child->plan.inbound);
+    for (const auto& each : child->plan.inbound_policies) in_public.add(each);
+    if (!child->has_outbound) continue;
+    in_public.sas[child->plan.outbound.key] = policy::SaIdentity::of(child->plan.outbound);
+    for (const auto& each : child->plan.outbound_policies) in_public.add(each);
+    for (const auto& each : child->plan.routes) in_private.add(each);
+  }
+  std::vector<std::string> lines;
+  for (const auto& [desired, space] : {std::pair(&in_public, "pub"), std::pair(&in_private, "priv")}) {
+    const policy::StateDiff diff = policy::diff(*desired, ours_in(kernel.in(space)));
+    for (const auto& each : diff.changes) lines.push_back(std::string(space) + ": " + describe(each));
+    for (const auto& each : diff.missing) lines.push_back("SA missing: " + std::to_string(each.spi.value()));
+  }
+  return lines;
 }
 
 std::vector<Event> ManagerWorld::events_of(Reason reason) const {

@@ -86,6 +86,9 @@ class ManagerWorld {
   FakeKernel::Namespace& pub() { return kernel.in("pub"); }
   FakeKernel::Namespace& priv() { return kernel.in("priv"); }
   std::vector<Event> events_of(Reason reason) const;
+  /// What has to change for the kernel to hold exactly what the manager's rows say, foreign objects aside: nothing,
+  /// when nothing is under way.
+  std::vector<std::string> differences() const;
 
   FakeKernel kernel;
   RecordedWorkers workers;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "policy/kernel_port.h"
+#include "tests/support/kernel_texts.h"
 
 namespace ipsec::testing {
 
@@ -140,8 +141,5 @@ class FakeKernel final : public policy::KernelPort {
   size_t done_ = 0;
   bool holding_ = false, refuses_inbound_if_id_ = false;
 };
-
-/// One operation as a short text.
-std::string describe(const policy::KernelChange& change);
 
 }  // namespace ipsec::testing
