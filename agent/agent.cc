@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "agent/leftovers.h"
 #include "agent/limits.h"
+#include "netlink/xfrm_stat.h"
 
 namespace ipsec::agent {
 
@@ -34,6 +36,10 @@ Status Agent::open() {
   TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
   TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
              "kernel");
+  const Leftovers leftovers = remove_leftovers(*kernel_);
+  if (leftovers.removed != 0)
+    log_.notice("removed what an earlier run left behind", {field("objects", uint64_t{leftovers.removed})});
+  for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
   for (const std::string& warning : config_->warnings) warn(warning);
   credentials_ = Credentials::load(*config_, options_.secrets_dir);
   for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
@@ -41,7 +47,7 @@ Status Agent::open() {
   const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, view,
+               Worker::create(i, config_->node_id, view,
                               [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
                "worker");
     workers_.push_back(std::move(worker));
@@ -76,6 +82,9 @@ void Agent::assign_contexts() {
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
   for (const IpAddress& address : group.public_addresses) {
+    // Groups that share a public side share its sockets: a second set would join the first one's and break its
+    // steering.
+    if (!opened_.emplace(contexts_[group.name], address).second) continue;
     for (uint16_t port : {kIkePort, kNatPort}) {
       const Endpoint local{address, port};
       auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());
@@ -101,8 +110,8 @@ void Agent::watch_namespaces() {
 std::vector<hwoffload::DeviceFacts> Agent::devices_of(const policy::TunnelGroup& group) {
   std::vector<hwoffload::DeviceFacts> facts;
   for (const std::string& device : group.offload_devices) {
-    const bool present = kernel_->device_index(group.public_place.netns, device).ok();
-    facts.push_back({.name = device, .present = present, .up = present});
+    const auto link = kernel_->device(group.public_place.netns, device);
+    facts.push_back({.name = device, .present = link.ok(), .up = link.ok() && link->up});
   }
   return facts;
 }
@@ -112,6 +121,7 @@ void Agent::start() {
   loop_->set_deadline_source([this] {
     std::optional<Instant> next = manager_->next_deadline();
     if (shutdown_deadline_) next = next ? std::min(*next, *shutdown_deadline_) : *shutdown_deadline_;
+    if (!manager_->installer().children().empty()) next = next ? std::min(*next, offload_watch_at_) : offload_watch_at_;
     if (!manager_->kernel_idle()) {
       const Instant soon = monotonic_now() + 1s;  // the kernel's answers have a time limit of their own
       next = next ? std::min(*next, soon) : soon;
@@ -139,9 +149,31 @@ void Agent::follow_kernel_descriptors() {
 void Agent::after_round() {
   kernel_->process();
   manager_->run(monotonic_now());
+  watch_offload();
   follow_kernel_descriptors();
   if (after_round_) after_round_();
   if (shutdown_deadline_) finish_shutdown_when_quiet();
+}
+
+/// Looks whether what is shown on a NIC is used: every kOffloadWatch while anything is there.
+void Agent::watch_offload() {
+  const Instant now = monotonic_now();
+  if (offload_watch_at_ > now) return;
+  offload_watch_at_ = now + kOffloadWatch;
+  std::map<std::string, std::map<policy::SaKey, ike::ChildId>> offloaded;
+  for (const auto& [id, child] : manager_->installer().children())
+    if (child->has_outbound && child->outbound.kind == policy::OffloadKind::kPacket)
+      offloaded[child->spec->tunnel->group->public_place.netns].emplace(child->plan.outbound.key, id);
+  for (const auto& [netns, children] : offloaded) {
+    auto statistics = netlink::read_xfrm_stat(netns);
+    auto states = kernel_->dump_sas(netns);
+    if (!statistics.ok() || !states.ok()) continue;
+    std::vector<hwoffload::CounterWatch::Sample> samples;
+    for (const policy::SaState& state : *states)
+      if (children.contains(state.key)) samples.push_back({state.key, state.packets});
+    for (const policy::SaKey& key : counter_watch_.observe(netns, (*statistics)["XfrmOutNoStates"], samples))
+      manager_->offload_not_counting(children.at(key));
+  }
 }
 
 void Agent::stop() {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "agent/event_loop.h"
 #include "agent/tunnel_manager.h"
 #include "agent/worker.h"
+#include "hwoffload/verify.h"
 #include "netlink/xfrm_kernel.h"
 #include "policy/base/log.h"
 #include "policy/config.h"
@@ -58,6 +60,7 @@ class Agent final : private WorkerPort {
   void follow_kernel_descriptors();
   void after_round();
   void finish_shutdown_when_quiet();
+  void watch_offload();
   void warn(std::string text);
   std::vector<hwoffload::DeviceFacts> devices_of(const policy::TunnelGroup& group);
   void on_worker_action(size_t worker, ike::Action action);
@@ -80,9 +83,12 @@ class Agent final : private WorkerPort {
   std::unique_ptr<netlink::XfrmKernel> kernel_;
   std::shared_ptr<const Credentials> credentials_;
   std::unordered_map<std::string, ike::SocketContext> contexts_;  // by group
+  std::set<std::pair<ike::SocketContext, IpAddress>> opened_;     // sockets stand for
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
+  hwoffload::CounterWatch counter_watch_;
+  Instant offload_watch_at_;
   std::function<void()> after_round_;
   std::optional<Instant> shutdown_deadline_;
   bool removed_ = false;

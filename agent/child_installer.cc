@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "agent/outcome.h"
+
 namespace ipsec::agent {
 namespace {
 
@@ -26,21 +28,6 @@ policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& 
   copy.offload = offload;
   copy.keys = keys.material.clone();
   return copy;
-}
-
-/// Counts completions of a group of operations and ends with the first error, or success.
-ChildInstaller::Done gather(size_t count, ChildInstaller::Done done) {
-  struct Group {
-    size_t left;
-    std::optional<Error> first;
-    ChildInstaller::Done done;
-  };
-  auto group = std::make_shared<Group>(Group{count, std::nullopt, std::move(done)});
-  return [group](Status status) {
-    if (!status.ok() && !group->first) group->first = std::move(status).error();
-    if (--group->left != 0) return;
-    group->done(group->first ? Status(*group->first) : Status());
-  };
 }
 
 /// The kernel may have made the SA all the same.
@@ -178,14 +165,14 @@ void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyCo
   // With packet offload the NIC looks policies up too: SA and policies must agree.
   if (effective.kind == policy::OffloadKind::kPacket)
     for (policy::PolicyConfig& each : policies) each.offload = {policy::OffloadKind::kPacket, effective.device};
-  Done one = gather(policies.size(), std::move(done));
+  Done one = gather_outcomes(policies.size(), std::move(done));
   for (const policy::PolicyConfig& each : policies) shared_.hold(id.value(), public_netns(*child), each, one);
 }
 
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
   InstalledChild* child = find(id);
   if (child->plan.routes.empty()) return done({});
-  Done one = gather(child->plan.routes.size(), std::move(done));
+  Done one = gather_outcomes(child->plan.routes.size(), std::move(done));
   const std::vector<policy::RouteConfig> routes = child->plan.routes;
   for (const policy::RouteConfig& each : routes) shared_.hold(id.value(), private_netns(*child), each, one);
 }
@@ -209,6 +196,13 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
     });
   };
   try_next(walk);
+}
+
+void ChildInstaller::mark_not_counting(ike::ChildId id) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return;
+  child->outbound.reason = Reason::kOffloadNotCounting;
+  child->outbound.detail = "packets are dropped (XfrmOutNoStates rises) while the SA's counter stands still";
 }
 
 void ChildInstaller::remove(ike::ChildId id) {

@@ -47,6 +47,9 @@ class ChildInstaller {
   /// Takes out whatever of the child is there, whatever is still under way.
   void remove(ike::ChildId id);
 
+  /// The outbound SA is shown on the NIC, and traffic does not take it: remembered as the reason.
+  void mark_not_counting(ike::ChildId id);
+
   const std::map<ike::ChildId, std::unique_ptr<InstalledChild>>& children() const { return children_; }
 
  private:

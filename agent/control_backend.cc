@@ -220,12 +220,13 @@ json ControlBackend::devices() {
       for (const auto& [id, child] : agent_.manager().installer().children())
         for (const auto* each : {&child->inbound, &child->outbound})
           on_device += each->kind != policy::OffloadKind::kNone && each->device == device ? 1 : 0;
-      const auto index = agent_.kernel().device_index(group->public_place.netns, device);
+      const auto link = agent_.kernel().device(group->public_place.netns, device);
       rows.push_back({{"name", device},
                       {"netns", or_null(group->public_place.netns)},
                       {"group", name},
-                      {"present", index.ok()},
-                      {"detail", index.ok() ? json(nullptr) : json(index.error().text())},
+                      {"present", link.ok()},
+                      {"up", link.ok() ? json(link->up) : json(nullptr)},
+                      {"detail", link.ok() ? json(nullptr) : json(link.error().text())},
                       {"sas", on_device}});
     }
   }
@@ -349,22 +350,31 @@ json ControlBackend::status() {
           {"counters", std::move(counters)}};
 }
 
+json ControlBackend::outcome_of(const std::string& tunnel) const {
+  const TunnelRow& row = agent_.manager().tunnels().at(tunnel);
+  return {{"tunnel", tunnel},
+          {"state", TunnelManager::state_of(row)},
+          {"detail", or_null(row.last_detail)},
+          {"children", only(children(), "tunnel", tunnel)}};
+}
+
 void ControlBackend::up(const std::string& tunnel, const std::string& child, Done done) {
   agent_.manager().up(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
     if (!status.ok()) return done(std::move(status).error());
-    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+    done(outcome_of(tunnel));
   });
 }
 
 void ControlBackend::down(const std::string& tunnel, const std::string& child, Done done) {
   agent_.manager().down(monotonic_now(), tunnel, child, [this, tunnel, done = std::move(done)](Status status) {
     if (!status.ok()) return done(std::move(status).error());
-    done(tunnel_row(agent_.manager().tunnels().at(tunnel)));
+    done(outcome_of(tunnel));
   });
 }
 
 json ControlBackend::config_check(const std::vector<NamedText>& files) {
   std::vector<policy::ConfigFile> documents;
+  documents.reserve(files.size());
   for (const NamedText& each : files) documents.push_back({each.name, each.text});
   const policy::ConfigOutcome outcome = policy::parse_config(documents);
   json errors = json::array();

@@ -22,6 +22,7 @@ class ControlBackend final : public control::Backend {
 
  private:
   nlohmann::json tunnel_row(const TunnelRow& row) const;
+  nlohmann::json outcome_of(const std::string& tunnel) const;
   nlohmann::json peer_row(const IkeRow& row) const;
   nlohmann::json group_row(const policy::TunnelGroup& group) const;
   nlohmann::json tunnels() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
+#include "agent/outcome.h"
 
 namespace ipsec::agent {
 namespace {
@@ -73,6 +74,7 @@ std::string_view TunnelManager::state_of(const TunnelRow& row) {
     busy = busy || child.establishing || child.retry_at;
     waits = waits || child.trap;
   }
+  if (row.held_down && !some_up) return "down";
   if (all_up) return "up";
   if (busy) return "establishing";
   if (some_up) return "up";
@@ -81,6 +83,10 @@ std::string_view TunnelManager::state_of(const TunnelRow& row) {
 
 void TunnelManager::event(const std::string& object, Reason reason, std::vector<Field> fields) {
   services_.counters.add(reason);
+  announce(object, reason, std::move(fields));
+}
+
+void TunnelManager::announce(const std::string& object, Reason reason, std::vector<Field> fields) {
   services_.log.info(info(reason).text, [&] {
     std::vector<Field> all{field("code", std::string(code(reason))), field("object", object)};
     all.insert(all.end(), fields.begin(), fields.end());
@@ -210,7 +216,7 @@ void TunnelManager::on_action(Instant now, size_t worker, ike::Action action) {
   else if (const auto* remove = std::get_if<ike::RemoveChild>(&action))
     on_remove_child(now, *remove);
   else if (const auto* report = std::get_if<ike::Report>(&action))
-    on_report(worker, *report);
+    on_report(now, worker, *report);
   else if (const auto* identity = std::get_if<ike::IdentityEstablished>(&action))
     on_identity(now, *identity);
   else if (const auto* snapshot = std::get_if<ike::SnapshotChanged>(&action); snapshot != nullptr && snapshot->gone)
@@ -292,9 +298,21 @@ void TunnelManager::on_remove_child(Instant now, const ike::RemoveChild& action)
   child->retry_at = now + child->pause;
 }
 
-void TunnelManager::on_report(size_t worker, const ike::Report& report) {
-  const std::string object = report.tunnel.empty() ? ike_name(report.ike) : "tunnel/" + report.tunnel;
-  event(object, report.reason, report.fields);
+/// Anybody can make us report: without a limit a flood of requests would become a flood of log lines and wash real
+/// events away.
+bool TunnelManager::may_log_stranger(Instant now) {
+  if (now - stranger_second_ >= 1s) {
+    stranger_second_ = now;
+    stranger_reports_ = 0;
+  }
+  return ++stranger_reports_ <= kStrangerReportsPerSecond;
+}
+
+void TunnelManager::on_report(Instant now, size_t worker, const ike::Report& report) {
+  if (!report.tunnel.empty())
+    announce("tunnel/" + report.tunnel, report.reason, report.fields);
+  else if (may_log_stranger(now))
+    announce(ike_name(report.ike), report.reason, report.fields);
   IkeRow& ike = ikes_[report.ike];
   ike.id = report.ike;
   ike.worker = worker;
@@ -418,30 +436,27 @@ void TunnelManager::up(Instant now, const std::string& tunnel, const std::string
   std::vector<ChildRow*> wanted;
   for (auto& [name, each] : row->children)
     if ((child.empty() || name == child) && each.up.empty()) wanted.push_back(&each);
-  if (wanted.empty()) return done({});
-  struct Group {
-    size_t left;
-    std::optional<Error> first;
-    Done done;
-  };
-  auto group = std::make_shared<Group>(Group{wanted.size(), std::nullopt, std::move(done)});
+  Done one = gather_outcomes(wanted.size(), std::move(done));
   for (ChildRow* each : wanted) {
     const Instant deadline = now + row->tunnel->ike_policy->setup_timeout + kRetryFirst;
-    waiters_.push_back({tunnel, each->config->name, true, deadline, [group](Status status) {
-                          if (!status.ok() && !group->first) group->first = std::move(status).error();
-                          if (--group->left == 0) group->done(group->first ? Status(*group->first) : Status());
-                        }});
+    waiters_.push_back({tunnel, each->config->name, true, deadline, one});
     begin(now, *row, *each, nullptr);
   }
 }
 
 void TunnelManager::down(Instant now, const std::string& tunnel, const std::string& child, Done done) {
-  (void)now;
   TunnelRow* row = find(tunnel);
   if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
   if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
   row->held_down = true;
-  for (auto& [name, each] : row->children) each.retry_at.reset();
+  std::vector<const ChildRow*> leaving;
+  for (auto& [name, each] : row->children) {
+    if (!child.empty() && name != child) continue;
+    each.retry_at.reset();
+    if (!each.up.empty()) leaving.push_back(&each);
+  }
+  Done one = gather_outcomes(leaving.size(), std::move(done));
+  for (const ChildRow* each : leaving) waiters_.push_back({tunnel, each->config->name, false, now + kDownTimeout, one});
   for (const auto& [id, ike] : ikes_) {
     if (ike.tunnel != tunnel) continue;
     if (child.empty()) {
@@ -451,7 +466,15 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
     for (ike::ChildId up_id : find(*row, child)->up)
       services_.workers.close_child(ike.worker, id, up_id, Reason::kDeletedByOperator);
   }
-  done({});
+}
+
+void TunnelManager::offload_not_counting(ike::ChildId id) {
+  auto it = installer_.children().find(id);
+  if (it == installer_.children().end() || it->second->outbound.reason == Reason::kOffloadNotCounting) return;
+  installer_.mark_not_counting(id);
+  const hwoffload::Effective& effective = it->second->outbound;
+  event("tunnel/" + it->second->spec->tunnel->name, effective.reason,
+        {field("device", effective.device), field("detail", effective.detail)});
 }
 
 void TunnelManager::begin_shutdown() {

@@ -107,6 +107,9 @@ class TunnelManager {
   void up(Instant now, const std::string& tunnel, const std::string& child, Done done);
   void down(Instant now, const std::string& tunnel, const std::string& child, Done done);
 
+  /// An SA that is shown on the NIC does not carry its traffic: reported once.
+  void offload_not_counting(ike::ChildId id);
+
   /// Closes all IKE SAs; when `ike_sas()` is empty or time is over, `remove_all` takes out traps and interfaces.
   void begin_shutdown();
   void remove_all();
@@ -135,7 +138,8 @@ class TunnelManager {
   void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
   void on_child_up(Instant now, ike::ChildId id, const Status& status);
   void on_remove_child(Instant now, const ike::RemoveChild& action);
-  void on_report(size_t worker, const ike::Report& report);
+  bool may_log_stranger(Instant now);
+  void on_report(Instant now, size_t worker, const ike::Report& report);
   void on_gone(Instant now, ike::IkeSaId id);
   void on_identity(Instant now, const ike::IdentityEstablished& action);
   void on_kernel_event(Instant now, policy::KernelEvent event);
@@ -143,7 +147,9 @@ class TunnelManager {
   void on_expired(const policy::SaExpired& expired);
   void attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
   void settle_waiters(const std::string& tunnel, const std::string& child, bool for_up, const Status& outcome);
+  /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
+  void announce(const std::string& object, Reason reason, std::vector<Field> fields);
   TunnelRow* find(const std::string& tunnel);
   ChildRow* find(TunnelRow& row, const std::string& child);
 
@@ -158,6 +164,8 @@ class TunnelManager {
   std::vector<Waiter> waiters_;
   uint32_t last_if_id_ = 0, last_reqid_ = 0;
   size_t next_worker_ = 0;
+  Instant stranger_second_;
+  uint32_t stranger_reports_ = 0;
   bool stopping_ = false;
 };
 

@@ -31,7 +31,7 @@ class Worker {
   /// SnapshotChanged. Called on the worker's thread; must only hand it over.
   using Outlet = std::function<void(size_t worker, ike::Action)>;
 
-  static Result<std::unique_ptr<Worker>> create(size_t index, WorkerView view, Outlet outlet);
+  static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, WorkerView view, Outlet outlet);
   ~Worker();
 
   void add_socket(UdpSocket socket);  ///< Before start().
@@ -44,12 +44,11 @@ class Worker {
   void stop();
 
   ike::IkeEngine& engine() { return *engine_; }
-  void set_view(WorkerView view) { view_ = std::move(view); }
   /// Counters are atomic: readable from any thread.
   const Counters& counters() const { return engine_->counters(); }
 
  private:
-  Worker(size_t index, WorkerView view, Outlet outlet);
+  Worker(size_t index, uint8_t node, WorkerView view, Outlet outlet);
   void drain();
   void carry_out(ike::Action action);
   void send(const ike::SendDatagram& datagram);

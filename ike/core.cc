@@ -25,6 +25,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
                                           .spi_i = initiator ? own : spi_i,
                                           .spi_r = initiator ? IkeSpi() : own,
                                           .path = path,
+                                          .init_remote = path.remote,
                                           .created_at = now,
                                           .last_heard = now,
                                           .deadline = deadline,
@@ -45,35 +46,26 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
-  if (auto* established = std::get_if<Established>(&sa.state)) {
-    for (ChildSa& child : established->children) {
-      act(RemoveChild{sa.id, child.id, child.spec, reason});
-      spis.release(child.spec->spi_in);
-    }
-  }
+  if (auto* established = std::get_if<Established>(&sa.state))
+    for (ChildSa& child : established->children) act(RemoveChild{sa.id, child.id, child.spec, reason});
   // A child whose inbound half was asked for may be in the kernel already, whatever the answer would have been.
   std::optional<PendingChild>* pending = nullptr;
   if (auto* responding = std::get_if<AuthResponding>(&sa.state)) pending = &responding->work->child;
   if (auto* finishing = std::get_if<AuthFinishing>(&sa.state)) pending = &finishing->child;
-  if (pending != nullptr && *pending) {
+  if (pending != nullptr && *pending)
     act(RemoveChild{sa.id, ChildId((*pending)->spec->spi_in.value()), (*pending)->spec, reason});
-    spis.release((*pending)->spec->spi_in);
-  }
-  if (auto* sent = std::get_if<AuthSent>(&sa.state)) spis.release(sent->spi_in);
+  for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
   if (sa.half_open()) --half_open;
-  if (!sa.initiator) {
-    auto it = init_index.find(InitKey{sa.spi_i.value(), sa.path.remote});
-    if (it != init_index.end() && it->second == sa.id) {
-      init_index.erase(it);
-    } else {
-      // The peer's address changed since: rare, so looked for.
-      std::erase_if(init_index, [&](const auto& each) { return each.second == sa.id; });
-    }
-  }
+  if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   sas.erase(sa.id);
+}
+
+void EngineCore::forget_init(const IkeSa& sa) {
+  auto it = init_index.find(InitKey{sa.spi_i.value(), sa.init_remote});
+  if (it != init_index.end() && it->second == sa.id) init_index.erase(it);
 }
 
 void EngineCore::arm(const IkeSa& sa) {

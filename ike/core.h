@@ -58,6 +58,8 @@ class EngineCore {
   /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is dangling afterwards.
   void destroy(IkeSa& sa, Reason reason, std::vector<Field> fields = {});
   void arm(const IkeSa& sa);
+  /// A repeated IKE_SA_INIT is not looked for any more.
+  void forget_init(const IkeSa& sa);
 
   AskId next_ask();
   void act(Action action) { actions.push_back(std::move(action)); }

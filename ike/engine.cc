@@ -381,8 +381,9 @@ Result<IkeSaId> IkeEngine::restore(
   TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
-  if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->path.remote}, id);
+  if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
   if (sa->half_open()) ++core.half_open;
+  for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
   core.repeat_ask(restored);
   impl_->settle(id);

@@ -8,6 +8,7 @@
 namespace ipsec::ike {
 
 inline constexpr size_t kDatagramBytesMax = 65535;     ///< Bytes of one IKE message.
+inline constexpr size_t kInitBytesMax = 8192;          ///< Bytes of an IKE_SA_INIT request: it is kept until IKE_AUTH.
 inline constexpr size_t kPayloadsMax = 64;             ///< Payloads per message, the encrypted ones included.
 inline constexpr size_t kProposalsMax = 64;            ///< Proposals per SA payload.
 inline constexpr size_t kTransformsMax = 128;          ///< Transforms per proposal.

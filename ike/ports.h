@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unordered_set>
+
 #include "policy/base/random.h"
 #include "policy/base/strong.h"
 #include "policy/child_spec.h"
@@ -17,20 +19,25 @@ class SpiSource {
   virtual IkeSpi next_ike_spi() = 0;
   virtual ChildSpi next_child_spi() = 0;
   virtual void release(ChildSpi spi) = 0;
+  /// A restored child uses `spi` already.
+  virtual void claim(ChildSpi spi) = 0;
 };
 
-/// SPIs as the daemon makes them: the worker in the low bits, the rest random.
-/// IKE SPI: 64 bits, the lowest byte is the worker. Child SPI: bits 31..8 random (never 0), bits 7..0 the worker.
+/// SPIs as the daemon makes them: the worker (and for IKE the node) in the low bits, the rest random.
+/// IKE SPI: 64 bits, bits 15..8 the node, bits 7..0 the worker. Child SPI: bits 31..8 random (never 0), bits 7..0 the
+/// worker.
 class WorkerSpiSource final : public SpiSource {
  public:
-  WorkerSpiSource(uint8_t worker, Random& random) : worker_(worker), random_(random) {}
+  WorkerSpiSource(uint8_t worker, Random& random, uint8_t node = 0) : worker_(worker), node_(node), random_(random) {}
   IkeSpi next_ike_spi() override;
   ChildSpi next_child_spi() override;
-  void release(ChildSpi) override {}
+  void release(ChildSpi spi) override { in_use_.erase(spi); }
+  void claim(ChildSpi spi) override { in_use_.insert(spi); }
 
  private:
-  uint8_t worker_;
+  uint8_t worker_, node_;
   Random& random_;
+  std::unordered_set<ChildSpi> in_use_;  ///< 24 random bits meet again soon: among 10,000 children thrice.
 };
 
 /// The worker that an SPI of ours belongs to.

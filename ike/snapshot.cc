@@ -157,7 +157,7 @@ void rest_of(A& a, Deleting& v) {
 /// Everything but the state.
 template <typename A>
 void head_of(A& a, IkeSa& v) {
-  a(v.id, v.initiator, v.spi_i, v.spi_r, v.path);
+  a(v.id, v.initiator, v.spi_i, v.spi_r, v.path, v.init_remote);
   a.tunnel(v.tunnel);
   a(v.remote_id, v.nat_local, v.nat_remote, v.window, v.created_at, v.last_heard, v.established_at, v.deadline);
 }

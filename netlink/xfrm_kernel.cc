@@ -133,10 +133,9 @@ Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddres
   return has_address(where->route(), address);
 }
 
-Result<uint32_t> XfrmKernel::device_index(const std::string& netns, const std::string& device) {
+Result<LinkInfo> XfrmKernel::device(const std::string& netns, const std::string& name) {
   TRY_ASSIGN(NamespacePort * where, port(netns), "");
-  TRY_ASSIGN(const LinkInfo link, need_link(where->route(), device), "");
-  return static_cast<uint32_t>(link.index);
+  return need_link(where->route(), name);
 }
 
 Result<uint32_t> XfrmKernel::vrf_table(const std::string& netns, const std::string& vrf) {

@@ -9,6 +9,7 @@
 
 #include "netlink/journal.h"
 #include "netlink/limits.h"
+#include "netlink/links.h"
 #include "netlink/namespace_port.h"
 #include "netlink/probe.h"
 #include "netlink/xfrm_events.h"
@@ -64,7 +65,7 @@ class XfrmKernel final : public policy::KernelPort {
 
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);
-  Result<uint32_t> device_index(const std::string& netns, const std::string& device);
+  Result<LinkInfo> device(const std::string& netns, const std::string& name);
   Result<uint32_t> vrf_table(const std::string& netns, const std::string& vrf);
 
  private:

@@ -236,7 +236,7 @@ constexpr std::array kTunnelKeys = {
 constexpr std::array kNodeKeys = {
     KeySpec{.key = "id",
             .kind = K::kNumber,
-            .meaning = "goes into SPIs, so that two nodes of a pair never choose the same",
+            .meaning = "goes into IKE SPIs, so that two nodes of a pair never choose the same",
             .fallback = "0",
             .most = 255},
 };

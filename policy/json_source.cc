@@ -35,8 +35,7 @@ class CountingIterator {
     ++*this;
     return before;
   }
-  friend bool operator==(const CountingIterator& a, const CountingIterator& b) { return a.at_ == b.at_; }
-  friend bool operator!=(const CountingIterator& a, const CountingIterator& b) { return a.at_ != b.at_; }
+  bool operator==(const CountingIterator& other) const { return at_ == other.at_; }
 
  private:
   const char* at_;
@@ -94,7 +93,7 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     if (stack_.empty()) return &(root = std::move(node));
     JsonNode& parent = *stack_.back();
     if (parent.kind == JsonNode::Kind::kList) return &parent.elements.emplace_back(std::move(node));
-    return &parent.members.emplace_back(key_, std::move(node)).second;
+    return &parent.members.emplace_back(JsonMember{key_, std::move(node)}).value;
   }
   bool add(JsonNode node) { return place(std::move(node)), true; }
   bool open(JsonNode::Kind kind) {

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "policy/base/result.h"
 
 namespace ipsec::policy {
+
+struct JsonMember;
 
 /// A JSON value that remembers where it stands: what configuration is read from.
 struct JsonNode {
@@ -20,11 +21,17 @@ struct JsonNode {
   int64_t number = 0;
   std::string text;  ///< The text, or a number as it was written.
   std::vector<JsonNode> elements;
-  std::vector<std::pair<std::string, JsonNode>> members;  ///< In the order of the file.
+  std::vector<JsonMember> members;  ///< In the order of the file.
 
   const JsonNode* find(std::string_view key) const;
   /// For error messages: the value as it stands, cut when long; secrets never stand in a configuration.
   std::string shown() const;
+};
+
+/// A member of an object. Not a pair: a type that holds itself may do so only through a vector of its own kind.
+struct JsonMember {
+  std::string key;
+  JsonNode value;
 };
 
 /// Where a document stopped being JSON.

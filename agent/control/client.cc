@@ -87,7 +87,7 @@ Result<Reply> Client::receive(const Wait& wait) {
     if (got > 0) {
       TRY(input_.add(std::string_view(block.data(), static_cast<size_t>(got))), "reply");
     } else if (got == 0 || errno == ECONNRESET) {
-      return Error(Reason::kMalformed, "ipsecd closed the connection before it had answered");
+      return Error(Reason::kCancelled, "ipsecd closed the connection: it has stopped, or this client was too slow");
     } else if (errno == EAGAIN) {
       TRY(await(Ready::kRead, wait), "");
     } else if (errno != EINTR) {

@@ -27,7 +27,8 @@ class Client {
     std::function<void(std::chrono::milliseconds)> progress = {};
   };
   /// Calls "Status" and the like of our interface (or a qualified name) and waits for the only reply. An error that the
-  /// daemon answers is in the reply; an Error is the connection's (kTimeout, kMalformed, kSystemCall).
+  /// daemon answers is in the reply; an Error is the connection's (kTimeout, kCancelled when the daemon
+  /// closed it, kMalformed, kSystemCall).
   Result<Reply> call(std::string_view method, nlohmann::json parameters, const Wait& wait);
 
   /// Called for each reply; kOff ends.

@@ -74,7 +74,7 @@ std::string text_at(const json& object, std::string_view key, std::string_view f
 
 int64_t number_at(const json& object, std::string_view key, int64_t fallback) {
   const json& value = member_at(object, key);
-  return value.is_number() ? value.get<int64_t>() : fallback;
+  return value.is_number_integer() ? value.get<int64_t>() : fallback;
 }
 
 Flag flag_at(const json& object, std::string_view key) {

@@ -1,5 +1,3 @@
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <limits>
 
@@ -48,12 +46,36 @@ Error unknown_kind(const std::string& found) {
   return Error(Reason::kNotFound, "there is no kind of object \"" + found + "\" (" + all + ")" + hint);
 }
 
+/// "*" and "?" as in a shell. Takes at most the product of both lengths: fnmatch(3) can take exponential time, and the
+/// pattern comes from any reader.
+bool glob_matches(std::string_view pattern, std::string_view text) {
+  size_t p = 0;
+  size_t t = 0;
+  size_t star = std::string_view::npos;  // the last one met
+  size_t resume = 0;                     // where the text goes on if that star takes one character more
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
 bool matches(const json& row, const std::map<std::string, std::string>& filter) {
   return std::all_of(filter.begin(), filter.end(), [&row](const auto& wanted) {
     const json& value = member_at(row, wanted.first);
     if (value.is_null()) return false;
     const std::string text = value.is_string() ? value.get<std::string>() : to_text(value);
-    return fnmatch(wanted.second.c_str(), text.c_str(), 0) == 0;
+    return glob_matches(wanted.second, text);
   });
 }
 

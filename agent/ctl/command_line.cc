@@ -64,19 +64,23 @@ void add_queries(CLI::App& app, Raw& raw) {
   show->add_option("KIND", raw.kind, kind_names(false))->required();
   show->add_option("NAME", raw.name, "Its name; an SA's SPI; TUNNEL/CHILD for a child")->required();
   CLI::App* explain = add(app, "explain", "Tell what a code of the log, the counters or an error means",
-                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain auth-failed --json");
+                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain offload-refused --json");
   explain->add_option("CODE", raw.name, "A code of the catalogue")->required();
   add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
+}
+
+std::string example(const std::string& verb, const char* arguments) {
+  return std::string("  ipsecctl ").append(verb).append(" ").append(arguments);
 }
 
 void add_operations(CLI::App& app, Raw& raw) {
   for (const char* verb : {"up", "down"}) {
     const std::string name = verb;
-    CLI::App* command = add(app, name,
-                            name == "up" ? "Bring a tunnel up, or one child of it, and say what happened"
-                                         : "Take a tunnel down, or one child of it",
-                            "  ipsecctl " + name + " branch-7\n  ipsecctl " + name + " branch-7 lan\n  ipsecctl " +
-                                name + " branch-7 --timeout 20");
+    CLI::App* command =
+        add(app, name,
+            name == "up" ? "Bring a tunnel up, or one child of it, and say what happened"
+                         : "Take a tunnel down, or one child of it",
+            example(name, "branch-7\n") + example(name, "branch-7 lan\n") + example(name, "branch-7 --timeout 20"));
     command->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
     command->add_option("CHILD", raw.child, "One of its children; default: all");
   }
@@ -173,6 +177,16 @@ CommandLine command_of(const CLI::App& app, const Raw& raw) {
   return {.command = std::move(command), .exit_code = kExitOk, .text = {}};
 }
 
+std::string unknown_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const std::string near = control::nearest(word, views);
+  return "unknown command \"" + word + "\"; " +
+         (near.empty() ? "see `ipsecctl --help`" : "did you mean \"" + near + "\"?");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(std::vector<std::string> arguments) {
@@ -199,6 +213,8 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
     std::ostringstream complaint;
     const bool help = app.exit(error, out, complaint) == 0;
     if (help) return {.command = std::nullopt, .exit_code = kExitOk, .text = out.str()};
+    const auto unknown = app.remaining();
+    if (!unknown.empty() && app.get_subcommands().empty()) return usage_error(unknown_command(app, unknown.front()));
     return {.command = std::nullopt, .exit_code = kExitUsage, .text = "ipsecctl: " + complaint.str()};
   }
   return command_of(app, raw);

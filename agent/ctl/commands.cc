@@ -63,7 +63,9 @@ struct Run {
 int report(Run& run, const Error& error) {
   run.terminal.error << paint("ipsecctl: ", Paint::kBad, run.error_color) << clean(error.text()) << "\n";
   if (error.reason() == Reason::kPermission) return kExitNoPermission;
-  return error.reason() == Reason::kNotFound || error.reason() == Reason::kTimeout ? kExitNotReachable : kExitFailed;
+  const bool unreachable =
+      error.reason() == Reason::kNotFound || error.reason() == Reason::kTimeout || error.reason() == Reason::kCancelled;
+  return unreachable ? kExitNotReachable : kExitFailed;
 }
 
 /// The daemon's error; JSON goes where the answer would have gone.

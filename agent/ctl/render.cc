@@ -10,7 +10,6 @@ namespace ipsec::agent::ctl {
 
 using control::flag_at;
 using control::member_at;
-using control::number_at;
 using control::text_at;
 using nlohmann::json;
 
@@ -44,7 +43,7 @@ std::string render_counters(const json& counters, Color color) {
   std::vector<Row> rows;
   for (const auto& [code, value] : counters.items()) {
     const auto reason = reason_from_code(code);
-    if (value.is_number() && value.get<int64_t>() > 0 && !(reason && is_ordinary(*reason)))
+    if (value.is_number_integer() && value.get<int64_t>() > 0 && !(reason && is_ordinary(*reason)))
       rows.push_back({code, value.get<int64_t>()});
   }
   if (rows.empty()) return {};

@@ -103,7 +103,7 @@ std::string cell(const json& value) {
 }
 
 std::string duration(const json& seconds) {
-  if (!seconds.is_number()) return "unknown";
+  if (!seconds.is_number_integer()) return "unknown";
   struct Unit {
     int64_t seconds;
     std::string_view name;

@@ -76,6 +76,7 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
   if (auto it = core.init_index.find({header.initiator_spi.value(), path.remote}); it != core.init_index.end())
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
+  if (datagram.size() > kInitBytesMax) return core.count(Reason::kLimitReached);
   auto payloads = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
   if (!payloads.ok()) {
     core.count(payloads.error().reason());

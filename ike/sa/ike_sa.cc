@@ -39,6 +39,20 @@ std::optional<AskId> IkeSa::open_ask() const {
   return std::nullopt;
 }
 
+std::vector<ChildSpi> IkeSa::spis_in() const {
+  std::vector<ChildSpi> spis;
+  if (const auto* established = std::get_if<Established>(&state))
+    for (const ChildSa& child : established->children) spis.push_back(child.spec->spi_in);
+  if (const auto* responding = std::get_if<AuthResponding>(&state); responding != nullptr && responding->work->child)
+    spis.push_back(responding->work->child->spec->spi_in);
+  if (const auto* sent = std::get_if<AuthSent>(&state)) spis.push_back(sent->spi_in);
+  if (const auto* finishing = std::get_if<AuthFinishing>(&state)) {
+    if (finishing->child) spis.push_back(finishing->child->spec->spi_in);
+    if (finishing->unused_spi) spis.push_back(*finishing->unused_spi);
+  }
+  return spis;
+}
+
 bool IkeSa::is_consistent() const {
   const bool own_spi_known = (initiator ? spi_i : spi_r).value() == id.value() && id.value() != 0;
   if (!own_spi_known) return false;

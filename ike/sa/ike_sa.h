@@ -157,7 +157,8 @@ struct IkeSa {
   IkeSaId id;
   bool initiator = false;  ///< We sent the first IKE_SA_INIT: fixes our flag and our half of the keys.
   IkeSpi spi_i, spi_r;
-  Path path;                                     ///< Where our next message goes.
+  Path path;             ///< Where our next message goes.
+  Endpoint init_remote;  ///< Where IKE_SA_INIT came from or went to: what a late repetition of it shows.
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
   policy::Identity remote_id;                    ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
@@ -176,6 +177,8 @@ struct IkeSa {
   const KeySchedule* keys() const { return const_cast<IkeSa*>(this)->keys(); }
   /// Which question is open, in the states that wait for one.
   std::optional<AskId> open_ask() const;
+  /// Our SPIs that this IKE SA has taken: of children, of one being made, of one not yet given back.
+  std::vector<ChildSpi> spis_in() const;
   /// What must hold in each state: checked at the end of every public input.
   bool is_consistent() const;
   std::string tunnel_name() const { return tunnel ? tunnel->name : std::string(); }

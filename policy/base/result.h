@@ -45,17 +45,23 @@ class [[nodiscard]] Result {
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
-  T& value() & { return VERIFY(ok()), *std::get_if<0>(&state_); }
-  const T& value() const& { return VERIFY(ok()), *std::get_if<0>(&state_); }
-  T&& value() && { return VERIFY(ok()), std::move(*std::get_if<0>(&state_)); }
+  T& value() & { return *held(std::get_if<0>(&state_)); }
+  const T& value() const& { return *held(std::get_if<0>(&state_)); }
+  T&& value() && { return std::move(*held(std::get_if<0>(&state_))); }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
-  const Error& error() const& { return VERIFY(!ok()), *std::get_if<1>(&state_); }
-  Error&& error() && { return VERIFY(!ok()), std::move(*std::get_if<1>(&state_)); }
+  const Error& error() const& { return *held(std::get_if<1>(&state_)); }
+  Error&& error() && { return std::move(*held(std::get_if<1>(&state_))); }
 
  private:
+  /// What is asked for must be there: asking for the value of an error is a bug of ours.
+  template <typename Held>
+  static Held* held(Held* there) {
+    VERIFY(there != nullptr);
+    return there;
+  }
   std::variant<T, Error> state_;
 };
 

@@ -110,7 +110,7 @@ TEST_CASE("events: a device that goes down, comes up and goes away is reported")
   while (change && !change->up);
   REQUIRE(change);
   CHECK(change->name == "d0");
-  CHECK(change->index == *port.kernel->device_index("links", "d0"));
+  CHECK(change->index == static_cast<uint32_t>(port.kernel->device("links", "d0")->index));
   REQUIRE(netns.ip("link del d0") == 0);
   do change = next<LinkChanged>(port);
   while (change && !change->gone);

@@ -117,7 +117,7 @@ TEST_CASE("namespace: questions about addresses, devices and VRFs are answered")
   CHECK(*port.kernel->address_exists("left-pub", address("2001:db8::1")));
   CHECK(!*port.kernel->address_exists("left-pub", address("192.0.2.2")));
   CHECK(*port.kernel->vrf_table("left-priv", "blue") == 1001);
-  CHECK(reason_of(port.kernel->device_index("left-pub", "nope")) == Reason::kDeviceMissing);
+  CHECK(reason_of(port.kernel->device("left-pub", "nope")) == Reason::kDeviceMissing);
 }
 
 TEST_CASE("namespace: a missing one is named with the command that makes it") {

@@ -1,0 +1,212 @@
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "agent/ctl/command_line.h"
+#include "agent/ctl/commands.h"
+#include "agent/ctl/exit_codes.h"
+#include "tests/agent/running_server.h"
+
+using namespace ipsec;
+using namespace ipsec::agent;
+using namespace ipsec::agent::ctl;
+using nlohmann::json;
+
+namespace {
+
+struct Outcome {
+  int code = 0;
+  std::string out;
+  std::string error;
+};
+
+/// Runs ipsecctl as from a shell, not on a terminal.
+Outcome ipsecctl(std::vector<std::string> arguments) {
+  const CommandLine line = parse_command_line(std::move(arguments));
+  if (!line.command)
+    return {line.exit_code, line.exit_code == 0 ? line.text : "", line.exit_code == 0 ? "" : line.text};
+  std::ostringstream out;
+  std::ostringstream error;
+  Terminal terminal{.out = out, .error = error};
+  const int code = run(*line.command, terminal);
+  return {code, out.str(), error.str()};
+}
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+/// A daemon to talk to, and the command line that finds it.
+class Talk {
+ public:
+  Talk() : server(folder.path + "/control") { REQUIRE(server.started); }
+  Outcome operator()(std::vector<std::string> arguments) {
+    arguments.push_back("--socket");
+    arguments.push_back(folder.path + "/control");
+    return ipsecctl(std::move(arguments));
+  }
+  control::TemporaryFolder folder;
+  control::RunningServer server;
+};
+
+}  // namespace
+
+TEST_CASE("command line: help shows examples for every command") {
+  const std::vector<std::vector<std::string>> commands = {{},
+                                                          {"status"},
+                                                          {"list"},
+                                                          {"show"},
+                                                          {"up"},
+                                                          {"down"},
+                                                          {"monitor"},
+                                                          {"explain"},
+                                                          {"version"},
+                                                          {"config"},
+                                                          {"config", "check"},
+                                                          {"config", "show"}};
+  for (auto command : commands) {
+    command.push_back("--help");
+    const Outcome outcome = ipsecctl(command);
+    CAPTURE(outcome.out);
+    CHECK(outcome.code == kExitOk);
+    CHECK(has(outcome.out, "Examples:\n  ipsecctl "));
+  }
+}
+
+TEST_CASE("command line: what is wrong is said, with exit code 2") {
+  const auto complaint = [](std::vector<std::string> arguments) {
+    const Outcome outcome = ipsecctl(std::move(arguments));
+    CHECK(outcome.code == kExitUsage);
+    CHECK(outcome.out.empty());
+    return outcome.error;
+  };
+  CHECK(has(complaint({}), "subcommand is required"));
+  CHECK(has(complaint({"statsu"}), "did you mean \"status\""));
+  CHECK(has(complaint({"list"}), "KIND is required"));
+  CHECK(has(complaint({"list", "tunels"}), "unknown kind \"tunels\"; known: groups, tunnels"));
+  CHECK(has(complaint({"list", "tunnels", "--sort", "nam"}), "tunnels have no key \"nam\"; known: name"));
+  CHECK(has(complaint({"list", "tunnels", "--filter", "state"}), "KEY=VALUE"));
+  CHECK(has(complaint({"list", "tunnels", "--filter", "state=up", "--filter", "state=down"}), "given twice"));
+  CHECK(has(complaint({"show", "tunnel"}), "NAME is required"));
+  CHECK(has(complaint({"config"}), "subcommand is required"));
+  CHECK(has(complaint({"status", "--color", "blue"}), "blue"));
+  CHECK(has(complaint({"status", "--timeout", "0"}), "timeout"));
+}
+
+TEST_CASE("command line: global options may stand anywhere") {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"--json", "--timeout", "3", "list", "tunnel"},
+                                                                     {"list", "tunnel", "--json", "--timeout", "3"}}) {
+    const CommandLine line = parse_command_line(arguments);
+    REQUIRE(line.command.has_value());
+    CHECK(line.command->output == Output::kJson);
+    CHECK(line.command->timeout == std::chrono::seconds(3));
+    CHECK(line.command->kind == "tunnels");
+  }
+  const CommandLine monitor = parse_command_line({"monitor", "--from=-50", "--no-follow"});
+  REQUIRE(monitor.command.has_value());
+  CHECK(monitor.command->from == -50);
+  CHECK_FALSE(monitor.command->follow);
+}
+
+TEST_CASE("ipsecctl: without a daemon every command says what to do, with exit code 3") {
+  const control::TemporaryFolder folder;
+  std::ofstream(folder.path + "/a.json") << "{}";
+  const std::string socket = folder.path + "/control";
+  for (auto arguments : std::vector<std::vector<std::string>>{{"status"},
+                                                              {"list", "tunnels"},
+                                                              {"show", "tunnel", "a"},
+                                                              {"up", "a"},
+                                                              {"monitor"},
+                                                              {"config", "check", folder.path + "/a.json"}}) {
+    arguments.insert(arguments.end(), {"--socket", socket});
+    const Outcome outcome = ipsecctl(arguments);
+    CHECK(outcome.code == kExitNotReachable);
+    CHECK(has(outcome.error, "systemctl start ipsecd"));
+    CHECK(has(outcome.error, "ipsecd --check-config") == (arguments[0] == "config"));
+  }
+  const Outcome explained = ipsecctl({"explain", "setup-timeout", "--socket", socket});
+  CHECK(explained.code == kExitOk);
+  CHECK(has(explained.out, "UDP 500 and 4500"));
+  CHECK(ipsecctl({"explain", "setup-timout", "--socket", socket}).code == kExitFailed);
+  CHECK(has(ipsecctl({"version", "--socket", socket}).out, "ipsecd not reachable"));
+}
+
+TEST_CASE("ipsecctl: status tells by its exit code, and prints the daemon's JSON") {
+  Talk talk;
+
+  const Outcome healthy = talk({"status", "--json"});
+  CHECK(healthy.code == kExitOk);
+  CHECK(json::parse(healthy.out) == talk.server.backend.status_value);
+  CHECK(has(talk({"status"}).out, "ipsecd 1.2.3: ok"));
+  talk.server.change([&](control::FakeBackend& backend) { backend.status_value["health"] = "degraded"; });
+  CHECK(talk({"status"}).code == kExitDegraded);
+  talk.server.change([&](control::FakeBackend& backend) { backend.status_value["health"] = "failed"; });
+  CHECK(talk({"status"}).code == kExitUnhealthy);
+}
+
+TEST_CASE("ipsecctl: lists are sorted naturally, or stream as JSON") {
+  Talk talk;
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["tunnels"] = {{{"name", "t10"}, {"state", "up"}}, {{"name", "t9"}, {"state", "down"}}};
+  });
+
+  const Outcome table = talk({"list", "tunnels"});
+  CHECK(table.out.find("t9") < table.out.find("t10"));
+  const Outcome stream = talk({"list", "tunnels", "--json"});
+  CHECK(json::parse(stream.out)["rows"] == talk.server.backend.rows["tunnels"]);
+  const Outcome sorted = talk({"list", "tunnels", "--json", "--sort", "name"});
+  CHECK(json::parse(sorted.out)["rows"][0]["name"] == "t9");
+  const Outcome filtered = talk({"list", "tunnels", "--json", "--filter", "state=up"});
+  CHECK(json::parse(filtered.out)["rows"].size() == 1);
+  CHECK(talk({"list", "routes"}).out == "No routes.\n");
+  CHECK(json::parse(talk({"list", "routes", "--json"}).out)["rows"].empty());
+}
+
+TEST_CASE("ipsecctl: show, explain, config and version print what the daemon says") {
+  Talk talk;
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["tunnels"] = {{{"name", "branch-7"}, {"group", "core"}, {"state", "up"}}};
+  });
+  const std::string file = talk.folder.path + "/a.json";
+
+  CHECK(has(talk({"show", "tunnel", "branch-7"}).out, "Tunnel branch-7 of group core: up"));
+  const Outcome none = talk({"show", "tunnel", "branch-8"});
+  CHECK(none.code == kExitFailed);
+  CHECK(has(none.error, "did you mean \"branch-7\""));
+  CHECK(json::parse(talk({"show", "tunnel", "branch-8", "--json"}).out)["error"] == "net.ipsecd.control.NotFound");
+  CHECK(has(talk({"explain", "timeout"}).out, "timeout: no answer came in time"));
+  CHECK(talk({"config", "show", "--effective"}).out == "{\n  \"version\": 1\n}\n");
+  std::ofstream(file) << "good";
+  CHECK(talk({"config", "check", file}).code == kExitOk);
+  std::ofstream(file) << "bad";
+  const Outcome bad = talk({"config", "check", file});
+  CHECK(bad.code == kExitFailed);
+  CHECK(has(bad.out, "a.json:3: error: a name refers to nothing"));
+  CHECK(talk({"config", "check", talk.folder.path + "/absent"}).code == kExitFailed);
+  CHECK(has(talk({"version"}).out, "ipsecd 1.2.3\n"));
+}
+
+TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends with exit code 3") {
+  Talk talk;
+
+  const Outcome late = talk({"down", "branch-7", "--timeout", "1"});
+  CHECK(late.code == kExitNotReachable);
+  CHECK(has(late.error, "did not answer within 1000 ms"));
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.outcome_at_once = json{{"tunnel", "branch-7"}, {"child", "lan"}, {"state", "up"}};
+  });
+  const Outcome up = talk({"up", "branch-7", "lan"});
+  CHECK(up.code == kExitOk);
+  CHECK(up.out == "Child branch-7/lan is up.\n");
+}
+
+TEST_CASE("ipsecctl: monitor without following ends, and says how much it missed") {
+  Talk talk;
+  talk.server.change([&](control::FakeBackend& backend) { backend.add_events(1010); });
+
+  const Outcome text = talk({"monitor", "--no-follow", "--from", "6"});
+  CHECK(text.code == kExitOk);
+  CHECK(text.error == "(5 events are no longer kept)\n");
+  CHECK(std::count(text.out.begin(), text.out.end(), '\n') == 1000);
+  const Outcome lines = talk({"monitor", "--no-follow", "--from=-1", "--json"});
+  CHECK(json::parse(lines.out)["sequence"] == 1010);
+}

@@ -1,0 +1,124 @@
+// bench handshake [--json] [--count N] [--instructions]
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "tests/bench/handshake.h"
+#include "tests/bench/limits.h"
+
+namespace {
+
+using namespace ipsec::bench;
+
+constexpr double kRatioMost = 1.45;  // engine alone against the crypto limit
+constexpr double kBytesMost = 3000;  // per IKE SA with its child
+constexpr size_t kMemoryCount = 10000;
+
+struct Options {
+  bool json = false, instructions = false, only_engine = false;
+  size_t count = 2000;
+};
+
+struct Figures {
+  std::vector<Primitive> primitives;
+  double crypto = 0, datagrams = 0, sockets = 0, bytes = 0, instructions = 0;
+  EngineResult engine;
+};
+
+/// Instructions of a run of `count` handshakes in this program under callgrind; 0 when valgrind is not there.
+double instructions_of(const std::string& self, size_t count) {
+  const std::string out = "/tmp/ipsecd-bench." + std::to_string(getpid());
+  const std::string number = std::to_string(count), file = "--callgrind-out-file=" + out;
+  const pid_t child = fork();
+  if (child == 0) {
+    freopen("/dev/null", "w", stderr);
+    execlp("valgrind", "valgrind", "--tool=callgrind", "--toggle-collect=ipsec::bench::responder_turn*", file.c_str(),
+           self.c_str(), "handshake", "--only-engine", "--count", number.c_str(), nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  double total = 0;
+  std::ifstream in(out);
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("summary:") || line.starts_with("totals:")) total = std::strtod(line.c_str() + 8, nullptr);
+  std::filesystem::remove(out);
+  return total;
+}
+
+void print_text(const Figures& f) {
+  std::printf("limit of this machine, microseconds per handshake (PSK, X25519, AES-256-GCM, PRF HMAC-SHA-384)\n");
+  for (const Primitive& each : f.primitives) std::printf("  %-52s %8.2f\n", each.name.c_str(), each.microseconds);
+  std::printf("  %-52s %8.2f\n  %-52s %8.2f\n", "crypto in all", f.crypto, "two datagrams in, two out", f.datagrams);
+  std::printf("responder, microseconds of CPU per handshake\n");
+  for (size_t i = 0; i < kPhaseCount; ++i)
+    std::printf("  %-52.*s %8.2f\n", static_cast<int>(kPhaseNames[i].size()), kPhaseNames[i].data(),
+                f.engine.phases[i]);
+  std::printf("  %-52s %8.2f  = %.2f x crypto (at most %.2f)\n", "engine and shell, without sockets",
+              f.engine.microseconds, f.engine.microseconds / f.crypto, kRatioMost);
+  if (f.sockets > 0)
+    std::printf("  %-52s %8.2f  = %.2f x (crypto + datagrams)\n", "through UDP sockets", f.sockets,
+                f.sockets / (f.crypto + f.datagrams));
+  std::printf("memory per IKE SA with child, at %zu: %.0f bytes (at most %.0f)\n", kMemoryCount, f.bytes, kBytesMost);
+  if (f.instructions > 0) std::printf("instructions per handshake: %.0f\n", f.instructions);
+}
+
+void print_json(const Figures& f) {
+  std::printf("{\"crypto_us\": %.3f, \"datagrams_us\": %.3f, \"engine_us\": %.3f, \"engine_ratio\": %.3f, ", f.crypto,
+              f.datagrams, f.engine.microseconds, f.engine.microseconds / f.crypto);
+  std::printf("\"sockets_us\": %.3f, \"bytes_per_sa\": %.0f, \"instructions\": %.0f, \"phases_us\": {", f.sockets,
+              f.bytes, f.instructions);
+  for (size_t i = 0; i < kPhaseCount; ++i)
+    std::printf("%s\"%.*s\": %.3f", i == 0 ? "" : ", ", static_cast<int>(kPhaseNames[i].size()), kPhaseNames[i].data(),
+                f.engine.phases[i]);
+  std::printf("}}\n");
+}
+
+int handshake(const std::string& self, const Options& options) {
+  Figures figures;
+  if (options.only_engine) {
+    run_engines(options.count);
+    return 0;
+  }
+  figures.bytes = run_memory(kMemoryCount);
+  figures.primitives = measure_crypto(options.count);
+  for (const Primitive& each : figures.primitives) figures.crypto += each.microseconds;
+  figures.engine = run_engines(options.count);
+  figures.datagrams = measure_datagrams(options.count);
+  figures.sockets = run_sockets(options.count);
+  if (options.instructions) figures.instructions = (instructions_of(self, 150) - instructions_of(self, 50)) / 100;
+  options.json ? print_json(figures) : print_text(figures);
+  return figures.engine.microseconds <= kRatioMost * figures.crypto && figures.bytes <= kBytesMost ? 0 : 1;
+}
+
+int usage() {
+  std::fprintf(stderr, "usage: bench handshake [--json] [--count N] [--instructions]\n");
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2 || std::string(argv[1]) != "handshake") return usage();
+  Options options;
+  for (int i = 2; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--json") {
+      options.json = true;
+    } else if (argument == "--instructions") {
+      options.instructions = true;
+    } else if (argument == "--only-engine") {
+      options.only_engine = true;
+    } else if (argument == "--count" && i + 1 < argc) {
+      options.count = std::strtoul(argv[++i], nullptr, 10);
+    } else {
+      return usage();
+    }
+  }
+  return options.count == 0 ? usage() : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
+}
