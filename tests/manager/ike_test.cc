@@ -1,0 +1,80 @@
+#include <doctest/doctest.h>
+
+#include "tests/manager/manager_world.h"
+
+using namespace ipsec;
+using namespace ipsec::testing;
+
+namespace {
+
+constexpr ike::IkeSaId kIke{0x11}, kOther{0x22};
+
+ike::IdentityEstablished identity(const ManagerWorld& world, ike::IkeSaId ike) {
+  return {.ike = ike, .tunnel = world.manager->config().tunnels.at("a"), .has_child = true, .initial_contact = false};
+}
+
+}  // namespace
+
+TEST_CASE("ike: one that came up without the child it was made for is closed, and the attempt has failed") {
+  ManagerWorld world;
+  world.start({{.start = "now"}});
+  world.initiated(kIke);
+  ike::IdentityEstablished without_child = identity(world, kIke);
+  without_child.has_child = false;
+
+  world.manager->on_action(world.now, 1, without_child);
+  world.run();
+
+  REQUIRE(world.workers.closed_ikes.size() == 1);
+  CHECK(world.workers.closed_ikes[0].ike == kIke);
+  CHECK(world.manager->next_deadline().has_value());  // it is tried again
+}
+
+TEST_CASE("ike: a peer that says it has no other IKE SA has its older ones closed silently") {
+  ManagerWorld world;
+  world.start({{}});
+  world.initiated(kIke);
+  world.initiated(kOther);
+  ike::IdentityEstablished anew = identity(world, kOther);
+  anew.initial_contact = true;
+
+  world.manager->on_action(world.now, 1, anew);
+
+  REQUIRE(world.workers.closed_ikes.size() == 1);
+  CHECK(world.workers.closed_ikes[0].ike == kIke);
+  CHECK(world.workers.closed_ikes[0].mode == ike::CloseMode::kSilently);
+  CHECK(world.workers.closed_ikes[0].reason == Reason::kPeerRestarted);
+}
+
+TEST_CASE("expire: the kernel's hard limit of either SA closes the child, a soft one or a foreign one does nothing") {
+  for (const bool inbound : {true, false}) {
+    CAPTURE(inbound);
+    ManagerWorld world;
+    world.start({{}});
+    world.initiated(kIke);
+    world.install(kIke, 0xc1);
+    const auto& plan = world.manager->installer().children().begin()->second->plan;
+    const policy::SaKey key = inbound ? plan.inbound.key : plan.outbound.key;
+
+    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = false});
+    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = {key.destination, policy::ChildSpi(9)}, .hard = true});
+    world.run();
+    CHECK(world.workers.closed_children.empty());
+
+    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
+    world.run();
+    REQUIRE(world.workers.closed_children.size() == 1);
+    CHECK(world.workers.closed_children[0].child == ike::ChildId(0xc1));
+    CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+  }
+}
+
+TEST_CASE("initiate: attempts go round the workers") {
+  ManagerWorld world;
+
+  world.start({{.name = "a", .selector = "10.2.0.0/16", .start = "now"},
+               {.name = "b", .selector = "10.3.0.0/16", .start = "now"},
+               {.name = "c", .selector = "10.4.0.0/16", .start = "now"}});
+
+  CHECK(world.workers.initiation_workers == std::vector<size_t>{0, 1, 0});
+}
