@@ -90,7 +90,7 @@ constexpr std::array kGroupKeys = {
             .kind = K::kNumber,
             .meaning = "tunnels in this group; 0: only the built-in limit",
             .fallback = "0",
-            .most = 1000000},
+            .most = static_cast<int64_t>(kTunnelsMax)},
     KeySpec{.key = "enabled", .kind = K::kFlag, .meaning = "false: the group's tunnels stay down", .fallback = "true"},
 };
 constexpr std::array kRetransmitKeys = {

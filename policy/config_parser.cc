@@ -4,6 +4,7 @@
 #include <set>
 
 #include "policy/config_reader.h"
+#include "policy/config_rules.h"
 #include "policy/limits.h"
 
 namespace ipsec::policy {
@@ -29,6 +30,8 @@ class Parser {
   using Objects = std::map<std::string, const JsonNode*>;
   void read_documents();
   void read_top(const JsonNode& document);
+  void once(const ObjectReader& reader, std::string_view key);
+  void check_defaults();
   void collect(const JsonNode& document, std::string_view key, Objects& objects);
   void read_groups();
   void read_policies();
@@ -40,8 +43,8 @@ class Parser {
   SelectorList read_selectors(ObjectReader& reader, std::string_view key);
   void read_tunnel(const std::string& name, ObjectReader reader);
   void read_ends(ObjectReader& reader, Tunnel& tunnel);
-  void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name);
-  void warn_of_overlaps();
+  void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name, PolicyOwners& owners);
+  void read_children(ObjectReader& reader, Tunnel& tunnel);
   template <typename T>
   std::shared_ptr<const T> resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
                                    const std::string& fallback,
@@ -51,11 +54,13 @@ class Parser {
   ErrorList errors_;
   std::vector<JsonNode> documents_;
   Config config_;
+  std::map<std::string, const JsonNode*> settings_;  // single values that stand in one file only, by pointer
   Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_;
   std::string default_ike_policy_, default_child_policy_;
 };
 
 void Parser::read_documents() {
+  if (files_.empty()) errors_.add(0, 0, {}, Reason::kConfigMissing, {}, "a configuration: no file was given");
   for (size_t i = 0; i < files_.size(); ++i) {
     auto parsed = parse_json(files_[i].text, i);
     if (const auto* problem = std::get_if<JsonProblem>(&parsed))
@@ -73,7 +78,7 @@ void Parser::collect(const JsonNode& document, std::string_view key, Objects& ob
     return errors_.add(*section, pointer, Reason::kConfigBadValue, section->shown(),
                        "an object of named objects: { \"name\": { ... } }");
   for (const auto& [name, node] : section->members) {
-    const std::string at = pointer + "/" + printable(as_bytes(name));
+    const std::string at = pointer + "/" + pointer_part(name);
     if (!is_object_name(name))
       errors_.add(node, at, Reason::kConfigBadValue, "the name \"" + printable(as_bytes(name)) + "\"",
                   "1 to 64 of letters, digits, '.', '_' and '-'");
@@ -83,13 +88,41 @@ void Parser::collect(const JsonNode& document, std::string_view key, Objects& ob
   }
 }
 
+/// Of two files the last would win, by the order of their names.
+void Parser::once(const ObjectReader& reader, std::string_view key) {
+  const JsonNode* node = reader.find(key);
+  if (node == nullptr) return;
+  if (auto [it, fresh] = settings_.try_emplace(reader.pointer(key), node); !fresh)
+    errors_.add(*node, it->first, Reason::kConfigConflict, "a second value",
+                "the first one is in " + files_[it->second->file].name + ":" + std::to_string(it->second->line));
+}
+
+/// A default that no object happens to use is checked as well: the next one will.
+void Parser::check_defaults() {
+  auto check = [&](const std::string& pointer, const std::string& name, std::string_view kind, const Objects& known) {
+    const auto setting = settings_.find(pointer);
+    if (setting == settings_.end() || setting->second->kind != JsonNode::Kind::kText || known.contains(name)) return;
+    std::vector<std::string> names;
+    for (const auto& [each, object] : known) names.push_back(each);
+    errors_.add(*setting->second, pointer, Reason::kConfigBadReference, setting->second->shown(),
+                "the name of " + std::string(kind) + did_you_mean(name, names));
+  };
+  check("/defaults/ike_policy", default_ike_policy_, "an IKE policy", ike_policies_);
+  check("/defaults/child_policy", default_child_policy_, "a child policy", child_policies_);
+}
+
 void Parser::read_top(const JsonNode& document) {
   ObjectReader reader(errors_, document, "", config_keys());
   if (!reader.is_object()) return;
   int64_t version = 1;
   reader.number("version", version);
-  if (auto node = reader.object("node")) node->number("id", config_.node_id);
+  if (auto node = reader.object("node")) {
+    once(*node, "id");
+    node->number("id", config_.node_id);
+  }
   if (auto defaults = reader.object("defaults")) {
+    once(*defaults, "ike_policy");
+    once(*defaults, "child_policy");
     defaults->text("ike_policy", default_ike_policy_);
     defaults->text("child_policy", default_child_policy_);
     for (const JsonNode* each : defaults->texts("allow_weak")) {
@@ -123,7 +156,7 @@ std::shared_ptr<const TunnelGroup> Parser::read_group(const std::string& name, O
     read_place(*place, group->public_place);
     for (const JsonNode* each : place->texts("addresses")) {
       auto address = IpAddress::parse(each->text);
-      if (!address.ok() || address->is_any())
+      if (!address.ok() || !check_unicast(*address).ok())
         place->error(*each, "addresses", Reason::kConfigBadValue, "an IP address of this machine");
       else
         group->public_addresses.push_back(*address);
@@ -133,7 +166,12 @@ std::shared_ptr<const TunnelGroup> Parser::read_group(const std::string& name, O
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
   if (auto offload = reader.object("offload")) {
     if (auto word = offload->word("mode")) group->offload = static_cast<OffloadMode>(*word);
-    for (const JsonNode* each : offload->texts("devices")) group->offload_devices.push_back(each->text);
+    for (const JsonNode* each : offload->texts("devices")) {
+      if (!is_device_name(each->text))
+        offload->error(*each, "devices", Reason::kConfigBadValue,
+                       "the name of a network device, at most 15 characters");
+      group->offload_devices.push_back(each->text);
+    }
     if (group->offload != OffloadMode::kNone && group->offload_devices.empty())
       offload->error("devices", Reason::kConfigMissing, {},
                      "the NICs that carry this group's packets, since offload is wanted");
@@ -239,14 +277,16 @@ template <typename T>
 std::shared_ptr<const T> Parser::resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
                                          const std::string& fallback,
                                          const std::map<std::string, std::shared_ptr<const T>>& known) {
+  const JsonNode* node = reader.find(key);
   std::string name = fallback;
   reader.text(key, name);
   if (auto it = known.find(name); it != known.end()) return it->second;
-  if (name.empty()) return nullptr;
+  // Reported already: a value that is no text, a required key that is missing, a default that names nothing.
+  if (node == nullptr || node->kind != JsonNode::Kind::kText) return nullptr;
   std::vector<std::string> names;
   for (const auto& [each, object] : known) names.push_back(each);
   reader.error(key, Reason::kConfigBadReference, "\"" + printable(as_bytes(name)) + "\"",
-               "the name of a " + std::string(kind) + did_you_mean(name, names));
+               "the name of " + std::string(kind) + did_you_mean(name, names));
   return nullptr;
 }
 
@@ -262,17 +302,23 @@ SelectorList Parser::read_selectors(ObjectReader& reader, std::string_view key) 
   return list;
 }
 
-void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name) {
-  ChildConfig child{.name = name,
-                    .local = read_selectors(reader, "local"),
-                    .remote = read_selectors(reader, "remote"),
-                    .policy = resolve(reader, "policy", "child policy", default_child_policy_, config_.child_policies)};
+void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name, PolicyOwners& owners) {
+  ChildConfig child{
+      .name = name,
+      .local = read_selectors(reader, "local"),
+      .remote = read_selectors(reader, "remote"),
+      .policy = resolve(reader, "policy", "a child policy", default_child_policy_, config_.child_policies)};
   if (!child.policy) {
     auto built_in = std::make_shared<ChildPolicy>();
     built_in->name = "built-in";
     built_in->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
     child.policy = std::move(built_in);
   }
+  child.policy = with_pfs_groups(std::move(child.policy), *tunnel.ike_policy);
+  if (!child.local.empty() && !child.remote.empty())
+    if (Status claimed = owners.claim(child); !claimed.ok())
+      reader.error("remote", Reason::kConfigConflict,
+                   "local " + to_string(child.local) + ", remote " + to_string(child.remote), claimed.error().detail());
   if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
   const bool starts = child.start != StartMode::kRespond;
   if (starts && tunnel.ike_policy->role == Role::kRespond)
@@ -287,13 +333,16 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
 void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   std::string text;
   reader.text("remote", text);
-  if (!text.empty() && text != "any") {
+  const JsonNode* remote = reader.find("remote");
+  if (remote != nullptr && remote->kind == JsonNode::Kind::kText && text != "any") {
     auto address = IpAddress::parse(text);
-    if (!address.ok())
-      reader.error("remote", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
-                   "an IP address, or \"any\"");
+    if (!address.ok() || !check_unicast(*address).ok())
+      reader.error("remote", Reason::kConfigBadValue, remote->shown(), "an IP address, or \"any\"");
     // A stand-in for one that is wrong, so that what follows from it is not told as further errors.
     const auto& own = tunnel.group->public_addresses;
+    if (address.ok() && std::find(own.begin(), own.end(), *address) != own.end())
+      reader.error("remote", Reason::kConfigConflict, remote->shown(),
+                   "an address of the peer; this one is our own in group " + tunnel.group->name);
     tunnel.remote = address.ok() ? *address : own.empty() ? IpAddress() : own.front();
   }
   text.clear();
@@ -334,9 +383,9 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!reader.is_object()) return;
   auto tunnel = std::make_shared<Tunnel>();
   tunnel->name = name;
-  tunnel->group = resolve(reader, "group", "tunnel group", {}, config_.groups);
-  tunnel->ike_policy = resolve(reader, "ike_policy", "IKE policy", default_ike_policy_, config_.ike_policies);
-  tunnel->credential = resolve(reader, "credential", "credential", {}, config_.credentials);
+  tunnel->group = resolve(reader, "group", "a tunnel group", {}, config_.groups);
+  tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
+  tunnel->credential = resolve(reader, "credential", "a credential", {}, config_.credentials);
   if (!tunnel->ike_policy) {
     auto built_in = std::make_shared<IkePolicy>();
     built_in->name = "built-in";
@@ -347,29 +396,40 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (auto offload = reader.object("offload"))
     if (auto word = offload->word("mode")) tunnel->offload = static_cast<OffloadMode>(*word);
   if (!tunnel->group) return;  // reported; nothing below can be judged without it
+  if (tunnel->offload.value_or(OffloadMode::kNone) != OffloadMode::kNone && tunnel->group->offload_devices.empty())
+    reader.error("offload", Reason::kConfigConflict, std::string("\"").append(to_string(*tunnel->offload)) + "\"",
+                 "none, because group " + tunnel->group->name + " has no devices");
   read_ends(reader, *tunnel);
+  read_children(reader, *tunnel);
+  config_.tunnels.emplace(name, std::move(tunnel));
+}
+
+void Parser::read_children(ObjectReader& reader, Tunnel& tunnel) {
   if (const JsonNode* children = reader.find("children");
       children != nullptr && children->kind == JsonNode::Kind::kObject) {
     const KeySpec* spec = nullptr;
     for (const KeySpec& each : config_keys("tunnels"))
       if (each.key == "children") spec = &each;
+    PolicyOwners owners;
     for (const auto& [child_name, node] : children->members) {
-      const std::string pointer = reader.pointer("children") + "/" + printable(as_bytes(child_name));
+      const std::string pointer = reader.pointer("children") + "/" + pointer_part(child_name);
       if (!is_object_name(child_name))
         errors_.add(node, pointer, Reason::kConfigBadValue, "this name",
                     "1 to 64 of letters, digits, '.', '_' and '-'");
-      read_child(ObjectReader(errors_, node, pointer, spec->members), *tunnel, child_name);
+      read_child(ObjectReader(errors_, node, pointer, spec->members), tunnel, child_name, owners);
     }
     if (children->members.empty()) reader.error("children", Reason::kConfigMissing, "no child", "at least one child");
   } else if (children != nullptr) {
     reader.error("children", Reason::kConfigBadValue, children->shown(), "an object of named children");
   }
-  config_.tunnels.emplace(name, std::move(tunnel));
 }
 
 void Parser::read_tunnels() {
   for (const auto& [name, node] : tunnels_)
     read_tunnel(name, ObjectReader(errors_, *node, "/tunnels/" + name, config_keys("tunnels")));
+  if (tunnels_.size() > kTunnelsMax)
+    errors_.add(*tunnels_.begin()->second, "/tunnels", Reason::kLimitReached,
+                std::to_string(tunnels_.size()) + " tunnels", "at most " + std::to_string(kTunnelsMax));
   std::map<std::string, size_t> count;
   for (const auto& [name, tunnel] : config_.tunnels) {
     const TunnelGroup& group = *tunnel->group;
@@ -380,31 +440,15 @@ void Parser::read_tunnels() {
   }
 }
 
-/// Two tunnels of one private place for the same traffic: legal (backup), but rarely meant.
-void Parser::warn_of_overlaps() {
-  constexpr size_t kComparedMax = 2000;  // quadratic: beyond this the check would cost more than it tells
-  std::map<RoutingPlace, std::vector<const Tunnel*>> by_place;
-  for (const auto& [name, tunnel] : config_.tunnels) by_place[tunnel->group->private_place].push_back(tunnel.get());
-  for (const auto& [place, tunnels] : by_place) {
-    if (tunnels.size() > kComparedMax) continue;
-    for (size_t i = 0; i < tunnels.size(); ++i)
-      for (size_t j = i + 1; j < tunnels.size(); ++j)
-        for (const ChildConfig& a : tunnels[i]->children)
-          for (const ChildConfig& b : tunnels[j]->children)
-            if (!narrow(a.remote, b.remote).empty())
-              config_.warnings.push_back("tunnels " + tunnels[i]->name + " and " + tunnels[j]->name + " both lead to " +
-                                         to_string(narrow(a.remote, b.remote)));
-  }
-}
-
 ConfigOutcome Parser::run() {
   read_documents();
   for (const JsonNode& document : documents_) read_top(document);
   read_groups();
   read_policies();
+  check_defaults();
   read_credentials();
   read_tunnels();
-  if (errors_.empty()) warn_of_overlaps();
+  if (errors_.empty()) add_warnings(config_);
   if (!errors_.empty()) return {nullptr, errors_.take()};
   return {std::make_shared<const Config>(std::move(config_)), {}};
 }

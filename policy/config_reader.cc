@@ -76,6 +76,19 @@ Result<Duration> parse_duration(std::string_view text) {
   return Duration(std::chrono::milliseconds(total));
 }
 
+std::string pointer_part(std::string_view key) {
+  std::string part;
+  for (char each : printable(as_bytes(key))) {
+    if (each == '~')
+      part += "~0";
+    else if (each == '/')
+      part += "~1";
+    else
+      part += each;
+  }
+  return part;
+}
+
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
   size_t least = std::max<size_t>(2, word.size() / 3) + 1;
@@ -126,7 +139,7 @@ ObjectReader::ObjectReader(ErrorList& errors, const JsonNode& node, std::string 
   for (const auto& [key, value] : node_.members) {
     const auto spec =
         std::find_if(keys_.begin(), keys_.end(), [&, &name = key](const KeySpec& each) { return each.key == name; });
-    const std::string at = this->pointer(printable(as_bytes(key)));
+    const std::string at = this->pointer(key);
     if (spec == keys_.end())
       errors_.add(value, at, Reason::kConfigUnknownKey, {}, "no such key here" + did_you_mean(key, known));
     else if (!spec->served && !says_nothing(value))

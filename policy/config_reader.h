@@ -24,6 +24,9 @@ class ErrorList {
   std::vector<ConfigError> errors_;
 };
 
+/// A key as a part of a JSON pointer: '~' and '/' escaped (RFC 6901 section 3), printable.
+std::string pointer_part(std::string_view key);
+
 /// The known word that is nearest to `word`, if one is near enough to be meant.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);
 /// "...; did you mean "x"?" or nothing.
@@ -38,7 +41,7 @@ class ObjectReader {
   bool is_object() const { return node_.kind == JsonNode::Kind::kObject; }
   const JsonNode* find(std::string_view key) const { return node_.find(key); }
   const std::string& pointer() const { return pointer_; }
-  std::string pointer(std::string_view key) const { return pointer_ + "/" + std::string(key); }
+  std::string pointer(std::string_view key) const { return pointer_ + "/" + pointer_part(key); }
 
   void text(std::string_view key, std::string& target);
   /// Index of the word in the table's list.

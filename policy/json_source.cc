@@ -1,6 +1,7 @@
 #include "policy/json_source.h"
 
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "policy/base/bytes.h"
 #include "policy/limits.h"
@@ -69,7 +70,7 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& value) override {
-    if (stack_.back()->find(value) != nullptr)
+    if (!keys_.back().insert(value).second)
       return stop("the key \"" + printable(as_bytes(value)) + "\" stands twice in one object");
     key_ = value;
     return true;
@@ -100,13 +101,15 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     if (stack_.size() >= kConfigDepthMax)
       return stop("nested deeper than " + std::to_string(kConfigDepthMax) + " levels");
     stack_.push_back(place({.kind = kind}));
+    keys_.emplace_back();
     return true;
   }
-  bool close() { return stack_.pop_back(), true; }
+  bool close() { return stack_.pop_back(), keys_.pop_back(), true; }
 
   const Position& position_;
   size_t file_;
   std::vector<JsonNode*> stack_;  // a parent grows only while its own children are finished: the pointers stay good
+  std::vector<std::unordered_set<std::string>> keys_;  // of the open objects: a search per key would be quadratic
   std::string key_;
 };
 

@@ -54,42 +54,6 @@ uint32_t priority_of(const PolicyKey& key) {
   return static_cast<uint32_t>(priority);
 }
 
-/// Outbound keys for every combination that the selectors allow; the other directions mirror them.
-Result<std::vector<PolicyKey>> outbound_keys(const SelectorList& locals, const SelectorList& remotes, uint32_t if_id) {
-  std::vector<PolicyKey> keys;
-  for (const TrafficSelector& local : locals) {
-    for (const TrafficSelector& remote : remotes) {
-      if (local.addresses.first.family() != remote.addresses.first.family()) continue;
-      if (local.protocol != remote.protocol && local.protocol != 0 && remote.protocol != 0) continue;
-      TRY_ASSIGN(const std::vector<PortPair> ports, port_pairs(local, remote), "");
-      const auto sources = local.addresses.prefixes(), destinations = remote.addresses.prefixes();
-      // Counted before they are made: a hostile peer may offer ranges that fall into very many prefixes.
-      if (keys.size() + sources.size() * destinations.size() * ports.size() > kPoliciesPerChildMax)
-        return Error(Reason::kTsUnacceptable,
-                     std::to_string(keys.size() + sources.size() * destinations.size() * ports.size()) +
-                         " kernel policies would be needed, at most " + std::to_string(kPoliciesPerChildMax) +
-                         " are allowed");
-      for (const IpPrefix& source : sources)
-        for (const IpPrefix& destination : destinations)
-          for (const PortPair& port : ports)
-            keys.push_back({.source = source,
-                            .destination = destination,
-                            .protocol = std::max(local.protocol, remote.protocol),
-                            .source_port = port.local.value,
-                            .source_port_mask = port.local.mask,
-                            .destination_port = port.remote.value,
-                            .destination_port_mask = port.remote.mask,
-                            .direction = Direction::kOut,
-                            .if_id = if_id,
-                            .mark = {}});
-    }
-  }
-  std::sort(keys.begin(), keys.end());
-  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-  if (keys.empty()) return Error(Reason::kTsUnacceptable, "no pair of selectors has one family and protocol");
-  return keys;
-}
-
 PolicyKey mirrored(const PolicyKey& out, Direction direction) {
   PolicyKey key = out;
   key.direction = direction;
@@ -159,6 +123,41 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction)
 
 }  // namespace
 
+Result<std::vector<PolicyKey>> policy_keys(const SelectorList& locals, const SelectorList& remotes, uint32_t if_id) {
+  std::vector<PolicyKey> keys;
+  for (const TrafficSelector& local : locals) {
+    for (const TrafficSelector& remote : remotes) {
+      if (local.addresses.first.family() != remote.addresses.first.family()) continue;
+      if (local.protocol != remote.protocol && local.protocol != 0 && remote.protocol != 0) continue;
+      TRY_ASSIGN(const std::vector<PortPair> ports, port_pairs(local, remote), "");
+      const auto sources = local.addresses.prefixes(), destinations = remote.addresses.prefixes();
+      // Counted before they are made: a hostile peer may offer ranges that fall into very many prefixes.
+      if (keys.size() + sources.size() * destinations.size() * ports.size() > kPoliciesPerChildMax)
+        return Error(Reason::kTsUnacceptable,
+                     std::to_string(keys.size() + sources.size() * destinations.size() * ports.size()) +
+                         " kernel policies would be needed, at most " + std::to_string(kPoliciesPerChildMax) +
+                         " are allowed");
+      for (const IpPrefix& source : sources)
+        for (const IpPrefix& destination : destinations)
+          for (const PortPair& port : ports)
+            keys.push_back({.source = source,
+                            .destination = destination,
+                            .protocol = std::max(local.protocol, remote.protocol),
+                            .source_port = port.local.value,
+                            .source_port_mask = port.local.mask,
+                            .destination_port = port.remote.value,
+                            .destination_port_mask = port.remote.mask,
+                            .direction = Direction::kOut,
+                            .if_id = if_id,
+                            .mark = {}});
+    }
+  }
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  if (keys.empty()) return Error(Reason::kTsUnacceptable, "no pair of selectors has one family and protocol");
+  return keys;
+}
+
 std::string interface_name(uint32_t if_id) {
   std::array<char, 8> digits{};
   const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), if_id, 16);
@@ -218,7 +217,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids) {
   plan.outbound = sa_for(spec, ids, Direction::kOut);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
-  TRY_ASSIGN(const std::vector<PolicyKey> keys, outbound_keys(spec.local, spec.remote, ids.if_id), "selectors");
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id), "selectors");
   for (const PolicyKey& key : keys) {
     plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
     for (Direction direction : {Direction::kIn, Direction::kForward})
@@ -233,7 +232,7 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
   if (!local || !tunnel.remote)
     return Error(Reason::kConfigConflict, "tunnel " + tunnel.name + ": start by traffic needs a remote address");
   TrapPlan plan;
-  TRY_ASSIGN(const std::vector<PolicyKey> keys, outbound_keys(child.local, child.remote, ids.if_id), "selectors");
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(child.local, child.remote, ids.if_id), "selectors");
   for (const PolicyKey& key : keys)
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
   plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);

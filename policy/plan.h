@@ -30,6 +30,9 @@ struct ChildPlan {
   std::vector<RouteConfig> routes;  ///< To the peer's selectors, with the metric of an active tunnel.
 };
 
+/// Keys of the outbound policies for every combination that the selectors allow, sorted. Fails as plan_child() does.
+Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const SelectorList& remote, uint32_t if_id = 0);
+
 /// Error kTsUnacceptable when the selectors need more than kPoliciesPerChildMax policies per direction (the detail
 /// names the count), or cannot be expressed in the kernel (OPAQUE ports, ranges over several ICMP types).
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids);

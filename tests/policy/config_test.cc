@@ -343,8 +343,10 @@ TEST_CASE("config: a namespace or VRF that could leave its folder is refused") {
 
 TEST_CASE("config: selectors take prefixes, ranges, protocols and ports; the address family decides our address") {
   for (const char* good : {"10.1.0.0/16", "10.1.0.1-10.1.0.9", "10.1.0.0/16[tcp/443]", "10.1.0.0/16[udp/1000-2000]",
-                           "0.0.0.0/0[icmp/8/0]", "2001:db8:1::/48", "10.1.0.5"})
+                           "0.0.0.0/0[icmp/8/0]", "10.1.0.5"})
     CHECK_MESSAGE(parse_one(Document{.local_selector = good}.text()).errors.empty(), good);
+  CHECK(parse_one(Document{.local_selector = "2001:db8:1::/48", .remote_selector = "2001:db8:2::/48"}.text())
+            .errors.empty());
   for (const char* bad : {"", "10.1.0.0/33", "10.1.0.9-10.1.0.1", "10.1.0.0/16[tcp/2000-1000]", "10.1.0.0/16[", "host"})
     CHECK_MESSAGE(only_error(Document{.local_selector = bad}.text()).pointer == "/tunnels/a/children/lan/local", bad);
   const ConfigOutcome outcome = parse_one(Document{.remote = "2001:db8:f::7"}.text());

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "policy/config.h"
+#include "policy/kernel_model.h"
+
+/// What must hold between the settings of a configuration, beyond the type and range of each value.
+namespace ipsec::policy {
+
+/// A device as the kernel would name it: 1 to 15 printable characters without blank, '/' and ':'.
+bool is_device_name(std::string_view name);
+
+/// Whether packets can be exchanged with this address: not the unspecified, a multicast or the broadcast address. The
+/// detail says what it is.
+Status check_unicast(const IpAddress& address);
+
+/// The policies of one tunnel's children. All share the tunnel's interface id, so two children that need the same
+/// policy would take it from one another.
+class PolicyOwners {
+ public:
+  /// Error when the kernel cannot hold this child's selectors, or another child of the tunnel holds one of its
+  /// policies.
+  Status claim(const ChildConfig& child);
+
+ private:
+  std::map<PolicyKey, std::string> owners_;  // by name of the child
+};
+
+/// The policy with key exchange transforms where it wants PFS and names none: those of the IKE policy, in its order.
+std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPolicy> policy, const IkePolicy& ike);
+
+/// Adds what is legal but rarely meant: tunnels of one private place that lead to the same addresses, and tunnels that
+/// cannot be told apart when the peer begins. At most kConfigWarningsMax of each.
+void add_warnings(Config& config);
+
+}  // namespace ipsec::policy
