@@ -13,6 +13,7 @@
 #include "policy/base/secret.h"
 #include "policy/child_spec.h"
 #include "policy/config.h"
+#include "policy/negotiation.h"
 
 /// What the engine wants done, in the order in which it must happen within one IKE SA, and the answers that it waits
 /// for. The shell polls actions, carries them out, and feeds completions back. Answers may come late, twice or never.
@@ -77,6 +78,7 @@ struct InstallInbound {
   AskId id;
   IkeSaId ike;
   ChildId child;
+  std::optional<ChildId> replaces;  ///< The child that this one is to replace (rekey); it goes on working meanwhile.
   std::shared_ptr<const policy::ChildSpec> spec;
   policy::ChildKeys keys;
 };
@@ -87,11 +89,33 @@ struct InstallInbound {
 struct InstallOutbound {
   IkeSaId ike;
   ChildId child;
+  std::optional<ChildId> replaces;  ///< Rekey: traffic moves over from this one.
   std::shared_ptr<const policy::ChildSpec> spec;
   policy::ChildKeys keys;
 };
 
-/// Take a child SA out of the kernel, both directions.
+/// Tell by `IkeEngine::inbound_used` when the inbound SA of this child has received: the peer uses it, so that we may
+/// begin to (we are the responder of a rekey). Ends with InstallOutbound or RemoveChild of the same child.
+struct WatchInbound {
+  IkeSaId ike;
+  ChildId child;
+};
+
+/// A rekey is over: take out the outbound SA of the old child; its inbound half stays until RemoveChild, for what is on
+/// its way.
+struct StopOutbound {
+  IkeSaId ike;
+  ChildId child;
+  std::shared_ptr<const policy::ChildSpec> spec;
+};
+
+/// The children of one IKE SA belong to another from now on (RFC 7296 section 2.18). `old` ends soon.
+struct IkeRekeyed {
+  IkeSaId old, fresh;
+  std::vector<ChildId> children;
+};
+
+/// Take a child SA out of the kernel, whatever is left of it.
 struct RemoveChild {
   IkeSaId ike;
   ChildId child;
@@ -119,6 +143,15 @@ struct IdentityEstablished {
   bool initial_contact = false;  ///< The peer says that it has no other IKE SA with us (RFC 7296 section 2.4).
 };
 
+/// A child that was asked for by `create_child` (or began an IKE SA) could not be had; the IKE SA stands.
+struct ChildFailed {
+  IkeSaId ike;
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  std::string child;
+  Reason reason = Reason::kNone;
+  std::string detail;
+};
+
 /// Something to tell people and automation; counters are kept by the engine itself.
 struct Report {
   IkeSaId ike;
@@ -126,10 +159,12 @@ struct Report {
   Path path;
   Reason reason = Reason::kNone;
   std::vector<Field> fields;
+  std::shared_ptr<const policy::Negotiation> negotiation;  ///< When offers were compared and did not meet.
 };
 
 using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, InstallInbound, InstallOutbound,
-                            RemoveChild, SendDatagram, SnapshotChanged, IdentityEstablished, Report>;
+                            RemoveChild, SendDatagram, SnapshotChanged, IdentityEstablished, Report, WatchInbound,
+                            StopOutbound, IkeRekeyed, ChildFailed>;
 
 // ---- answers
 

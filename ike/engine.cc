@@ -361,6 +361,15 @@ void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reas
   }
 }
 
+Status IkeEngine::create_child(Instant, IkeSaId, std::string_view,
+                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>) {
+  return Error(Reason::kUnsupported, "further children");
+}
+void IkeEngine::rekey_child(Instant, IkeSaId, ChildId, Reason) {}
+void IkeEngine::rekey_ike(Instant, IkeSaId, Reason) {}
+void IkeEngine::inbound_used(Instant, IkeSaId, ChildId) {}
+void IkeEngine::child_used(Instant, IkeSaId, ChildId) {}
+
 void IkeEngine::check_liveness(Instant now, IkeSaId ike) {
   IkeSa* sa = impl_->core.find(ike);
   if (sa == nullptr) return;

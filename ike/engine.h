@@ -29,6 +29,7 @@ struct IkeSaView {
   std::optional<Instant> established_at;
   bool nat_local = false, nat_remote = false;
   std::vector<std::shared_ptr<const policy::ChildSpec>> children;
+  std::optional<Duration> rekey_in, ends_in;  ///< From now; of the IKE SA.
 };
 
 /// The IKEv2 protocol of one worker: bytes, a clock and randomness go in, actions come out.
@@ -64,6 +65,20 @@ class IkeEngine {
   Result<IkeSaId> initiate(Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child,
                            const Path& path,
                            std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {});
+  /// Adds a child of the tunnel to an established IKE SA (RFC 7296 section 1.3.1); waits its turn behind other
+  /// requests. Its end is InstallOutbound or ChildFailed. Errors: kNotFound (no such IKE SA in use, no such child),
+  /// kExists (one is under way).
+  Status create_child(Instant now, IkeSaId ike, std::string_view child,
+                      std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {});
+  /// Replaces a child by a fresh one (section 1.3.3), or the IKE SA itself (1.3.2), when its turn comes. Nothing
+  /// happens when it is being replaced already. `reason`: what made it necessary.
+  void rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reason);
+  void rekey_ike(Instant now, IkeSaId ike, Reason reason);
+  /// The inbound SA has received: the answer to WatchInbound. Repeated or late calls are ignored.
+  void inbound_used(Instant now, IkeSaId ike, ChildId child);
+  /// The child carried traffic since its last mention; decides whether an idle one is rekeyed (ChildPolicy::idle).
+  void child_used(Instant now, IkeSaId ike, ChildId child);
+
   /// Ends an IKE SA and its children. Unknown ids are ignored.
   void close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mode = CloseMode::kTellPeer);
   /// Ends one child (RFC 7296 section 1.4.1).

@@ -22,6 +22,25 @@ enum class EspMode : uint8_t { kTunnel, kTransport };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
 enum class DfMode : uint8_t { kCopy, kClear };
 enum class DscpMode : uint8_t { kCopy, kZero };
+enum class DpdMode : uint8_t { kActive, kReplyOnly };
+/// What follows when a tunnel's IKE SA or child ends although the configuration wants it.
+enum class EndAction : uint8_t {
+  kRestart,  ///< Set it up again, with pauses.
+  kTraffic,  ///< Wait for a packet that wants it.
+  kClear     ///< Leave it down until an operator or the peer wants it.
+};
+/// What a new IKE SA of an identity means for the one that is there (RFC 7296 section 2.4).
+enum class DuplicatePolicy : uint8_t {
+  kReplace,  ///< The new one stands, older ones are closed.
+  kKeep,     ///< All stand; INITIAL_CONTACT still closes the older ones.
+  kRefuse    ///< The old one stands; INITIAL_CONTACT, or an old one that no longer answers, lets the new one in.
+};
+/// IKE SAs without a child (RFC 6023).
+enum class ChildlessPolicy : uint8_t { kRefuse, kAllow, kForce };
+/// What a request for one child more than allowed meets.
+enum class ChildOverload : uint8_t { kRefuse, kReplaceOldest };
+/// What becomes of a child that carried nothing since it was made, when it is time to rekey it.
+enum class IdleRekey : uint8_t { kRekey, kEnd };
 
 std::string_view to_string(Role role);
 std::string_view to_string(StartMode mode);
@@ -58,20 +77,47 @@ struct TunnelGroup {
 };
 
 struct RetransmitPolicy {
-  Duration first = 500ms;  ///< Before the first repetition; doubles each time (RFC 7296 section 2.1)...
-  Duration most = 16s;     ///< ... up to this.
-  uint8_t tries = 6;       ///< Transmissions in all, the first included.
+  Duration first = 500ms;         ///< Before the first repetition; grows each time (RFC 7296 section 2.1)...
+  uint16_t factor_percent = 200;  ///< ... by this ...
+  Duration most = 16s;            ///< ... up to this.
+  uint8_t tries = 6;              ///< Transmissions in all, the first included.
   friend bool operator==(const RetransmitPolicy&, const RetransmitPolicy&) = default;
+};
+
+/// When an SA is replaced before its lifetime ends. Jitter spreads SAs that were made at once.
+struct RekeyPolicy {
+  bool enabled = true;          ///< false: it ends at its lifetime.
+  uint8_t share_percent = 90;   ///< Of the lifetime (time, bytes, packets, sequence numbers).
+  uint8_t jitter_percent = 10;  ///< Of the lifetime: up to this much earlier, at random.
+  friend bool operator==(const RekeyPolicy&, const RekeyPolicy&) = default;
+};
+
+/// How set-up is tried again.
+struct RetryPolicy {
+  Duration first = 2s;   ///< Pause after the first failure; doubles...
+  Duration most = 120s;  ///< ... up to this; each pause varies by a quarter at random.
+  uint16_t tries = 0;    ///< 0: for ever.
+  friend bool operator==(const RetryPolicy&, const RetryPolicy&) = default;
 };
 
 struct IkePolicy {
   std::string name;
   std::vector<Proposal> proposals;
   Duration lifetime = std::chrono::hours(24);
+  RekeyPolicy rekey;
   Duration dpd = 30s;  ///< Silence after which liveness is checked; 0: never.
+  DpdMode dpd_mode = DpdMode::kActive;
+  uint8_t dpd_tries = 0;  ///< Transmissions of a liveness check; 0: as `retransmit`.
   RetransmitPolicy retransmit;
   Role role = Role::kBoth;
   Duration setup_timeout = 30s;  ///< From the first message to established.
+  RetryPolicy retry;
+  EndAction on_failure = EndAction::kRestart;  ///< The peer does not answer any more.
+  EndAction on_close = EndAction::kRestart;    ///< The peer deleted the IKE SA or a child.
+  DuplicatePolicy duplicates = DuplicatePolicy::kReplace;
+  ChildlessPolicy childless = ChildlessPolicy::kRefuse;
+  uint16_t children_max = 64;  ///< Child SAs per IKE SA, besides those that are being replaced.
+  ChildOverload children_overload = ChildOverload::kRefuse;
   friend bool operator==(const IkePolicy&, const IkePolicy&) = default;
 };
 
@@ -82,7 +128,10 @@ struct ChildPolicy {
   Duration lifetime = std::chrono::hours(1);
   uint64_t lifetime_bytes = 0;    ///< 0: none.
   uint64_t lifetime_packets = 0;  ///< 0: none.
-  uint16_t replay_window = 128;   ///< Packets, 32 to 4096.
+  RekeyPolicy rekey;
+  IdleRekey idle = IdleRekey::kRekey;
+  uint16_t policies_max = 256;   ///< Kernel policies per direction, 1 to 4096.
+  uint16_t replay_window = 128;  ///< Packets, 32 to 4096.
   DfMode df = DfMode::kCopy;
   DscpMode dscp = DscpMode::kCopy;
   EspMode mode = EspMode::kTunnel;
@@ -124,9 +173,26 @@ struct Tunnel {
   std::optional<IpAddress> local_address() const;
 };
 
+/// What strangers and peers may cost us: per node, shared by its workers (`node.admission`).
+struct AdmissionLimits {
+  uint32_t half_open_max = 10000;         ///< Half-open IKE SAs.
+  uint32_t half_open_cookie_from = 1000;  ///< Cookies are asked for from this many on (RFC 7296 section 2.6) ...
+  uint32_t half_open_cookie_until = 800;  ///< ... until there are fewer than this.
+  uint32_t half_open_per_prefix = 64;     ///< From one /24 (IPv4) or /56 (IPv6).
+  Duration half_open_timeout = 30s;       ///< From IKE_SA_INIT answered to IKE_AUTH.
+  uint32_t init_rate = 0;                 ///< New IKE SAs per second in all; 0: no limit (call admission).
+  uint32_t init_rate_per_address = 20;    ///< New IKE SAs per second from one address, bursts of twice that.
+  uint32_t rekey_rate = 5;  ///< CREATE_CHILD_SA requests per second of one IKE SA; excess: TEMPORARY_FAILURE.
+  uint32_t decrypt_failures_max =
+      30;                         ///< Forged messages in a row before an IKE SA that is not established is dropped.
+  uint32_t ike_sas_max = 200000;  ///< IKE SAs per worker.
+  friend bool operator==(const AdmissionLimits&, const AdmissionLimits&) = default;
+};
+
 /// A whole configuration: immutable once parsed, references resolved, shared by reference.
 struct Config {
   uint8_t node_id = 0;  ///< Goes into SPIs, so that two nodes of a pair never choose the same.
+  AdmissionLimits admission;
   std::vector<std::string> allow_weak;
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;
   std::map<std::string, std::shared_ptr<const IkePolicy>> ike_policies;

@@ -89,14 +89,15 @@ Result<ChildDecision> decide_child(const policy::Tunnel& tunnel, const ChildRequ
 
 Status ask_install(EngineCore& core, IkeSa& sa, const PendingChild& child, AskId ask) {
   TRY_ASSIGN(DirectedKeys keys, directed_keys(core, sa, child), "");
-  core.act(InstallInbound{ask, sa.id, ChildId(child.spec->spi_in.value()), child.spec, {std::move(keys.in)}});
+  core.act(
+      InstallInbound{ask, sa.id, ChildId(child.spec->spi_in.value()), std::nullopt, child.spec, {std::move(keys.in)}});
   return {};
 }
 
 Status finish_child(EngineCore& core, IkeSa& sa, const PendingChild& child, std::vector<ChildSa>& children) {
   TRY_ASSIGN(DirectedKeys keys, directed_keys(core, sa, child), "");
   const ChildId id(child.spec->spi_in.value());
-  core.act(InstallOutbound{sa.id, id, child.spec, {std::move(keys.out)}});
+  core.act(InstallOutbound{sa.id, id, std::nullopt, child.spec, {std::move(keys.out)}});
   children.push_back({id, child.spec});
   ByteWriter spis(8);
   spis.u32(child.spec->spi_in.value());

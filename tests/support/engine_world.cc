@@ -45,9 +45,10 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts) {
   return tunnel;
 }
 
-constexpr std::array<const char*, 11> kActionNames = {
-    "NeedInitPolicy", "NeedPeer",     "NeedAuth",        "NeedVerify",          "InstallInbound", "InstallOutbound",
-    "RemoveChild",    "SendDatagram", "SnapshotChanged", "IdentityEstablished", "Report"};
+constexpr std::array<const char*, 15> kActionNames = {
+    "NeedInitPolicy",  "NeedPeer",     "NeedAuth",     "NeedVerify",      "InstallInbound",
+    "InstallOutbound", "RemoveChild",  "SendDatagram", "SnapshotChanged", "IdentityEstablished",
+    "Report",          "WatchInbound", "StopOutbound", "IkeRekeyed",      "ChildFailed"};
 
 }  // namespace
 
