@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
+#include "ike/exchange/upkeep.h"
 
 namespace ipsec::ike {
 
@@ -18,8 +21,7 @@ IkeSa* EngineCore::find(IkeSaId id) {
 }
 
 IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path& path, State state, Instant deadline) {
-  IkeSpi own = spis.next_ike_spi();
-  while (!own || sas.contains(IkeSaId(own.value()))) own = spis.next_ike_spi();
+  const IkeSpi own = fresh_ike_spi();
   auto sa = std::make_unique<IkeSa>(IkeSa{.id = IkeSaId(own.value()),
                                           .initiator = initiator,
                                           .spi_i = initiator ? own : spi_i,
@@ -46,6 +48,8 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
+  adopt_by_rival(*this, sa);
+  abandon_exchanges(*this, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state))
     for (ChildSa& child : established->children) act(RemoveChild{sa.id, child.id, child.spec, reason});
   // A child whose inbound half was asked for may be in the kernel already, whatever the answer would have been.
@@ -72,11 +76,8 @@ void EngineCore::arm(const IkeSa& sa) {
   std::optional<Instant> next = sa.deadline;
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   if (sa.window.outstanding) consider(sa.window.outstanding->next_at);
-  if (sa.state_id() == StateId::kEstablished) {
-    const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
-    if (policy.dpd > Duration{0} && !sa.window.outstanding) consider(sa.last_heard + policy.dpd);
-    consider(*sa.established_at + policy.lifetime);
-  }
+  if (sa.state_id() == StateId::kEstablished)
+    if (const auto upkeep = next_upkeep(sa)) consider(*upkeep);
   if (next)
     timers.set(sa.id, *next);
   else
@@ -85,9 +86,36 @@ void EngineCore::arm(const IkeSa& sa) {
 
 AskId EngineCore::next_ask() { return AskId(++ask_counter_ << 32 | random.u32()); }
 
-void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields) {
+void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields,
+                        std::shared_ptr<const policy::Negotiation> negotiation) {
   count(reason);
-  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields)});
+  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation)});
+}
+
+Bytes EngineCore::fresh_nonce() {
+  constexpr size_t kOwnNonceBytes = 32;
+  Bytes nonce(kOwnNonceBytes);
+  random.fill(nonce);
+  return nonce;
+}
+
+IkeSpi EngineCore::fresh_ike_spi() {
+  IkeSpi spi = spis.next_ike_spi();
+  while (!spi || sas.contains(IkeSaId(spi.value()))) spi = spis.next_ike_spi();
+  return spi;
+}
+
+Duration EngineCore::soft_lifetime(Duration lifetime, const policy::RekeyPolicy& rekey) {
+  constexpr int64_t kPercent = 100, kFine = 1000;
+  const auto jitter = static_cast<int64_t>(random.below(kFine)) * rekey.jitter_percent;
+  return lifetime / (kPercent * kFine) * (int64_t{rekey.share_percent} * kFine - jitter);
+}
+
+void EngineCore::start_lifetime(Instant now, IkeSa& sa) {
+  auto& established = std::get<Established>(sa.state);
+  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
+  established.until = now + policy.lifetime;
+  if (policy.rekey.enabled) established.rekey_at = now + soft_lifetime(policy.lifetime, policy.rekey);
 }
 
 Bytes EngineCore::plain_message(const Header& header, const PayloadWriter& payloads) {
@@ -164,8 +192,17 @@ void EngineCore::repeat_ask(IkeSa& sa) {
     case StateId::kInitAnswered:
     case StateId::kInitSent:
     case StateId::kAuthSent:
-    case StateId::kEstablished:
+    case StateId::kRekeyed:
     case StateId::kDeleting: return;
+    case StateId::kEstablished: {
+      const auto& established = std::get<Established>(sa.state);
+      const auto& own = established.own;
+      if (own && own->stage == OwnExchange::Stage::kInstalling) ask_install(*this, sa, *own->child, own->ask);
+      if (established.peer) ask_install(*this, sa, established.peer->child, established.peer->ask);
+      for (const ChildSa& child : established.children)
+        if (child.phase == ChildPhase::kAwaitingUse) act(WatchInbound{sa.id, child.id});
+      return;
+    }
   }
 }
 

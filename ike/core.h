@@ -49,6 +49,9 @@ class EngineCore {
   std::unordered_map<InitKey, IkeSaId, InitKeyHash> init_index;
   TimerQueue<IkeSaId> timers;
   size_t half_open = 0;
+  size_t own_exchanges = 0;                 ///< CREATE_CHILD_SA exchanges of ours under way.
+  size_t own_exchanges_max = kRekeysAtOnce;
+  std::deque<IkeSaId> pace_queue;           ///< Whose rekey waits for one of them to end.
 
   IkeSa* find(IkeSaId id);
   /// A new IKE SA in the tables. As responder `spi_i` is the peer's; as initiator it is chosen.
@@ -63,8 +66,16 @@ class EngineCore {
 
   AskId next_ask();
   void act(Action action) { actions.push_back(std::move(action)); }
-  void report(const IkeSa& sa, Reason reason, std::vector<Field> fields = {});
+  void report(const IkeSa& sa, Reason reason, std::vector<Field> fields = {},
+              std::shared_ptr<const policy::Negotiation> negotiation = nullptr);
   void count(Reason reason) { counters.add(reason); }
+
+  Bytes fresh_nonce();
+  IkeSpi fresh_ike_spi();
+  /// The time after which an SA with this lifetime is rekeyed, varied at random.
+  Duration soft_lifetime(Duration lifetime, const policy::RekeyPolicy& rekey);
+  /// Sets rekey and end of an IKE SA that begins to be used.
+  void start_lifetime(Instant now, IkeSa& sa);
 
   /// Makes a protected message and puts it on its way as our next request; starts retransmission.
   Status send_request(Instant now, IkeSa& sa, Exchange exchange, const PayloadWriter& payloads);

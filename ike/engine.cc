@@ -1,9 +1,14 @@
 #include "ike/engine.h"
 
+#include <algorithm>
+
 #include "ike/core.h"
+#include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
 #include "ike/exchange/informational.h"
+#include "ike/exchange/upkeep.h"
 #include "ike/notify_for_error.h"
 #include "ike/sa/transitions.h"
 #include "ike/snapshot.h"
@@ -17,14 +22,17 @@ struct IkeEngine::Impl {
   void on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void on_response(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role);
-  void answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error);
   std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
   Status make_keys(IkeSa& sa);
   void answer_version(const Path& path, const Header& header);
   void on_timer(Instant now, IkeSa& sa);
   bool retransmit(Instant now, IkeSa& sa);
   void on_deadline(Instant now, IkeSa& sa);
+  template <typename Value>
+  void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
+  IkeSa* owner_of(IkeSaId ike, ChildId child);
   void settle(IkeSaId id);
+  void serve_waiting(Instant now);
 
   EngineCore core;
 };
@@ -35,10 +43,24 @@ IkeEngine::~IkeEngine() = default;
 
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
-  const IkeSa* sa = core.find(id);
-  if (sa == nullptr) return;
-  VERIFY(sa->is_consistent());
-  core.arm(*sa);
+  if (const IkeSa* sa = core.find(id)) {
+    VERIFY(sa->is_consistent());
+    core.arm(*sa);
+  }
+}
+
+/// Rekeys that waited for others to end.
+void IkeEngine::Impl::serve_waiting(Instant now) {
+  while (!core.pace_queue.empty() && core.own_exchanges < core.own_exchanges_max) {
+    IkeSa* sa = core.find(core.pace_queue.front());
+    core.pace_queue.pop_front();
+    auto* established = sa != nullptr ? std::get_if<Established>(&sa->state) : nullptr;
+    if (established == nullptr) continue;
+    established->waits_for_pace = false;
+    const IkeSaId id = sa->id;
+    serve(core, now, *sa);
+    settle(id);
+  }
 }
 
 void IkeEngine::Impl::answer_version(const Path& path, const Header& header) {
@@ -83,6 +105,7 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   const IkeSaId id = sa->id;
   impl_->on_message(now, *sa, path, *header, datagram);
   impl_->settle(id);
+  impl_->serve_waiting(now);
 }
 
 void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
@@ -93,6 +116,11 @@ void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const
 }
 
 namespace {
+
+bool deletes_ike(const Payloads& payloads) {
+  return std::ranges::any_of(payloads.deletes,
+                             [](const DeletePayload& each) { return each.protocol == policy::Protocol::kIke; });
+}
 
 /// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
 Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
@@ -132,7 +160,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   }
   static const Payloads kNothing;
   const Message message{path, header, datagram, payloads.ok() ? *payloads : kNothing};
-  if (!payloads.ok()) return answer_invalid(now, sa, message, payloads.error());
+  if (!payloads.ok()) return answer_invalid(core, now, sa, message, payloads.error());
   dispatch(now, sa, message, MessageRole::kRequest);
 }
 
@@ -164,24 +192,13 @@ void IkeEngine::Impl::dispatch(Instant now, IkeSa& sa, const Message& message, M
   if (row == nullptr) return core.count(Reason::kIkeUnexpected);
   for (PayloadType type : row->required)
     if (!message.payloads.has(type))
-      return answer_invalid(now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
+      return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
+  // Requests on an IKE SA that the peer made while our rekey crosses its own: it uses it, so it stands (RFC 7296 2.8.2).
+  if (const auto* established = std::get_if<Established>(&sa.state);
+      established != nullptr && established->predecessor && role == MessageRole::kRequest &&
+      !deletes_ike(message.payloads))
+    if (IkeSa* old = core.find(*established->predecessor)) adopt_by_rival(core, *old);
   row->handle(core, now, sa, message);
-}
-
-/// RFC 7296 2.21: an authentic request that breaks the rules is answered; in IKE_AUTH that is the end of the IKE SA.
-void IkeEngine::Impl::answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error) {
-  core.report(sa, error.reason(), {field("peer", to_string(message.path.remote)), field("detail", error.text())});
-  const NotifyType type = notify_for_error(error.reason()).value_or(NotifyType::kInvalidSyntax);
-  PayloadWriter out;
-  out.add(notify(type, type == NotifyType::kUnsupportedCriticalPayload ? critical_payload_of(error) : Bytes()));
-  sa.window.expected = message.header.message_id + 1;
-  Status sent = core.send_response(now, sa, message.header.exchange, message.header.message_id,
-                                   datagram_hash(message.datagram), message.path, out);
-  if (!sent.ok()) core.count(sent.error().reason());
-  // RFC 7296 2.21.3: INVALID_SYNTAX in an authentic exchange ends the IKE SA; an unknown critical payload only its
-  // exchange.
-  if (type != NotifyType::kUnsupportedCriticalPayload || message.header.exchange == Exchange::kIkeAuth)
-    core.destroy(sa, error.reason());
 }
 
 std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const Payloads& outer) {
@@ -227,15 +244,13 @@ void IkeEngine::tick(Instant now) {
     impl_->on_timer(now, *sa);
     impl_->settle(*id);
   }
+  impl_->serve_waiting(now);
 }
 
 void IkeEngine::Impl::on_timer(Instant now, IkeSa& sa) {
   if (sa.deadline && *sa.deadline <= now) return on_deadline(now, sa);
   if (sa.window.outstanding && sa.window.outstanding->next_at <= now && !retransmit(now, sa)) return;
-  if (sa.state_id() != StateId::kEstablished) return;
-  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
-  if (*sa.established_at + policy.lifetime <= now) return start_delete_ike(core, now, sa, Reason::kReplaced);
-  if (policy.dpd > Duration{0} && sa.last_heard + policy.dpd <= now) ike::check_liveness(core, now, sa);
+  if (sa.state_id() == StateId::kEstablished) run_upkeep(core, now, sa);
 }
 
 /// Sends our request again, or gives the peer up; false when the IKE SA is gone.
@@ -249,13 +264,15 @@ bool IkeEngine::Impl::retransmit(Instant now, IkeSa& sa) {
            false;
   }
   const policy::RetransmitPolicy& policy = sa.tunnel->ike_policy->retransmit;
-  if (request.sent >= policy.tries) {
+  const uint8_t tries = request.tries != 0 ? request.tries : policy.tries;
+  if (request.sent >= tries) {
     return core.destroy(sa, Reason::kPeerUnreachable,
                         {field("peer", to_string(request.path.remote)), field("tries", uint64_t{request.sent})}),
            false;
   }
   ++request.sent;
-  request.interval = std::min(request.interval * 2, policy.most);
+  constexpr int64_t kPercent = 100;
+  request.interval = std::min(request.interval * policy.factor_percent / kPercent, policy.most);
   request.next_at = now + request.interval;
   core.send(sa, request.path, request.bytes);
   return true;
@@ -274,6 +291,7 @@ void IkeEngine::Impl::on_deadline(Instant now, IkeSa& sa) {
       return core.destroy(
           sa, Reason::kSetupTimeout,
           {field("peer", to_string(sa.path.remote)), field("state", std::string(to_string(sa.state_id())))});
+    case StateId::kRekeyed: return start_delete_ike(core, now, sa, Reason::kReplaced);
     case StateId::kEstablished:
     case StateId::kDeleting:
       return core.destroy(sa, Reason::kPeerUnreachable, {field("peer", to_string(sa.path.remote))});
@@ -290,14 +308,27 @@ std::optional<Action> IkeEngine::poll_action() {
   return action;
 }
 
+/// The kernel about a child of CREATE_CHILD_SA.
+template <typename Value>
+void IkeEngine::Impl::answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value) {
+  const auto& established = std::get<Established>(sa.state);
+  const bool of_peer = established.peer && established.peer->ask == ask;
+  if constexpr (std::is_same_v<Value, Installed>)
+    return of_peer ? on_peer_child_installed(core, now, sa) : on_own_child_installed(core, now, sa);
+  else if constexpr (std::is_same_v<Value, Refused>)
+    return of_peer ? on_peer_child_refused(core, now, sa, value.error) : on_own_child_refused(core, now, sa, value.error);
+  core.count(Reason::kInternal);  // an answer of another kind than the question
+}
+
 void IkeEngine::answer(Instant now, Answer answer) {
   EngineCore& core = impl_->core;
   IkeSa* sa = core.find(answer.ike);
-  if (sa == nullptr || sa->open_ask() != answer.id) return core.count(Reason::kCancelled);
+  if (sa == nullptr || !sa->waits_for(answer.id)) return core.count(Reason::kCancelled);
   const StateId state = sa->state_id();
   std::visit(
       [&](auto& value) {
         using V = std::decay_t<decltype(value)>;
+        if (state == StateId::kEstablished) return impl_->answer_child(now, *sa, answer.id, value);
         const bool responder = state == StateId::kAuthResponding;
         const auto stage = responder ? std::get<AuthResponding>(sa->state).work->stage : AuthWork::Stage::kPeer;
         const bool installing = state == StateId::kAuthFinishing &&
@@ -325,6 +356,7 @@ void IkeEngine::answer(Instant now, Answer answer) {
       },
       answer.value);
   impl_->settle(answer.ike);
+  impl_->serve_waiting(now);
 }
 
 Result<IkeSaId> IkeEngine::initiate(
@@ -337,38 +369,91 @@ Result<IkeSaId> IkeEngine::initiate(
 
 void IkeEngine::close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mode) {
   IkeSa* sa = impl_->core.find(ike);
+  if (sa != nullptr && sa->successor) sa = impl_->core.find(*sa->successor);
   if (sa == nullptr || sa->state_id() == StateId::kDeleting) return;
-  const bool tell = mode == CloseMode::kTellPeer && sa->state_id() == StateId::kEstablished;
-  if (!tell) return impl_->core.destroy(*sa, reason);
+  const IkeSaId id = sa->id;
+  auto* established = std::get_if<Established>(&sa->state);
+  if (established == nullptr || mode == CloseMode::kSilently) return impl_->core.destroy(*sa, reason);
   impl_->core.report(*sa, reason);
-  start_delete_ike(impl_->core, now, *sa, reason);
-  impl_->settle(ike);
+  // Its rekey is with the peer, who may have made the new one already: that one has to be closed.
+  if (established->own && established->own->task.kind == Task::Kind::kRekeyIke)
+    established->closing = reason;
+  else
+    start_delete_ike(impl_->core, now, *sa, reason);
+  impl_->settle(id);
+  impl_->serve_waiting(now);
+}
+
+/// The IKE SA that a child belongs to now: the shell may not know of a rekey yet.
+IkeSa* IkeEngine::Impl::owner_of(IkeSaId ike, ChildId child) {
+  IkeSa* sa = core.find(ike);
+  for (int steps = 0; sa != nullptr && steps < 8; ++steps) {
+    auto* established = std::get_if<Established>(&sa->state);
+    if (established != nullptr && (!child || established->child(child) != nullptr)) return sa;
+    sa = sa->successor ? core.find(*sa->successor) : nullptr;
+  }
+  return nullptr;
 }
 
 void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
-  IkeSa* sa = impl_->core.find(ike);
-  auto* established = sa != nullptr ? std::get_if<Established>(&sa->state) : nullptr;
-  if (established == nullptr) return;
-  for (auto it = established->children.begin(); it != established->children.end(); ++it) {
-    if (it->id != child) continue;
-    const ChildSpi spi_in = it->spec->spi_in;
-    impl_->core.report(*sa, Reason::kChildDeleted, {field("child", it->spec->child), field("by", std::string("us"))});
-    impl_->core.act(RemoveChild{ike, child, it->spec, reason});
-    impl_->core.spis.release(spi_in);
-    established->children.erase(it);
-    delete_child_spi(impl_->core, now, *sa, spi_in);
-    return impl_->settle(ike);
-  }
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr) return;
+  auto& established = std::get<Established>(sa->state);
+  const ChildSa& closed = *established.child(child);
+  if (closed.phase == ChildPhase::kDeleting || closed.phase == ChildPhase::kLingering) return;
+  const ChildSpi spi_in = closed.spec->spi_in;
+  impl_->core.report(*sa, Reason::kChildDeleted, {field("child", closed.spec->child), field("by", std::string("us"))});
+  impl_->core.act(RemoveChild{sa->id, child, closed.spec, reason});
+  impl_->core.spis.release(spi_in);
+  std::erase_if(established.children, [&](const ChildSa& each) { return each.id == child; });
+  delete_child_spi(impl_->core, now, *sa, spi_in);
+  impl_->settle(sa->id);
 }
 
-Status IkeEngine::create_child(Instant, IkeSaId, std::string_view,
-                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>) {
-  return Error(Reason::kUnsupported, "further children");
+Status IkeEngine::create_child(Instant now, IkeSaId ike, std::string_view child,
+                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  if (sa == nullptr) return Error(Reason::kNotFound, "an established IKE SA");
+  if (sa->tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
+  Task task{.kind = Task::Kind::kCreateChild, .name = std::string(child), .reason = Reason::kTrafficStart};
+  if (trigger) {
+    task.trigger_local.push_back(trigger->first);
+    task.trigger_remote.push_back(trigger->second);
+  }
+  const IkeSaId id = sa->id;
+  Status added = add_task(impl_->core, now, *sa, std::move(task));
+  impl_->settle(id);
+  return added;
 }
-void IkeEngine::rekey_child(Instant, IkeSaId, ChildId, Reason) {}
-void IkeEngine::rekey_ike(Instant, IkeSaId, Reason) {}
-void IkeEngine::inbound_used(Instant, IkeSaId, ChildId) {}
-void IkeEngine::child_used(Instant, IkeSaId, ChildId) {}
+
+void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr || std::get<Established>(sa->state).child(child)->phase != ChildPhase::kInUse) return;
+  const IkeSaId id = sa->id;
+  impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
+  (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyChild, .child = child, .reason = reason});
+  impl_->settle(id);
+}
+
+void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
+  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  if (sa == nullptr) return;
+  const IkeSaId id = sa->id;
+  impl_->core.report(*sa, reason);
+  (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyIke, .reason = reason});
+  impl_->settle(id);
+}
+
+void IkeEngine::inbound_used(Instant now, IkeSaId ike, ChildId child) {
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr) return;
+  child_seen_in_use(impl_->core, now, *sa, child);
+  impl_->settle(sa->id);
+}
+
+void IkeEngine::child_used(Instant, IkeSaId ike, ChildId child) {
+  if (IkeSa* sa = impl_->owner_of(ike, child)) std::get<Established>(sa->state).child(child)->used = true;
+}
 
 void IkeEngine::check_liveness(Instant now, IkeSaId ike) {
   IkeSa* sa = impl_->core.find(ike);
@@ -394,6 +479,10 @@ Result<IkeSaId> IkeEngine::restore(
   if (sa->half_open()) ++core.half_open;
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
+  if (auto* established = std::get_if<Established>(&restored.state)) {
+    if (established->own) ++core.own_exchanges;
+    if (established->waits_for_pace) core.pace_queue.push_back(id);
+  }
   core.repeat_ask(restored);
   impl_->settle(id);
   return id;
@@ -425,7 +514,9 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .nat_remote = sa->nat_remote,
       .children = {}};
   if (const auto* established = std::get_if<Established>(&sa->state))
-    for (const ChildSa& child : established->children) view.children.push_back(child.spec);
+    for (const ChildSa& child : established->children)
+      if (child.phase != ChildPhase::kDeleting && child.phase != ChildPhase::kLingering)
+        view.children.push_back(child.spec);
   return view;
 }
 

@@ -137,8 +137,8 @@ TEST_CASE("liveness: a peer that is gone is noticed, and its children leave the 
   CHECK(world.a.reported(Reason::kPeerUnreachable));
 }
 
-TEST_CASE("lifetime: an IKE SA ends when its time is over") {
-  UpWorld world;
+TEST_CASE("lifetime: an IKE SA that is not to be rekeyed ends when its time is over") {
+  UpWorld world({.child_lifetime = std::chrono::hours(48), .rekey = false});
   world.run_for(std::chrono::hours(24) + 60s);
   check_all_gone(world);
 }
