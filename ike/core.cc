@@ -51,7 +51,8 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   adopt_by_rival(*this, sa);
   abandon_exchanges(*this, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state))
-    for (ChildSa& child : established->children) act(RemoveChild{sa.id, child.id, child.spec, reason});
+    for (ChildSa& child : established->children)
+      if (child.phase != ChildPhase::kClosed) act(RemoveChild{sa.id, child.id, child.spec, reason});
   // A child whose inbound half was asked for may be in the kernel already, whatever the answer would have been.
   std::optional<PendingChild>* pending = nullptr;
   if (auto* responding = std::get_if<AuthResponding>(&sa.state)) pending = &responding->work->child;

@@ -49,9 +49,9 @@ class EngineCore {
   std::unordered_map<InitKey, IkeSaId, InitKeyHash> init_index;
   TimerQueue<IkeSaId> timers;
   size_t half_open = 0;
-  size_t own_exchanges = 0;                 ///< CREATE_CHILD_SA exchanges of ours under way.
+  size_t own_exchanges = 0;  ///< CREATE_CHILD_SA exchanges of ours under way.
   size_t own_exchanges_max = kRekeysAtOnce;
-  std::deque<IkeSaId> pace_queue;           ///< Whose rekey waits for one of them to end.
+  std::deque<IkeSaId> pace_queue;  ///< Whose rekey waits for one of them to end.
 
   IkeSa* find(IkeSaId id);
   /// A new IKE SA in the tables. As responder `spi_i` is the peer's; as initiator it is chosen.

@@ -193,7 +193,8 @@ void IkeEngine::Impl::dispatch(Instant now, IkeSa& sa, const Message& message, M
   for (PayloadType type : row->required)
     if (!message.payloads.has(type))
       return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
-  // Requests on an IKE SA that the peer made while our rekey crosses its own: it uses it, so it stands (RFC 7296 2.8.2).
+  // Requests on an IKE SA that the peer made while our rekey crosses its own: it uses it, so it stands (RFC
+  // 7296 2.8.2).
   if (const auto* established = std::get_if<Established>(&sa.state);
       established != nullptr && established->predecessor && role == MessageRole::kRequest &&
       !deletes_ike(message.payloads))
@@ -316,7 +317,8 @@ void IkeEngine::Impl::answer_child(Instant now, IkeSa& sa, AskId ask, const Valu
   if constexpr (std::is_same_v<Value, Installed>)
     return of_peer ? on_peer_child_installed(core, now, sa) : on_own_child_installed(core, now, sa);
   else if constexpr (std::is_same_v<Value, Refused>)
-    return of_peer ? on_peer_child_refused(core, now, sa, value.error) : on_own_child_refused(core, now, sa, value.error);
+    return of_peer ? on_peer_child_refused(core, now, sa, value.error)
+                   : on_own_child_refused(core, now, sa, value.error);
   core.count(Reason::kInternal);  // an answer of another kind than the question
 }
 
@@ -398,15 +400,13 @@ IkeSa* IkeEngine::Impl::owner_of(IkeSaId ike, ChildId child) {
 void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
   IkeSa* sa = impl_->owner_of(ike, child);
   if (sa == nullptr) return;
-  auto& established = std::get<Established>(sa->state);
-  const ChildSa& closed = *established.child(child);
-  if (closed.phase == ChildPhase::kDeleting || closed.phase == ChildPhase::kLingering) return;
-  const ChildSpi spi_in = closed.spec->spi_in;
+  ChildSa& closed = *std::get<Established>(sa->state).child(child);
+  if (closed.phase == ChildPhase::kDeleting || closed.phase == ChildPhase::kClosed ||
+      closed.phase == ChildPhase::kLingering)
+    return;
   impl_->core.report(*sa, Reason::kChildDeleted, {field("child", closed.spec->child), field("by", std::string("us"))});
-  impl_->core.act(RemoveChild{sa->id, child, closed.spec, reason});
-  impl_->core.spis.release(spi_in);
-  std::erase_if(established.children, [&](const ChildSa& each) { return each.id == child; });
-  delete_child_spi(impl_->core, now, *sa, spi_in);
+  ike::close_child(impl_->core, now, *sa, closed, reason);
+  serve(impl_->core, now, *sa);
   impl_->settle(sa->id);
 }
 
@@ -515,7 +515,8 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .children = {}};
   if (const auto* established = std::get_if<Established>(&sa->state))
     for (const ChildSa& child : established->children)
-      if (child.phase != ChildPhase::kDeleting && child.phase != ChildPhase::kLingering)
+      if (child.phase != ChildPhase::kDeleting && child.phase != ChildPhase::kClosed &&
+          child.phase != ChildPhase::kLingering)
         view.children.push_back(child.spec);
   return view;
 }

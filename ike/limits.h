@@ -34,13 +34,14 @@ inline constexpr size_t kCookieRetriesMax = 2;       ///< COOKIE answers followe
 inline constexpr Duration kHalfOpenTimeout = 30s;    ///< From IKE_SA_INIT answered to IKE_AUTH accepted.
 inline constexpr Duration kAskTimeout = 10s;         ///< For the answer to NeedPeer, NeedAuth, Install.
 inline constexpr Duration kDeleteTimeout = 30s;      ///< For the response to the Delete of an IKE SA.
-inline constexpr Duration kInboundLinger = 5s;         ///< An old inbound SA stays after its outbound half is out.
-inline constexpr Duration kRekeyGuard = 120s;          ///< For what a rekeying peer owes: use of the new SA, the Delete.
-inline constexpr Duration kRetryFirst = 1s;            ///< Pause after TEMPORARY_FAILURE; doubles, varied at random ...
-inline constexpr Duration kRetryMost = 64s;            ///< ... up to this.
-inline constexpr size_t kTasksMax = 128;               ///< Requests of ours waiting within one IKE SA.
-inline constexpr size_t kRekeysAtOnce = 256;           ///< Rekeys of ours under way per worker; the others wait.
-inline constexpr uint32_t kMessageIdRekey = 0xf0000000;  ///< From this message ID on the IKE SA is rekeyed (RFC 7296 2.2).
+inline constexpr Duration kInboundLinger = 5s;       ///< An old inbound SA stays after its outbound half is out.
+inline constexpr Duration kRekeyGuard = 120s;        ///< For what a rekeying peer owes: use of the new SA, the Delete.
+inline constexpr Duration kRetryFirst = 1s;          ///< Pause after TEMPORARY_FAILURE; doubles, varied at random ...
+inline constexpr Duration kRetryMost = 64s;          ///< ... up to this.
+inline constexpr size_t kTasksMax = 128;             ///< Requests of ours waiting within one IKE SA.
+inline constexpr size_t kRekeysAtOnce = 256;         ///< Rekeys of ours under way per worker; the others wait.
+inline constexpr uint32_t kMessageIdRekey =
+    0xf0000000;  ///< From this message ID on the IKE SA is rekeyed (RFC 7296 2.2).
 inline constexpr Duration kResponseCacheInterval =
     100ms;  ///< At most one repetition of a cached response per this time.
 inline constexpr Duration kCookieSecretLife =

@@ -48,8 +48,7 @@ ChildRefusal proposals_do_not_meet(const policy::Tunnel& tunnel, const policy::C
   policy::Negotiation about = record(tunnel, policy::Negotiation::About::kChildProposal);
   about.child = child.name;
   about.offered = request.offered;
-  const bool without_groups =
-      policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored).has_value();
+  const bool without_groups = policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored).has_value();
   Error error(without_groups ? Reason::kPfsMismatch : Reason::kNoProposalChosen,
               "offered " + policy::to_string(request.offered) + "; configured " + policy::to_string(configured));
   about.configured = std::move(configured);
@@ -168,8 +167,7 @@ namespace {
 
 /// What the peer was offered when it refused.
 ChildRefusal refused_by_peer(const ChildAnswer& answer, Error error) {
-  const bool selectors =
-      error.reason() == Reason::kTsUnacceptable || error.reason() == Reason::kSinglePairRequired;
+  const bool selectors = error.reason() == Reason::kTsUnacceptable || error.reason() == Reason::kSinglePairRequired;
   policy::Negotiation about = record(
       answer.tunnel, selectors ? policy::Negotiation::About::kSelectors : policy::Negotiation::About::kChildProposal);
   about.we_offered = true;
@@ -268,12 +266,14 @@ void use_child(EngineCore& core, Instant now, IkeSa& sa, std::vector<ChildSa>& c
   child.outbound = true;
   const policy::ChildPolicy& policy = *child.spec->tunnel->child(child.spec->child)->policy;
   child.until = now + policy.lifetime;
-  core.act(InstallOutbound{sa.id, id, moves ? child.replaces : std::nullopt, child.spec,
-                           {std::move(child.outbound_key)}});
+  core.act(
+      InstallOutbound{sa.id, id, moves ? child.replaces : std::nullopt, child.spec, {std::move(child.outbound_key)}});
   child.outbound_key = Secret();
-  std::vector<Field> fields{field("child", child.spec->child), field("local", policy::to_string(child.spec->local)),
+  std::vector<Field> fields{field("child", child.spec->child),
+                            field("local", policy::to_string(child.spec->local)),
                             field("remote", policy::to_string(child.spec->remote)),
-                            field("spi_in", hex(child.spec->spi_in)), field("spi_out", hex(child.spec->spi_out)),
+                            field("spi_in", hex(child.spec->spi_in)),
+                            field("spi_out", hex(child.spec->spi_out)),
                             field("proposal", policy::to_string(child.spec->suite))};
   if (child.replaces) fields.push_back(field("old_spi_in", hex(ChildSpi(child.replaces->value()))));
   core.report(sa, child.replaces ? Reason::kChildRekeyed : Reason::kChildEstablished, std::move(fields));

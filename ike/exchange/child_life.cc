@@ -30,8 +30,7 @@ Status add_task(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   const bool under_way = established.own && established.own->task.kind == task.kind &&
                          established.own->task.child == task.child &&
                          (task.kind != Task::Kind::kCreateChild || established.own->task.name == task.name);
-  const bool waiting =
-      std::ranges::any_of(established.tasks, [&](const Task& each) { return same_work(each, task); });
+  const bool waiting = std::ranges::any_of(established.tasks, [&](const Task& each) { return same_work(each, task); });
   if (under_way || waiting) return Error(Reason::kExists, "it is under way already");
   if (established.tasks.size() >= kTasksMax) return Error(Reason::kIkeQueueLimit, "requests waiting in one IKE SA");
   established.tasks.push_back(std::move(task));
@@ -79,7 +78,8 @@ bool try_again(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   if (task.kind == Task::Kind::kCreateChild && task.failures >= kCreateTries) return false;
   const Duration full = std::min(kRetryMost, kRetryFirst * (int64_t{1} << std::min<uint8_t>(task.failures, 10)));
   // Two sides that refuse each other must not try again in step.
-  const Duration pause = full / 2 + Duration(static_cast<int64_t>(core.random.below(static_cast<uint64_t>(full.count()))));
+  const Duration pause =
+      full / 2 + Duration(static_cast<int64_t>(core.random.below(static_cast<uint64_t>(full.count()))));
   if (now + pause >= end) return false;
   if (task.failures < UINT8_MAX) ++task.failures;
   task.not_before = now + pause;
@@ -106,11 +106,22 @@ void retire_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child) {
   established_of(sa).deletes_waiting.push_back(child.spec->spi_in);
 }
 
+void close_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child, Reason reason) {
+  core.act(RemoveChild{sa.id, child.id, child.spec, reason});
+  child.phase = ChildPhase::kClosed;
+  child.outbound = false;
+  child.outbound_key.wipe();
+  child.rekey_at.reset();
+  child.until = now + kRekeyGuard;
+  established_of(sa).deletes_waiting.push_back(child.spec->spi_in);
+}
+
 void bury_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id, Reason reason) {
   Established& established = established_of(sa);
   ChildSa* child = established.child(id);
   const std::optional<ChildId> replaced = child->replaces;
-  if (has_successor(established, id) && child->phase != ChildPhase::kRedundant) {
+  const bool in_kernel = child->phase != ChildPhase::kClosed;
+  if (has_successor(established, id) && in_kernel && child->phase != ChildPhase::kRedundant) {
     stop_outbound(core, sa, *child);
     child->phase = ChildPhase::kLingering;
     child->outbound_key.wipe();
@@ -118,7 +129,7 @@ void bury_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id, Reason rea
     child->until = now + kInboundLinger;
     return;
   }
-  core.act(RemoveChild{sa.id, id, child->spec, reason});
+  if (in_kernel) core.act(RemoveChild{sa.id, id, child->spec, reason});
   core.spis.release(child->spec->spi_in);
   std::erase_if(established.children, [&](const ChildSa& each) { return each.id == id; });
   // The peer gives up what it made in place of an older one: that one stays in use, unless ours replaces it.
@@ -170,8 +181,7 @@ void abandon_exchanges(EngineCore& core, IkeSa& sa, Reason reason) {
     const auto own = end_own(core, *established);
     if (own->child) core.act(RemoveChild{sa.id, ChildId(own->spi_in.value()), own->child->spec, reason});
     if (own->spi_in) core.spis.release(own->spi_in);
-    if (own->task.kind == Task::Kind::kCreateChild)
-      core.act(ChildFailed{sa.id, sa.tunnel, own->task.name, reason, {}});
+    if (own->task.kind == Task::Kind::kCreateChild) core.act(ChildFailed{sa.id, sa.tunnel, own->task.name, reason, {}});
   }
   if (established->peer) {
     const PendingChild& child = established->peer->child;

@@ -11,8 +11,8 @@ Bytes lowest_nonce(ByteView a, ByteView b) {
 
 Standing standing_of(ByteView our_lowest, ByteView their_lowest) {
   // RFC 7296 2.8.1: the SA of the exchange that used the lowest of the four nonces is the one that goes.
-  const bool ours_is_lower = std::lexicographical_compare(our_lowest.begin(), our_lowest.end(), their_lowest.begin(),
-                                                          their_lowest.end());
+  const bool ours_is_lower =
+      std::lexicographical_compare(our_lowest.begin(), our_lowest.end(), their_lowest.begin(), their_lowest.end());
   return ours_is_lower ? Standing::kTheirs : Standing::kOurs;
 }
 
@@ -28,6 +28,7 @@ RequestVerdict judge_child_request(const ChildSituation& situation) {
     // The peer has rekeyed it before and owes us its Delete: a second successor would never be deleted.
     case ChildPhase::kReplaced:
     case ChildPhase::kRedundant:
+    case ChildPhase::kClosed:
     case ChildPhase::kDeleting: return RequestVerdict::kTemporaryFailure;
     case ChildPhase::kLingering: return RequestVerdict::kChildNotFound;
   }

@@ -45,6 +45,8 @@ std::optional<uint16_t> wanted_group(const OwnExchange& own, const NotifyPayload
 // ---- the children's ends
 /// Ends a child of ours: Delete to the peer; its inbound half stays until the answer when it has a successor.
 void retire_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child);
+/// Ends a child of ours for good: out of the kernel at once, and Delete to the peer.
+void close_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child, Reason reason);
 /// Gone for IKE: at once, or after what is on its way has come in, if it has a successor.
 void bury_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id, Reason reason);
 /// All children of `from`, and what waits for them, belong to `to` from now on.

@@ -34,7 +34,8 @@ PayloadWriter build_request(const OwnExchange& own, policy::EspMode mode) {
     // RFC 7296 1.3.3: the SPI is the one that we receive on.
     ByteWriter spi(4);
     spi.u32(own.task.child.value());
-    out.add(NotifyPayload{.protocol = policy::Protocol::kEsp, .type = NotifyType::kRekeySa, .spi = std::move(spi).take()});
+    out.add(
+        NotifyPayload{.protocol = policy::Protocol::kEsp, .type = NotifyType::kRekeySa, .spi = std::move(spi).take()});
   }
   if (mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
   add_offer(out, own.offered, own.spi_in);
@@ -107,7 +108,8 @@ void change_group(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload&
   OwnExchange& own = *established_of(sa).own;
   const auto group = wanted_group(own, notice);
   if (!group)
-    return fail(core, now, sa, Error(Reason::kPfsMismatch, "the peer wants a group that is not offered"), nullptr, false);
+    return fail(core, now, sa, Error(Reason::kPfsMismatch, "the peer wants a group that is not offered"), nullptr,
+                false);
   auto fresh = core.crypto.generate(*group, core.random);
   if (!fresh.ok()) return fail(core, now, sa, fresh.error(), nullptr, false);
   ++own.group_retries;
@@ -136,8 +138,8 @@ Result<PendingChild> take_child(EngineCore& core, const IkeSa& sa, OwnExchange& 
   spec->local = answer.ts_i->selectors;
   spec->remote = answer.ts_r->selectors;
   spec->initiator = true;
-  TRY_ASSIGN(PendingChild child, make_pending(core, sa, std::move(spec), own.nonce, answer.nonce->nonce, shared.expose()),
-             "");
+  TRY_ASSIGN(PendingChild child,
+             make_pending(core, sa, std::move(spec), own.nonce, answer.nonce->nonce, shared.expose()), "");
   if (is_rekey(own.task)) child.replaces = own.task.child;
   own.lowest_nonce = lowest_nonce(own.nonce, answer.nonce->nonce);
   return child;
@@ -242,9 +244,13 @@ void on_own_child_installed(EngineCore& core, Instant now, IkeSa& sa) {
     ChildSa fresh = make_child(core, now, std::move(*own->child));
     const ChildId id = fresh.id;
     established.children.push_back(std::move(fresh));
+    ChildSa* old = is_rekey(own->task) ? established.child(own->task.child) : nullptr;
+    if (old != nullptr && old->phase == ChildPhase::kClosed) {
+      close_child(core, now, sa, *established.child(id), Reason::kDeletedByOperator);  // closed meanwhile
+      return serve(core, now, sa);
+    }
     // Make before break (RFC 7296 2.8): the new one is used, then the old one deleted.
     use_child(core, now, sa, established.children, id);
-    ChildSa* old = is_rekey(own->task) ? established.child(own->task.child) : nullptr;
     if (old != nullptr && old->phase != ChildPhase::kLingering && old->phase != ChildPhase::kDeleting)
       retire_child(core, now, sa, *old);
   }

@@ -39,7 +39,8 @@ bool make_room(EngineCore& core, Instant now, IkeSa& sa) {
   auto oldest = std::ranges::find_if(established.children,
                                      [](const ChildSa& child) { return child.phase == ChildPhase::kInUse; });
   if (oldest == established.children.end()) return false;
-  core.report(sa, Reason::kChildLimit, {field("limit", uint64_t{policy.children_max}), field("detail", "the oldest goes")});
+  core.report(sa, Reason::kChildLimit,
+              {field("limit", uint64_t{policy.children_max}), field("detail", "the oldest goes")});
   retire_child(core, now, sa, *oldest);
   return true;
 }
@@ -62,9 +63,8 @@ void refuse(EngineCore& core, Instant now, IkeSa& sa, const Message& message, co
   core.report(sa, refusal.error.reason(),
               {field("peer", to_string(message.path.remote)), field("detail", refusal.error.text())},
               refusal.negotiation);
-  answer_create_child(
-      core, now, sa, message,
-      notify(notify_for_error(refusal.error.reason()).value_or(NotifyType::kNoAdditionalSas)));
+  answer_create_child(core, now, sa, message,
+                      notify(notify_for_error(refusal.error.reason()).value_or(NotifyType::kNoAdditionalSas)));
 }
 
 void want_group(EngineCore& core, Instant now, IkeSa& sa, const Message& message, uint16_t group) {
@@ -115,14 +115,14 @@ void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message,
   Established& established = established_of(sa);
   const Payloads& request = message.payloads;
   const Asked asked = read_offer(*request.sa);
-  auto decided = decide_child(
-      *sa.tunnel, {.offered = asked.offered,
-                   .spis = asked.spis,
-                   .ts_i = request.ts_i->selectors,
-                   .ts_r = request.ts_r->selectors,
-                   .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
-                   .exchange = ChildExchange::kCreateChild,
-                   .only = old != nullptr ? std::string_view(old->spec->child) : std::string_view()});
+  auto decided =
+      decide_child(*sa.tunnel, {.offered = asked.offered,
+                                .spis = asked.spis,
+                                .ts_i = request.ts_i->selectors,
+                                .ts_r = request.ts_r->selectors,
+                                .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
+                                .exchange = ChildExchange::kCreateChild,
+                                .only = old != nullptr ? std::string_view(old->spec->child) : std::string_view()});
   if (const auto* refusal = std::get_if<ChildRefusal>(&decided)) return refuse(core, now, sa, message, *refusal);
   const ChildDecision& decision = std::get<ChildDecision>(decided);
   if (decision.group != 0 && (!request.ke || request.ke->group != decision.group))
@@ -176,7 +176,10 @@ void after_rekey(EngineCore& core, Instant now, IkeSa& sa, ChildId fresh_id, boo
     return;
   }
   ChildSa* old = established.child(*fresh.replaces);
-  if (old == nullptr || old->phase == ChildPhase::kLingering) return use_child(core, now, sa, established.children, fresh_id);
+  if (old != nullptr && old->phase == ChildPhase::kClosed)  // closed by us meanwhile
+    return close_child(core, now, sa, fresh, Reason::kDeletedByOperator);
+  if (old == nullptr || old->phase == ChildPhase::kLingering)
+    return use_child(core, now, sa, established.children, fresh_id);
   if (old->phase == ChildPhase::kInUse) {
     old->phase = ChildPhase::kReplaced;
     old->until = now + kRekeyGuard;
@@ -206,14 +209,15 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
     return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, "TSi or TSr"));
   const NotifyPayload* rekey = request.notify(NotifyType::kRekeySa);
   ChildSa* old = rekey != nullptr ? rekeyed_child(established, *rekey) : nullptr;
-  const RequestVerdict verdict = judge_child_request(
-      {.we_rekey_ike = established.own && established.own->task.kind == Task::Kind::kRekeyIke,
-       .is_rekey = rekey != nullptr,
-       .rekeyed = old != nullptr ? std::optional(old->phase) : std::nullopt});
+  const RequestVerdict verdict =
+      judge_child_request({.we_rekey_ike = established.own && established.own->task.kind == Task::Kind::kRekeyIke,
+                           .is_rekey = rekey != nullptr,
+                           .rekeyed = old != nullptr ? std::optional(old->phase) : std::nullopt});
   switch (verdict) {
     case RequestVerdict::kProceed: break;
     case RequestVerdict::kTemporaryFailure:
-      core.report(sa, Reason::kTemporaryFailure, {field("detail", "a child is asked for while it, or the IKE SA, changes")});
+      core.report(sa, Reason::kTemporaryFailure,
+                  {field("detail", "a child is asked for while it, or the IKE SA, changes")});
       return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
     case RequestVerdict::kChildNotFound: {
       // RFC 7296 2.25: the notification names the child as the request did.
@@ -272,8 +276,8 @@ void on_peer_child_refused(EngineCore& core, Instant now, IkeSa& sa, const Error
   core.report(sa, error.reason(), {field("child", spec.child), field("detail", error.text())});
   PayloadWriter out;
   out.add(notify(notify_for_error(error.reason()).value_or(NotifyType::kNoAdditionalSas)));
-  Status sent = core.send_response(now, sa, Exchange::kCreateChildSa, peer->message_id, peer->request_hash, peer->path,
-                                   out);
+  Status sent =
+      core.send_response(now, sa, Exchange::kCreateChildSa, peer->message_id, peer->request_hash, peer->path, out);
   if (!sent.ok()) core.count(sent.error().reason());
   serve(core, now, sa);
 }

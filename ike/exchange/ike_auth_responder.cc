@@ -172,8 +172,7 @@ void ask_responding(EngineCore& core, IkeSa& sa) {
       if (octets.ok()) core.act(NeedAuth{work.ask, sa.id, sa.tunnel, prf, std::move(*octets)});
       return;
     }
-    case AuthWork::Stage::kInstall:
-      return ask_install(core, sa, *work.child, work.ask);
+    case AuthWork::Stage::kInstall: return ask_install(core, sa, *work.child, work.ask);
   }
 }
 

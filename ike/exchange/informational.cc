@@ -41,7 +41,8 @@ std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa, co
     });
     if (child == established->children.end()) continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
     // Both sides delete it: each answers without it (1.4.1, 2.25.1).
-    if (child->phase != ChildPhase::kDeleting) answered.push_back(child->spec->spi_in.value());
+    const bool ours_too = child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed;
+    if (!ours_too) answered.push_back(child->spec->spi_in.value());
     const ChildId id = child->id;
     drop_child(core, now, *owner, id);
     if (owner != &sa) core.arm(*owner);
@@ -67,7 +68,7 @@ void deletes_answered(EngineCore& core, Instant now, IkeSa& sa) {
   if (established == nullptr) return;
   for (ChildSpi spi : std::exchange(established->deletes_sent, {}))
     if (ChildSa* child = established->child(ChildId(spi.value()));
-        child != nullptr && child->phase == ChildPhase::kDeleting)
+        child != nullptr && (child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed))
       bury_child(core, now, sa, child->id, Reason::kReplaced);
 }
 
@@ -121,7 +122,10 @@ void on_informational_request(EngineCore& core, Instant now, IkeSa& sa, const Me
       !sent.ok())
     core.count(sent.error().reason());
   if (ends || refused)
-    core.destroy(sa, refused ? Reason::kPeerAuthFailed : sa.successor ? Reason::kReplaced : Reason::kDeletedByPeer,
+    core.destroy(sa,
+                 refused        ? Reason::kPeerAuthFailed
+                 : sa.successor ? Reason::kReplaced
+                                : Reason::kDeletedByPeer,
                  {field("peer", to_string(message.path.remote))});
 }
 
@@ -146,7 +150,7 @@ void start_delete_ike(EngineCore& core, Instant now, IkeSa& sa, Reason reason, s
   abandon_exchanges(core, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state)) {
     for (const ChildSa& child : established->children) {
-      core.act(RemoveChild{sa.id, child.id, child.spec, reason});
+      if (child.phase != ChildPhase::kClosed) core.act(RemoveChild{sa.id, child.id, child.spec, reason});
       core.spis.release(child.spec->spi_in);
     }
     established->children.clear();

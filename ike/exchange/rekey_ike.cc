@@ -68,9 +68,8 @@ PayloadWriter build_request(const OwnExchange& own) {
   PayloadWriter out;
   SaPayload offer;
   for (const policy::Proposal& each : own.offered)
-    offer.proposals.push_back({.number = static_cast<uint8_t>(offer.proposals.size() + 1),
-                               .spi = spi_bytes(own.ike_spi),
-                               .proposal = each});
+    offer.proposals.push_back(
+        {.number = static_cast<uint8_t>(offer.proposals.size() + 1), .spi = spi_bytes(own.ike_spi), .proposal = each});
   out.add(offer);
   out.add(NoncePayload{own.nonce});
   out.add(KePayload{own.key_pair->group, own.key_pair->public_value});
@@ -238,13 +237,14 @@ Result<IkeSa*> answer_rekey(EngineCore& core, Instant now, IkeSa& sa, const Mess
   TRY_ASSIGN(Secret shared, core.crypto.shared_secret(pair, request.ke->public_value), "shared secret");
   const Bytes nonce = core.fresh_nonce();
   const IkeSpi spi_r = core.fresh_ike_spi();
-  TRY_ASSIGN(IkeSa * fresh, make_fresh(core, now, sa,
-                                       {.suite = chosen.suite,
-                                        .ni = request.nonce->nonce,
-                                        .nr = nonce,
-                                        .spi_i = chosen.spi_i,
-                                        .spi_r = spi_r,
-                                        .shared = std::move(shared)}),
+  TRY_ASSIGN(IkeSa * fresh,
+             make_fresh(core, now, sa,
+                        {.suite = chosen.suite,
+                         .ni = request.nonce->nonce,
+                         .nr = nonce,
+                         .spi_i = chosen.spi_i,
+                         .spi_r = spi_r,
+                         .shared = std::move(shared)}),
              "");
   if (auto& own = established_of(sa).own) own->rival_nonce = lowest_nonce(request.nonce->nonce, nonce);
   PayloadWriter out;
@@ -286,8 +286,7 @@ void on_rekey_ike_request(EngineCore& core, Instant now, IkeSa& sa, const Messag
     ByteWriter wanted(2);
     wanted.u16(chosen->suite.group);
     core.count(Reason::kInvalidKe);
-    return answer_create_child(core, now, sa, message,
-                               notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
+    return answer_create_child(core, now, sa, message, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
   }
   auto fresh = answer_rekey(core, now, sa, message, *chosen);
   if (!fresh.ok()) {

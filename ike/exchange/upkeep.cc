@@ -25,16 +25,15 @@ bool is_listed(const std::vector<ChildSpi>& list, ChildSpi spi) { return std::ra
 void child_timed_out(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child) {
   auto& established = std::get<Established>(sa.state);
   switch (child.phase) {
-    case ChildPhase::kInUse: {
-      const ChildId id = child.id;
-      const ChildSpi spi = child.spec->spi_in;
-      core.report(sa, Reason::kLifetimeEnded, {field("child", child.spec->child), field("spi_in", hex(spi))});
-      core.act(RemoveChild{sa.id, id, child.spec, Reason::kLifetimeEnded});
-      core.spis.release(spi);
-      std::erase_if(established.children, [&](const ChildSa& each) { return each.id == id; });
-      established.deletes_waiting.push_back(spi);
-      return;
-    }
+    case ChildPhase::kInUse:
+      // Its replacement is under way: that exchange ends by itself, one way or the other.
+      if (established.own && established.own->task.child == child.id) {
+        child.until = now + kAskTimeout;
+        return;
+      }
+      core.report(sa, Reason::kLifetimeEnded,
+                  {field("child", child.spec->child), field("spi_in", hex(child.spec->spi_in))});
+      return close_child(core, now, sa, child, Reason::kLifetimeEnded);
     case ChildPhase::kAwaitingUse: {
       const auto replaced = child.replaces;
       use_child(core, now, sa, established.children, child.id);
@@ -45,6 +44,7 @@ void child_timed_out(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child) {
     // The peer owes us a Delete: then it is ours to send.
     case ChildPhase::kReplaced:
     case ChildPhase::kRedundant: return retire_child(core, now, sa, child);
+    case ChildPhase::kClosed:
     case ChildPhase::kDeleting: {
       const ChildSpi spi = child.spec->spi_in;
       if (is_listed(established.deletes_waiting, spi) || is_listed(established.deletes_sent, spi)) {
@@ -69,12 +69,10 @@ void child_due(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child) {
   const policy::ChildPolicy& policy = *child.spec->tunnel->child(child.spec->child)->policy;
   if (policy.idle == policy::IdleRekey::kEnd && !child.used) {
     core.report(sa, Reason::kIdleEnded, {field("child", child.spec->child)});
-    const ChildId id = child.id;
-    retire_child(core, now, sa, child);
-    return bury_child(core, now, sa, id, Reason::kIdleEnded);
+    return close_child(core, now, sa, child, Reason::kIdleEnded);
   }
-  Status queued = add_task(core, now, sa,
-                           {.kind = Task::Kind::kRekeyChild, .child = child.id, .reason = Reason::kRekeyTime});
+  Status queued =
+      add_task(core, now, sa, {.kind = Task::Kind::kRekeyChild, .child = child.id, .reason = Reason::kRekeyTime});
   if (!queued.ok() && queued.error().reason() != Reason::kExists) core.count(queued.error().reason());
 }
 
@@ -117,8 +115,7 @@ std::optional<Instant> next_upkeep(const IkeSa& sa) {
     consider(child.until);
     if (child.rekey_at) consider(*child.rekey_at);
   }
-  if (established.own && established.own->stage == OwnExchange::Stage::kInstalling)
-    consider(established.own->deadline);
+  if (established.own && established.own->stage == OwnExchange::Stage::kInstalling) consider(established.own->deadline);
   if (established.peer) consider(established.peer->deadline);
   if (!sa.window.outstanding && checks_liveness(sa)) consider(sa.last_heard + sa.tunnel->ike_policy->dpd);
   if (is_free(sa, established))

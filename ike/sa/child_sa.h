@@ -18,7 +18,8 @@ enum class ChildPhase : uint8_t {
   kAwaitingUse,  ///< The peer rekeyed: inbound stands, outbound waits until the peer is seen to use it.
   kReplaced,     ///< The peer rekeyed it and will delete it; both directions still stand.
   kRedundant,    ///< The peer made it in a rekey that crossed ours and lost; the peer will delete it. Never used.
-  kDeleting,     ///< Our Delete is to be sent, or on its way; outbound is out already.
+  kDeleting,     ///< Rekeyed: our Delete is to be sent, or on its way; outbound is out already.
+  kClosed,       ///< Ended by us: out of the kernel, our Delete is to be sent, or on its way.
   kLingering     ///< Gone for IKE; inbound stays for what is still on its way.
 };
 
@@ -46,8 +47,8 @@ struct PendingChild {
 struct Task {
   enum class Kind : uint8_t { kCreateChild, kRekeyChild, kRekeyIke };
   Kind kind = Kind::kCreateChild;
-  ChildId child;      ///< kRekeyChild: which.
-  std::string name;   ///< kCreateChild: its name in the tunnel.
+  ChildId child;     ///< kRekeyChild: which.
+  std::string name;  ///< kCreateChild: its name in the tunnel.
   Reason reason = Reason::kNone;
   policy::SelectorList trigger_local, trigger_remote;
   Instant not_before;

@@ -106,7 +106,7 @@ struct AuthFinishing {
   AuthPayload auth;
   std::optional<PendingChild> child;   ///< Nothing: the peer refused the child, or its answer was unacceptable.
   std::optional<ChildSpi> unused_spi;  ///< Inbound SPI to give back.
-  bool tell_peer = false;  ///< The peer believes in a child that we do not have: delete it.
+  bool tell_peer = false;              ///< The peer believes in a child that we do not have: delete it.
 };
 
 /// Both: in use.
@@ -124,7 +124,7 @@ struct Established {
   /// which of the two new ones stands.
   std::optional<IkeSaId> predecessor;
   std::optional<Reason> closing;  ///< To be closed as soon as its own rekey is decided.
-  bool waits_for_pace = false;  ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
+  bool waits_for_pace = false;    ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
 
   ChildSa* child(ChildId id);
   bool has_exchange() const { return own || peer; }
@@ -172,7 +172,7 @@ struct IkeSa {
   MessageWindow window;
   Instant created_at, last_heard;
   std::optional<Instant> established_at;
-  std::optional<Instant> deadline;  ///< When the present state must have ended.
+  std::optional<Instant> deadline;   ///< When the present state must have ended.
   std::optional<IkeSaId> successor;  ///< Has the children after a rekey.
   State state;
 

@@ -245,8 +245,7 @@ TEST_CASE("rekey: an idle child ends instead, where configured so") {
 
 TEST_CASE("rekey: a used child is rekeyed even where idle ones end") {
   UpWorld world({.child_lifetime = 100s, .idle = policy::IdleRekey::kEnd});
-  for (Host* host : {&world.a, &world.b})
-    host->engine().child_used(world.now, host->ike(), only_child(*host));
+  for (Host* host : {&world.a, &world.b}) host->engine().child_used(world.now, host->ike(), only_child(*host));
   world.run_for(95s);
   CHECK(world.is_up_and_equal());
   CHECK((world.a.reported(Reason::kChildRekeyed) || world.b.reported(Reason::kChildRekeyed)));

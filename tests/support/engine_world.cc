@@ -178,11 +178,11 @@ void Host::carry_out(Instant now, Action action) {
 
 void Host::install_outbound(const InstallOutbound& order_to_use) {
   // Never twice: an outbound key that is installed again would repeat nonces.
-  const bool fresh = outbound
-                         .try_emplace(order_to_use.spec->spi_out.value(),
-                                      InstalledSa{to_hex(order_to_use.keys.material.expose()), order_to_use.spec,
-                                                  ++installations_})
-                         .second;
+  const bool fresh =
+      outbound
+          .try_emplace(order_to_use.spec->spi_out.value(),
+                       InstalledSa{to_hex(order_to_use.keys.material.expose()), order_to_use.spec, ++installations_})
+          .second;
   CHECK(fresh);
   std::erase_if(watched, [&](const WatchInbound& each) { return each.child == order_to_use.child; });
 }

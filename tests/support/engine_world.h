@@ -50,7 +50,7 @@ class Host {
   std::vector<std::string> order;  ///< Names of the actions, in the order in which they came.
   std::deque<ike::Answer> held;
   std::vector<std::pair<ike::Path, Bytes>> outbox;
-  std::vector<ike::WatchInbound> watched;   ///< Asked for and neither used nor removed yet.
+  std::vector<ike::WatchInbound> watched;  ///< Asked for and neither used nor removed yet.
   std::vector<ike::IkeRekeyed> rekeyed;
   std::vector<ike::ChildFailed> failed;
 
