@@ -514,10 +514,11 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .nat_remote = sa->nat_remote,
       .children = {}};
   if (const auto* established = std::get_if<Established>(&sa->state))
-    for (const ChildSa& child : established->children)
-      if (child.phase != ChildPhase::kDeleting && child.phase != ChildPhase::kClosed &&
-          child.phase != ChildPhase::kLingering)
-        view.children.push_back(child.spec);
+    for (const ChildSa& child : established->children) {
+      const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
+                          child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
+      (leaves ? view.leaving : view.children).push_back(child.spec);
+    }
   return view;
 }
 

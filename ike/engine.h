@@ -29,6 +29,8 @@ struct IkeSaView {
   std::optional<Instant> established_at;
   bool nat_local = false, nat_remote = false;
   std::vector<std::shared_ptr<const policy::ChildSpec>> children;
+  /// Replaced or deleted, with an inbound SA that stays for what is on its way.
+  std::vector<std::shared_ptr<const policy::ChildSpec>> leaving;
   std::optional<Duration> rekey_in, ends_in;  ///< From now; of the IKE SA.
 };
 
