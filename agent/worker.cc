@@ -93,7 +93,7 @@ void Worker::carry_out(ike::Action action) {
   const Instant now = monotonic_now();
   if (const auto* datagram = std::get_if<ike::SendDatagram>(&action)) return send(*datagram);
   if (const auto* need = std::get_if<ike::NeedInitPolicy>(&action))
-    return engine_->answer(now, {need->id, need->ike, ike::InitPolicy{view_.peers->proposals_for(need->path)}});
+    return engine_->answer(now, {need->id, need->ike, view_.peers->init_policy(need->path)});
   if (const auto* need = std::get_if<ike::NeedPeer>(&action)) {
     auto tunnel = view_.peers->find(need->path, need->remote_id, need->local_id);
     if (tunnel.ok()) return engine_->answer(now, {need->id, need->ike, ike::PeerFound{std::move(*tunnel)}});

@@ -168,6 +168,8 @@ void EngineCore::start_request(Instant now, IkeSa& sa, Exchange exchange, Bytes 
 }
 
 Status EngineCore::send_request(Instant now, IkeSa& sa, Exchange exchange, const PayloadWriter& payloads) {
+  // RFC 7296 2.2: message IDs never start over within one IKE SA; it should have been rekeyed long ago.
+  if (sa.window.next_request == UINT32_MAX) return Error(Reason::kIkeMessageIdsUsedUp, "request");
   TRY_ASSIGN(Bytes bytes, seal(sa, {.exchange = exchange, .message_id = sa.window.next_request}, payloads), "request");
   start_request(now, sa, exchange, std::move(bytes));
   return {};

@@ -151,6 +151,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
+  if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
   auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
   // RFC 7296 2.23: behind a NAT the peer's address is that of its last authentic message.
@@ -361,10 +362,12 @@ void IkeEngine::answer(Instant now, Answer answer) {
   impl_->serve_waiting(now);
 }
 
-Result<IkeSaId> IkeEngine::initiate(
-    Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child, const Path& path,
-    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+Result<IkeSaId> IkeEngine::initiate(Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child,
+                                    const Path& path,
+                                    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger,
+                                    Contact contact) {
   auto id = start_init(impl_->core, now, std::move(tunnel), child, path, trigger);
+  if (id.ok()) std::get<InitSent>(impl_->core.find(*id)->state).initial_contact = contact == Contact::kInitial;
   if (id.ok()) impl_->settle(*id);
   return id;
 }

@@ -128,7 +128,8 @@ void fields(A& a, AuthWork& v) {
 }
 template <typename A>
 void fields(A& a, AuthContext& v) {
-  a(v.init_request, v.init_response, v.ni, v.nr, v.child, v.trigger_local, v.trigger_remote);
+  a(v.init_request, v.init_response, v.ni, v.nr, v.child, v.trigger_local, v.trigger_remote, v.initial_contact,
+    v.childless);
 }
 
 // The states, each without its keys, which the caller handles.
@@ -148,7 +149,7 @@ void rest_of(A& a, AuthResponding& v) {
 template <typename A>
 void rest_of(A& a, InitSent& v) {
   a(v.key_pair, v.ni, v.child, v.trigger_local, v.trigger_remote, v.cookie, v.cookie_retries, v.invalid_ke_retries,
-    v.hint);
+    v.initial_contact, v.hint);
 }
 template <typename A, typename S>
 void context_of(A& a, S& v) {

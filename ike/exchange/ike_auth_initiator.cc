@@ -1,4 +1,5 @@
 #include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/informational.h"
 #include "ike/notify_for_error.h"
@@ -19,11 +20,13 @@ policy::SelectorList with_trigger(const policy::SelectorList& trigger, const pol
 
 /// The payloads of our IKE_AUTH request; fills what AuthSent must remember.
 PayloadWriter build_request(const IkeSa& sa, const AuthContext& context, AuthMade made, AuthSent& sent) {
-  const policy::ChildConfig& child = *sa.tunnel->child(context.child);
   PayloadWriter out;
   out.add(PayloadType::kIdI, IdPayload::of(sa.tunnel->local_id));
   if (sa.tunnel->remote_id) out.add(PayloadType::kIdR, IdPayload::of(*sa.tunnel->remote_id));
   out.add(AuthPayload{made.method, std::move(made.auth)});
+  if (context.initial_contact) out.add(notify(NotifyType::kInitialContact));
+  if (context.childless) return out;
+  const policy::ChildConfig& child = *sa.tunnel->child(context.child);
   if (child.policy->mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
   sent.offered = esp_offer(*child.policy, ChildExchange::kIkeAuth);
   sent.offered_local = with_trigger(context.trigger_local, child.local);
@@ -68,11 +71,19 @@ void finish(EngineCore& core, Instant now, IkeSa& sa) {
   if (finishing.child) {
     children.push_back(make_child(core, now, std::move(*finishing.child)));
     use_child(core, now, sa, children, children.front().id);
-  } else {
-    if (finishing.unused_spi) core.spis.release(*finishing.unused_spi);
+  } else if (finishing.unused_spi) {
+    core.spis.release(*finishing.unused_spi);
   }
   const std::optional<ChildSpi> orphan = finishing.tell_peer ? finishing.unused_spi : std::nullopt;
-  enter_established(core, now, sa, std::move(finishing.keys), std::move(children), false);
+  const std::unique_ptr<AuthContext> context = std::move(finishing.context);
+  const bool child_follows = context->childless && !context->child.empty();
+  enter_established(core, now, sa, std::move(finishing.keys), std::move(children), {.child_follows = child_follows});
+  if (child_follows)
+    (void)add_task(core, now, sa,
+                   {.kind = Task::Kind::kCreateChild,
+                    .name = context->child,
+                    .trigger_local = context->trigger_local,
+                    .trigger_remote = context->trigger_remote});
   core.snapshot_changed(sa);
   if (orphan) delete_child_spi(core, now, sa, *orphan);
 }
@@ -89,8 +100,8 @@ void ask_own_auth(EngineCore& core, IkeSa& sa) {
 
 void on_own_auth_initiator(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   auto& making = std::get<AuthMaking>(sa.state);
-  AuthSent next{
-      .keys = std::move(making.keys), .context = std::move(making.context), .spi_in = core.spis.next_child_spi()};
+  AuthSent next{.keys = std::move(making.keys), .context = std::move(making.context)};
+  if (!next.context->childless) next.spi_in = core.spis.next_child_spi();
   const PayloadWriter request = build_request(sa, *next.context, std::move(made), next);
   core.enter(sa, std::move(next), sa.deadline);
   if (Status sent = core.send_request(now, sa, Exchange::kIkeAuth, request); !sent.ok())
@@ -110,12 +121,16 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
                          field("identity", policy::to_string(sa.tunnel->local_id))});
   }
   sa.remote_id = answer.id_r->identity;
-  auto child = read_child(core, sa, sent, answer);
+  const bool childless = sent.context->childless;
+  std::variant<PendingChild, ChildRefusal> child;
+  if (!childless) child = read_child(core, sa, sent, answer);
   AuthFinishing next{.keys = std::move(sent.keys),
                      .context = std::move(sent.context),
                      .id_body = answer.id_r->body,
                      .auth = *answer.auth};
-  if (auto* pending = std::get_if<PendingChild>(&child)) {
+  if (childless) {
+    // Nothing of a child was asked for, so nothing of one is looked at.
+  } else if (auto* pending = std::get_if<PendingChild>(&child)) {
     next.child = std::move(*pending);
   } else {
     const ChildRefusal& refusal = std::get<ChildRefusal>(child);
@@ -178,10 +193,10 @@ void on_refused_initiator(EngineCore& core, Instant now, IkeSa& sa, const Error&
 }
 
 void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule keys, std::vector<ChildSa> children,
-                       bool initial_contact) {
+                       const FirstContact& contact) {
   keys.forget_auth_keys();
   const policy::Proposal proposal = keys.suite().to_proposal();
-  const bool has_child = !children.empty();
+  const bool has_child = !children.empty() || contact.child_follows;
   core.enter(sa, Established{.keys = std::move(keys), .children = std::move(children)}, std::nullopt);
   core.start_lifetime(now, sa);
   sa.established_at = now;
@@ -189,7 +204,7 @@ void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule key
   core.report(sa, Reason::kIkeEstablished,
               {field("peer", to_string(sa.path.remote)), field("identity", policy::to_string(sa.remote_id)),
                field("proposal", policy::to_string(proposal))});
-  core.act(IdentityEstablished{sa.id, sa.tunnel, has_child, initial_contact});
+  core.act(IdentityEstablished{sa.id, sa.tunnel, has_child, contact.initial});
 }
 
 }  // namespace ipsec::ike

@@ -38,7 +38,7 @@ std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& 
 void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector<Field> fields) {
   const AuthWork& work = work_of(sa);
   PayloadWriter out;
-  out.add(notify(NotifyType::kAuthenticationFailed));
+  out.add(notify(reason == Reason::kChildlessRefused ? NotifyType::kInvalidSyntax : NotifyType::kAuthenticationFailed));
   Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
   if (!sent.ok()) core.count(sent.error().reason());
   core.destroy(sa, reason, std::move(fields));
@@ -123,7 +123,7 @@ void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Child
   } else if (refusal) {
     core.report(sa, refusal->error.reason(), peer_fields(sa, refusal->error), refusal->negotiation);
   }
-  enter_established(core, now, sa, std::move(responding.keys), std::move(children), work.initial_contact);
+  enter_established(core, now, sa, std::move(responding.keys), std::move(children), {.initial = work.initial_contact});
   core.snapshot_changed(sa);
 }
 
@@ -192,7 +192,12 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
   next_stage(core, now, sa, AuthWork::Stage::kVerify);
 }
 
-void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) { next_stage(core, now, sa, AuthWork::Stage::kProve); }
+void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) {
+  // Where RFC 6023 is not in force, a request without a child breaks the rules of RFC 7296 1.2.
+  if (!work_of(sa).has_child && sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kRefuse)
+    return refuse(core, now, sa, Reason::kChildlessRefused, {field("configured", std::string("refuse"))});
+  next_stage(core, now, sa, AuthWork::Stage::kProve);
+}
 
 void on_own_auth_responder(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   AuthWork& work = work_of(sa);

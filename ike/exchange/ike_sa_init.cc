@@ -103,6 +103,7 @@ namespace {
 struct InitDecision {
   policy::ProposalChoice choice;
   IkeSuite suite;
+  bool childless = false;
 };
 
 Result<InitDecision> decide(const InitPolicy& policy, const Payloads& request) {
@@ -112,7 +113,7 @@ Result<InitDecision> decide(const InitPolicy& policy, const Payloads& request) {
     return Error(Reason::kNoProposalChosen,
                  "offered " + policy::to_string(offered) + "; configured " + policy::to_string(policy.proposals));
   TRY_ASSIGN(IkeSuite suite, IkeSuite::of(choice->chosen), "");
-  return InitDecision{std::move(*choice), suite};
+  return InitDecision{std::move(*choice), suite, policy.childless};
 }
 
 /// The key pair, nonce and bytes of the response; enters InitAnswered.
@@ -128,6 +129,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   out.add(NoncePayload{fresh_nonce(core.random)});
   TRY_ASSIGN(const NatVerdict nat, judge_nat(core.crypto, sa.spi_i, IkeSpi(), sa.path, request), "");
   if (nat.supported) TRY(add_nat_detection(core.crypto, sa.spi_i, sa.spi_r, sa.path, out), "");
+  if (decision.childless) out.add(notify(NotifyType::kChildlessIkev2Supported));  // RFC 6023 section 3
   sa.nat_local = nat.local;
   sa.nat_remote = nat.remote;
   const Header header{.initiator_spi = sa.spi_i,
@@ -262,7 +264,8 @@ Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const 
   if (core.sas.size() >= core.options.ike_sas_max) return Error(Reason::kIkeSaLimit, "IKE SAs per worker");
   if (tunnel->ike_policy->role == policy::Role::kRespond)
     return Error(Reason::kConfigConflict, "the IKE policy of tunnel " + tunnel->name + " has role respond");
-  if (tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
+  const bool childless = child.empty() && tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
+  if (!childless && tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
   const policy::Transform* group = tunnel->ike_policy->proposals.front().first(policy::TransformType::kKeyExchange);
   TRY_ASSIGN(KeyPair key_pair, core.crypto.generate(group->id, core.random), "key pair");
   InitSent state{.key_pair = std::move(key_pair), .ni = fresh_nonce(core.random), .child = std::string(child)};
@@ -313,6 +316,12 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   context->child = std::move(state.child);
   context->trigger_local = std::move(state.trigger_local);
   context->trigger_remote = std::move(state.trigger_remote);
+  context->initial_contact = state.initial_contact;
+  context->childless = context->child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
+  // RFC 6023 section 3: only with a responder that says so.
+  if (context->childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
+    return core.destroy(sa, Reason::kChildlessRefused,
+                        {field("configured", std::string("the peer does not support it"))});
   sa.spi_r = message.header.responder_spi;
   sa.window.outstanding.reset();
   sa.last_heard = now;

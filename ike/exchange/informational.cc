@@ -169,7 +169,8 @@ void delete_child_spi(EngineCore& core, Instant now, IkeSa& sa, ChildSpi spi_in)
 void check_liveness(EngineCore& core, Instant now, IkeSa& sa) {
   if (sa.state_id() != StateId::kEstablished || sa.window.outstanding) return;
   if (Status sent = core.send_request(now, sa, Exchange::kInformational, PayloadWriter()); !sent.ok())
-    core.count(sent.error().reason());
+    return core.count(sent.error().reason());
+  sa.window.outstanding->tries = sa.tunnel->ike_policy->dpd_tries;
 }
 
 }  // namespace ipsec::ike

@@ -60,7 +60,7 @@ std::vector<ChildSpi> IkeSa::spis_in() const {
   }
   if (const auto* responding = std::get_if<AuthResponding>(&state); responding != nullptr && responding->work->child)
     spis.push_back(responding->work->child->spec->spi_in);
-  if (const auto* sent = std::get_if<AuthSent>(&state)) spis.push_back(sent->spi_in);
+  if (const auto* sent = std::get_if<AuthSent>(&state); sent != nullptr && sent->spi_in) spis.push_back(sent->spi_in);
   if (const auto* finishing = std::get_if<AuthFinishing>(&state)) {
     if (finishing->child) spis.push_back(finishing->child->spec->spi_in);
     if (finishing->unused_spi) spis.push_back(*finishing->unused_spi);

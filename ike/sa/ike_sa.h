@@ -70,6 +70,7 @@ struct InitSent {
   policy::SelectorList trigger_local, trigger_remote;  ///< The packet's own selectors; empty without a trigger.
   Bytes cookie;
   uint8_t cookie_retries = 0, invalid_ke_retries = 0;
+  bool initial_contact = false;  ///< To be said in IKE_AUTH.
   /// An error that came without protection: a hint only (RFC 7296 2.21.1), believed if nothing better comes before the
   /// next repetition is due.
   std::optional<NotifyType> hint;
@@ -80,6 +81,8 @@ struct AuthContext {
   Bytes init_request, init_response, ni, nr;
   std::string child;
   policy::SelectorList trigger_local, trigger_remote;
+  bool initial_contact = false;
+  bool childless = false;  ///< The child, if there is to be one, comes later, in an exchange of its own (RFC 6023).
 };
 /// Initiator: asked for our AUTH.
 struct AuthMaking {

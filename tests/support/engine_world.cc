@@ -20,6 +20,7 @@ struct TunnelParts {
   policy::EspMode mode = policy::EspMode::kTunnel;
   policy::Role role = policy::Role::kBoth;
   bool pfs = false;
+  policy::ChildlessPolicy childless = policy::ChildlessPolicy::kRefuse;
   std::string second_local, second_remote;
 };
 
@@ -34,6 +35,9 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   ike->children_max = options.children_max;
   ike->children_overload = options.overload;
   ike->dpd = options.dpd;
+  ike->dpd_tries = options.dpd_tries;
+  ike->dpd_mode = options.dpd_mode;
+  ike->childless = parts.childless;
   ike->rekey.enabled = options.rekey;
   auto child_policy = std::make_shared<policy::ChildPolicy>();
   child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, parts.esp).value();
@@ -134,6 +138,7 @@ void Host::carry_out(Instant now, Action action) {
   } else if (auto* init = std::get_if<NeedInitPolicy>(&action)) {
     InitPolicy policy;
     if (shell.know_address) policy.proposals = tunnel->ike_policy->proposals;
+    policy.childless = tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
     reply(now, {init->id, init->ike, std::move(policy)});
   } else if (auto* peer = std::get_if<NeedPeer>(&action)) {
     Answer answer{peer->id, peer->ike, PeerFound{tunnel}};
@@ -226,6 +231,7 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_a(const Options& options) {
                       .remote = options.ipv6 ? kB6 : kB4,
                       .mode = options.mode_a,
                       .pfs = options.pfs_a,
+                      .childless = options.childless_a,
                       .second_local = "10.101.0.0/16",
                       .second_remote = "10.102.0.0/16"},
                      options);
@@ -244,6 +250,7 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
                       .mode = options.mode_b,
                       .role = options.role_b,
                       .pfs = options.pfs_b,
+                      .childless = options.childless_b,
                       .second_local = "10.102.0.0/16",
                       .second_remote = "10.101.0.0/16"},
                      options);
@@ -255,10 +262,10 @@ World::World(const Options& options)
       b("b", options.seed * 2 + 2, tunnel_b(options)),
       options_(options) {}
 
-ike::IkeSaId World::initiate() {
+ike::IkeSaId World::initiate(const std::string& child, Contact contact) {
   const Path path{
       .context = SocketContext(0), .local = {*a.tunnel->local_address(), 500}, .remote = {*a.tunnel->remote, 500}};
-  auto id = a.engine().initiate(now, a.tunnel, "lan", path);
+  auto id = a.engine().initiate(now, a.tunnel, child, path, {}, contact);
   REQUIRE(id.ok());
   collect();
   return *id;

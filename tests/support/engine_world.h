@@ -113,6 +113,9 @@ class World {
     policy::IdleRekey idle = policy::IdleRekey::kRekey;
     Duration dpd = 30s;
     bool rekey = true;
+    policy::ChildlessPolicy childless_a = policy::ChildlessPolicy::kRefuse, childless_b = childless_a;
+    uint8_t dpd_tries = 0;
+    policy::DpdMode dpd_mode = policy::DpdMode::kActive;
   };
   World();
   explicit World(const Options& options);
@@ -129,7 +132,7 @@ class World {
   size_t packets_lost = 0;
 
   /// a begins. Returns the IKE SA's id at a.
-  ike::IkeSaId initiate();
+  ike::IkeSaId initiate(const std::string& child = "lan", ike::Contact contact = ike::Contact::kFurther);
   /// Moves what both hosts have sent onto the wire.
   void collect();
   /// Delivers the oldest datagram; false when there is none.
