@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/config_policies.h"
 #include "policy/config_reader.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
@@ -119,6 +120,7 @@ void Parser::read_top(const JsonNode& document) {
   if (auto node = reader.object("node")) {
     once(*node, "id");
     node->number("id", config_.node_id);
+    if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");
@@ -225,17 +227,7 @@ void Parser::read_policies() {
     auto policy = std::make_shared<IkePolicy>();
     policy->name = name;
     policy->proposals = read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384");
-    reader.duration("lifetime", policy->lifetime);
-    reader.duration("dpd", policy->dpd);
-    if (auto retransmit = reader.object("retransmit")) {
-      retransmit->duration("first", policy->retransmit.first);
-      retransmit->duration("most", policy->retransmit.most);
-      retransmit->number("tries", policy->retransmit.tries);
-      if (policy->retransmit.most < policy->retransmit.first)
-        retransmit->error("most", Reason::kConfigConflict, "less than first", "at least first");
-    }
-    if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
-    reader.duration("setup_timeout", policy->setup_timeout);
+    read_ike_policy(reader, *policy);
     config_.ike_policies.emplace(name, std::move(policy));
   }
   for (const auto& [name, node] : child_policies_) {
@@ -243,18 +235,7 @@ void Parser::read_policies() {
     auto policy = std::make_shared<ChildPolicy>();
     policy->name = name;
     policy->proposals = read_proposals(reader, Protocol::kEsp, "aes256gcm16");
-    reader.flag("pfs", policy->pfs);
-    reader.duration("lifetime", policy->lifetime);
-    reader.number("lifetime_bytes", policy->lifetime_bytes);
-    reader.number("lifetime_packets", policy->lifetime_packets);
-    reader.number("replay_window", policy->replay_window);
-    if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
-    if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
-    if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
-    if (policy->mode == EspMode::kTransport)
-      reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
-                   "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
-                   "this version");
+    read_child_policy(reader, *policy);
     config_.child_policies.emplace(name, std::move(policy));
   }
 }
