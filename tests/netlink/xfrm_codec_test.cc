@@ -145,6 +145,22 @@ TEST_CASE("codec: an outbound SA with offload, clear DF, zero DSCP and a time li
   check_same(*message, golden::kNewSaOffloadOut, sizeof(xfrm_usersa_info));
 }
 
+TEST_CASE("codec: limits of bytes and packets are what iproute2 sends for them, and none is the kernel's infinity") {
+  SaConfig config = sa("192.0.2.1", "192.0.2.2", 0xc0000005, Direction::kOut, kGcm128);
+  config.volume = {.soft_bytes = 900'000'000, .hard_bytes = 1'000'000'000, .soft_packets = 900, .hard_packets = 1000};
+  auto message = encode_new_sa(config, kKnown);
+  REQUIRE(message.ok());
+  check_same(*message, golden::kNewSaVolumeOut, sizeof(xfrm_usersa_info));
+
+  config.volume = {.hard_bytes = 5};
+  message = encode_new_sa(config, kKnown);
+  REQUIRE(message.ok());
+  const auto info = from_bytes<xfrm_usersa_info>(message->bytes().subspan(sizeof(nlmsghdr)));
+  CHECK(info->lft.hard_byte_limit == 5);
+  for (const uint64_t none : {info->lft.soft_byte_limit, info->lft.soft_packet_limit, info->lft.hard_packet_limit})
+    CHECK(none == UINT64_MAX);
+}
+
 TEST_CASE("codec: policies are what iproute2 sends for them") {
   PolicyConfig out = policy_config("10.1.0.0/16", "10.2.0.0/16", Direction::kOut);
   out.priority = 1000;
