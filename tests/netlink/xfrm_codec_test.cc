@@ -248,6 +248,19 @@ TEST_CASE("codec: an SA that the kernel shows is read with all that we need and 
   CHECK(!state.larval);
 }
 
+TEST_CASE("codec: sequence numbers are read from the replay state, without ESN and with all 64 bits of it") {
+  const auto legacy = decode_sa(payload_of(golden::kShownLegacyReplay));
+  REQUIRE(legacy.ok());
+  CHECK(legacy->state.sequence_sent == 0xe0000001);
+  CHECK(legacy->state.sequence_received == 0);
+  CHECK(legacy->state.packets == 0);
+  const auto esn = decode_sa(payload_of(golden::kShownEsnReplay));
+  REQUIRE(esn.ok());
+  CHECK(esn->state.sequence_sent == 0);
+  CHECK(esn->state.sequence_received == 0x300000012);
+  CHECK(esn->state.replay_window == 64);
+}
+
 TEST_CASE("codec: a policy that the kernel shows is the one that was installed") {
   auto decoded = decode_policy(payload_of(golden::kShownPolicy));
   REQUIRE(decoded.ok());
@@ -298,6 +311,7 @@ TEST_CASE("codec: links are read with kind, if_id, alternative names and the tab
 
 TEST_CASE("codec: every message cut off or changed at any byte gives an answer or an error") {
   check_hostile(golden::kShownSa, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
+  check_hostile(golden::kShownLegacyReplay, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
   check_hostile(golden::kShownPolicy, sizeof(xfrm_userpolicy_info),
                 [](ByteView bytes) { return decode_policy(bytes); });
   check_hostile(golden::kAcquire, sizeof(xfrm_user_acquire), [](ByteView bytes) { return decode_acquire(bytes); });
