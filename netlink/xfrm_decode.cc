@@ -204,6 +204,8 @@ Result<DecodedExpire> decode_expire(ByteView payload) {
   TRY_ASSIGN(expire.event.key.destination, from_kernel(info.state.id.daddr, info.state.family), "expire");
   expire.event.key.spi = policy::ChildSpi(ntohl(info.state.id.spi));
   expire.event.hard = info.hard != 0;
+  expire.event.bytes = info.state.curlft.bytes;
+  expire.event.packets = info.state.curlft.packets;
   return expire;
 }
 

@@ -57,6 +57,7 @@ ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
   manager = std::make_unique<agent::TunnelManager>(agent::TunnelManager::Services{
       .kernel = kernel,
       .workers = workers,
+      .random = random,
       .log = log,
       .events = events,
       .counters = counters,

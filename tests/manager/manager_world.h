@@ -24,6 +24,30 @@ class RecordedWorkers final : public agent::WorkerPort {
     ike::ChildId child;
     Reason reason;
   };
+  struct Rekeyed {
+    size_t worker;
+    ike::IkeSaId ike;
+    ike::ChildId child;  ///< 0: the IKE SA.
+    Reason reason;
+  };
+  struct Used {
+    size_t worker;
+    ike::IkeSaId ike;
+    ike::ChildId child;
+  };
+  void create_child(size_t, Creation creation) override { creations.push_back(std::move(creation)); }
+  void rekey_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override {
+    rekeys.push_back({worker, ike, child, reason});
+  }
+  void rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) override {
+    rekeys.push_back({worker, ike, {}, reason});
+  }
+  void inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) override {
+    used_inbound.push_back({worker, ike, child});
+  }
+  void child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) override {
+    used.push_back({worker, ike, child});
+  }
   void initiate(size_t worker, Initiation initiation) override {
     initiations.push_back(std::move(initiation));
     initiation_workers.push_back(worker);
@@ -42,6 +66,9 @@ class RecordedWorkers final : public agent::WorkerPort {
   std::vector<ike::Answer> answers;
   std::vector<IkeClosed> closed_ikes;
   std::vector<ChildClosed> closed_children;
+  std::vector<Creation> creations;
+  std::vector<Rekeyed> rekeys;
+  std::vector<Used> used_inbound, used;
 };
 
 /// One tunnel of a test's configuration; all have one child "lan" from 10.1.0.0/16.
@@ -91,6 +118,7 @@ class ManagerWorld {
   std::vector<std::string> differences() const;
 
   FakeKernel kernel;
+  SeededRandom random{1};
   RecordedWorkers workers;
   Counters counters;
   EventRing events{1000};
