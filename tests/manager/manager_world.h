@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,12 +73,21 @@ class RecordedWorkers final : public agent::WorkerPort {
   std::vector<Used> used_inbound, used;
 };
 
-/// One tunnel of a test's configuration; all have one child "lan" from 10.1.0.0/16.
+/// One tunnel of a test's configuration; all have a child "lan" from 10.1.0.0/16.
 struct TunnelText {
   std::string name = "a";
   std::string remote = "198.51.100.7";
   std::string selector = "10.2.0.0/16";
   std::string start = "respond";
+  std::map<std::string, std::string> more = {};  ///< Further children: name and remote selector.
+};
+
+/// One child SA that IKE speaks of.
+struct ChildShape {
+  ike::IkeSaId ike;
+  uint32_t id = 0;
+  std::optional<uint32_t> replaces = {};
+  std::string child = "lan", tunnel = "a";
 };
 
 /// A manager between a fake kernel and recorded workers. The public side is namespace "pub" with device "ens1", the
@@ -101,6 +112,16 @@ class ManagerWorld {
   /// Both halves.
   void install(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
   void remove_child(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  void inbound(const ChildShape& shape);
+  void outbound(const ChildShape& shape);
+  void stop_outbound(const ChildShape& shape);
+  void remove(const ChildShape& shape, Reason reason);
+  void identity(ike::IkeSaId ike, bool has_child = true, const std::string& tunnel = "a");
+  void child_failed(ike::IkeSaId ike, Reason reason, const std::string& child = "lan");
+  void act(ike::Action action) {
+    manager->on_action(now, 1, std::move(action));
+    run();
+  }
   void ike_gone(ike::IkeSaId ike);
 
   /// A packet met the trap of this tunnel.
@@ -128,9 +149,14 @@ class ManagerWorld {
   Instant now{1000s};
   std::unique_ptr<agent::TunnelManager> manager;
   uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.
+  /// Changes the policies of all tunnels before the start.
+  std::function<void(policy::IkePolicy&, policy::ChildPolicy&)> adjust;
+  policy::EspSuite suite{policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
 
  private:
-  std::shared_ptr<const policy::ChildSpec> spec(uint32_t child, const std::string& tunnel) const;
+  std::shared_ptr<const policy::ChildSpec> spec(uint32_t id, const std::string& tunnel,
+                                                const std::string& child = "lan") const;
+  std::shared_ptr<const policy::Config> adjusted(const policy::Config& config) const;
   std::string offload_;
   uint64_t asks_ = 0;
 };
