@@ -152,12 +152,13 @@ void TunnelManager::on_stop_outbound(const ike::StopOutbound& action) {
     renewal->second.stop = true;
     return;
   }
-  installer_.stop_outbound(action.child);
-  watch_.forget(action.child);
   TunnelRow* row = nullptr;
   ChildRow* child = row_of(*action.spec, &row);
-  // The last one that is up is told of when it is removed.
-  if (child != nullptr && child->up.size() > 1) std::erase(child->up, action.child);
+  // Without a successor that works it goes on sending until it is removed.
+  if (child != nullptr && child->up == std::vector{action.child}) return;
+  installer_.stop_outbound(action.child);
+  watch_.forget(action.child);
+  if (child != nullptr) std::erase(child->up, action.child);
 }
 
 /// The outbound half of `fresh` is there, or never will be: now what was ordered for its predecessor is done.
@@ -170,7 +171,6 @@ void TunnelManager::finish_renewal(Instant now, ike::ChildId fresh, bool fresh_i
   const Renewal renewal = std::move(it->second);
   renewals_.erase(it);
   auto there = installer_.children().find(old);
-  // Without a successor the old one goes on sending until it is removed.
   if (renewal.stop && fresh_is_up && there != installer_.children().end())
     on_stop_outbound({.ike = home->second.ike, .child = old, .spec = there->second->spec});
   if (renewal.removal) remove_child(now, *renewal.removal);
