@@ -27,8 +27,8 @@ struct WorkerView {
 /// Threads: construct, start() and join() on the main thread; `post` from any; everything else on the worker's own.
 class Worker {
  public:
-  /// Takes an action for the main thread: InstallInbound, InstallOutbound, RemoveChild, IdentityEstablished, Report,
-  /// SnapshotChanged. Called on the worker's thread; must only hand it over.
+  /// Takes an action for the main thread: whatever concerns children, IKE SAs as a whole, or people. Called on the
+  /// worker's thread; must only hand it over.
   using Outlet = std::function<void(size_t worker, ike::Action)>;
 
   static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, WorkerView view, Outlet outlet);
