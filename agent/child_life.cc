@@ -31,6 +31,13 @@ const TunnelManager::Home* TunnelManager::home_of(ike::ChildId id) const {
   return it == homes_.end() ? nullptr : &it->second;
 }
 
+const InstalledChild* TunnelManager::predecessor_of(ike::ChildId id) const {
+  const Home* home = home_of(id);
+  if (home == nullptr || !home->replaces) return nullptr;
+  auto it = installer_.children().find(*home->replaces);
+  return it == installer_.children().end() ? nullptr : it->second.get();
+}
+
 void TunnelManager::forget_home(ike::ChildId id) {
   auto it = homes_.find(id);
   if (it == homes_.end()) return;

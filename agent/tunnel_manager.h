@@ -76,6 +76,8 @@ class TunnelManager {
   const std::map<std::string, TunnelRow>& tunnels() const { return tunnels_; }
   const std::unordered_map<ike::IkeSaId, IkeRow>& ike_sas() const { return ikes_; }
   const ChildInstaller& installer() const { return installer_; }
+  /// The child whose place this one takes or took, while it is still there.
+  const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
   const policy::Config& config() const { return *config_; }
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
