@@ -158,6 +158,7 @@ class TunnelManager {
   void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
   void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_expired(const policy::SaExpired& expired);
+  void on_resync(const std::string& netns);
   void on_sequence_due(ike::ChildId id, uint64_t sequence);
   void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
   void forget_home(ike::ChildId id);
