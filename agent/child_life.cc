@@ -31,6 +31,13 @@ const TunnelManager::Home* TunnelManager::home_of(ike::ChildId id) const {
   return it == homes_.end() ? nullptr : &it->second;
 }
 
+const InstalledChild* TunnelManager::predecessor_of(ike::ChildId id) const {
+  const Home* home = home_of(id);
+  if (home == nullptr || !home->replaces) return nullptr;
+  auto it = installer_.children().find(*home->replaces);
+  return it == installer_.children().end() ? nullptr : it->second.get();
+}
+
 void TunnelManager::forget_home(ike::ChildId id) {
   auto it = homes_.find(id);
   if (it == homes_.end()) return;
@@ -265,6 +272,35 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     return services_.workers.rekey_child(home->worker, home->ike, id,
                                          packets ? Reason::kRekeyPackets : Reason::kRekeyBytes);
   }
+}
+
+/// Events were lost: what limits have ended, or nearly, shows in the SAs themselves.
+void TunnelManager::on_resync(const std::string& netns) {
+  std::unordered_map<ike::ChildId, const InstalledChild*> limited;
+  for (const auto& [id, child] : installer_.children())
+    if (child->has_inbound && child->has_outbound && child->spec->tunnel->group->public_place.netns == netns)
+      limited.emplace(id, child.get());
+  if (limited.empty()) return;
+  services_.log.debug("the kernel's state is read anew", {field("netns", netns)});
+  auto states = services_.kernel.dump_sas(netns);
+  if (!states.ok()) return event({}, states.error().reason(), {field("detail", states.error().text())});
+  std::map<policy::SaKey, const policy::SaState*> there;
+  for (const policy::SaState& state : *states) there.emplace(state.key, &state);
+  for (const auto& [id, child] : limited)
+    for (const policy::SaConfig* sa : {&child->plan.inbound, &child->plan.outbound}) {
+      const auto found = there.find(sa->key);
+      const policy::VolumeLimits& limits = sa->volume;
+      if (found == there.end()) {
+        on_expired({.netns = netns, .key = sa->key, .hard = true});
+        break;
+      }
+      const policy::SaState& state = *found->second;
+      if ((limits.soft_bytes != 0 && state.bytes >= limits.soft_bytes) ||
+          (limits.soft_packets != 0 && state.packets >= limits.soft_packets)) {
+        on_expired({.netns = netns, .key = sa->key, .hard = false, .bytes = state.bytes, .packets = state.packets});
+        break;
+      }
+    }
 }
 
 }  // namespace ipsec::agent

@@ -241,8 +241,7 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
 void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_event) {
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
-  if (const auto* resync = std::get_if<policy::ResyncNeeded>(&kernel_event))
-    services_.log.debug("the kernel's state is read anew", {field("netns", resync->netns)});
+  if (const auto* resync = std::get_if<policy::ResyncNeeded>(&kernel_event)) on_resync(resync->netns);
 }
 
 void TunnelManager::run(Instant now) {

@@ -76,6 +76,8 @@ class TunnelManager {
   const std::map<std::string, TunnelRow>& tunnels() const { return tunnels_; }
   const std::unordered_map<ike::IkeSaId, IkeRow>& ike_sas() const { return ikes_; }
   const ChildInstaller& installer() const { return installer_; }
+  /// The child whose place this one takes or took, while it is still there.
+  const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
   const policy::Config& config() const { return *config_; }
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
@@ -156,6 +158,7 @@ class TunnelManager {
   void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
   void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_expired(const policy::SaExpired& expired);
+  void on_resync(const std::string& netns);
   void on_sequence_due(ike::ChildId id, uint64_t sequence);
   void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
   void forget_home(ike::ChildId id);

@@ -52,6 +52,10 @@ void TunnelManager::up(Instant now, const std::string& tunnel, const std::string
   for (auto& [name, each] : row->children) {
     if (!child.empty() && name != child) continue;
     each.held_down = each.given_up = false;
+    // An attempt that `down` is ending does not count.
+    if (auto ike = each.attempt ? ikes_.find(*each.attempt) : ikes_.end();
+        ike != ikes_.end() && ike->second.stage == IkeRow::Stage::kEnding)
+      each.step = Step::kNone;
     each.failures = 0;
     each.pause = Duration{0};
     if (each.up.empty()) wanted.push_back(&each);

@@ -49,6 +49,14 @@ void FakeBackend::down(const std::string& tunnel, const std::string& child, Done
   waiting.push_back(std::move(done));
 }
 
+void FakeBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
+  operations.push_back((target == RekeyTarget::kIke ? "rekey-ike " : "rekey ") + tunnel + "/" + child);
+  if (outcome_at_once)
+    done(*outcome_at_once);
+  else
+    waiting.push_back(std::move(done));
+}
+
 json FakeBackend::config_check(const std::vector<NamedText>& files) {
   json errors = json::array();
   for (const NamedText& file : files)

@@ -352,6 +352,30 @@ TEST_CASE("volume: the soft limits are told to the kernel; reaching one of them 
   }
 }
 
+TEST_CASE("volume: when events were lost, the SAs themselves tell what has reached a limit and what has ended") {
+  for (const bool gone : {false, true}) {
+    CAPTURE(gone);
+    ManagerWorld world;
+    world.adjust = [](policy::IkePolicy&, policy::ChildPolicy& child) { child.lifetime_bytes = 1'000'000; };
+    up(world);
+    world.kernel.emit(policy::ResyncNeeded{"pub"});
+    world.run();
+    CHECK(world.workers.rekeys.empty());
+    const policy::SaKey in{*IpAddress::parse("192.0.2.1"), policy::ChildSpi(0xc1)};
+    if (gone)
+      world.pub().sas.erase(in);
+    else
+      world.pub().sas.at(in).state.bytes = 950'000;
+
+    world.kernel.emit(policy::ResyncNeeded{"pub"});
+    world.run();
+
+    CHECK(world.workers.rekeys.size() == (gone ? 0 : 1));
+    REQUIRE(world.workers.closed_children.size() == (gone ? 1 : 0));
+    if (gone) CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+  }
+}
+
 TEST_CASE(
     "sequence: a child whose numbers come to their end is rekeyed in time, by its policy closed, with ESN neither") {
   enum class Kind { kRekeys, kCloses, kEsn };

@@ -202,3 +202,22 @@ TEST_CASE("hold: taking down one child leaves the others, and ends what is on it
   world.inbound(ChildShape{.ike = kIke, .id = 0xc2, .replaces = 0xc1, .child = "lan"});
   CHECK(world.last_answer() == "installed");
 }
+
+TEST_CASE("hold: up that follows at once begins anew instead of waiting for the end of what down has closed") {
+  ManagerWorld world;
+  world.start({{.start = "respond"}});
+  world.manager->up(world.now, "a", "", [](Status) {});
+  world.initiated(kIke);
+  world.manager->down(world.now, "a", "", [](Status) {});
+  std::optional<Status> answer;
+
+  world.manager->up(world.now, "a", "", [&](Status status) { answer = std::move(status); });
+  CHECK(world.workers.initiations.size() == 2);
+  world.ike_gone(kIke);
+  CHECK_FALSE(answer.has_value());
+
+  world.initiated(ike::IkeSaId(0x22));
+  world.install(ike::IkeSaId(0x22), 0xc1);
+  REQUIRE(answer.has_value());
+  CHECK(answer->ok());
+}
