@@ -38,6 +38,7 @@ inline constexpr Duration kInboundLinger = 5s;       ///< An old inbound SA stay
 inline constexpr Duration kRekeyGuard = 120s;        ///< For what a rekeying peer owes: use of the new SA, the Delete.
 inline constexpr Duration kRetryFirst = 1s;          ///< Pause after TEMPORARY_FAILURE; doubles, varied at random ...
 inline constexpr Duration kRetryMost = 64s;          ///< ... up to this.
+inline constexpr Duration kRetryLeast = 200ms;         ///< The shortest such pause, near the end of a lifetime.
 inline constexpr size_t kTasksMax = 128;             ///< Requests of ours waiting within one IKE SA.
 inline constexpr size_t kRekeysAtOnce = 256;         ///< Rekeys of ours under way per worker; the others wait.
 inline constexpr uint32_t kMessageIdRekey =

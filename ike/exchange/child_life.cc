@@ -80,9 +80,10 @@ bool try_again(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   // Two sides that refuse each other must not try again in step.
   const Duration pause =
       full / 2 + Duration(static_cast<int64_t>(core.random.below(static_cast<uint64_t>(full.count()))));
-  if (now + pause >= end) return false;
+  if (now + kRetryLeast >= end) return false;
   if (task.failures < UINT8_MAX) ++task.failures;
-  task.not_before = now + pause;
+  // Near the end of its life there is still a try or two.
+  task.not_before = now + std::max(kRetryLeast, std::min(pause, (end - now) / 2));
   if (established.tasks.size() < kTasksMax) established.tasks.push_back(std::move(task));
   return true;
 }
@@ -146,20 +147,25 @@ void move_children(EngineCore& core, IkeSa& from, IkeSa& to) {
   Established& source = established_of(from);
   Established& target = established_of(to);
   IkeRekeyed moved{from.id, to.id, {}};
+  size_t living = 0;
   for (ChildSa& child : source.children) {
     moved.children.push_back(child.id);
+    if (child.phase == ChildPhase::kInUse || child.phase == ChildPhase::kAwaitingUse) ++living;
     target.children.push_back(std::move(child));
   }
   source.children.clear();
   for (Task& task : source.tasks)
-    if (task.kind != Task::Kind::kRekeyIke) target.tasks.push_back(std::move(task));
+    if (task.kind != Task::Kind::kRekeyIke) {
+      task.not_before = to.created_at;  // what it was put off for is over
+      target.tasks.push_back(std::move(task));
+    }
   source.tasks.clear();
   std::ranges::copy(source.deletes_waiting, std::back_inserter(target.deletes_waiting));
   source.deletes_waiting.clear();
   target.predecessor.reset();
   from.successor = to.id;
   core.report(to, Reason::kIkeRekeyed,
-              {field("peer", to_string(to.path.remote)), field("children", uint64_t{moved.children.size()})});
+              {field("peer", to_string(to.path.remote)), field("children", uint64_t{living})});
   core.act(std::move(moved));
   core.snapshot_changed(to);
   core.snapshot_changed(from);

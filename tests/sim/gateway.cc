@@ -96,7 +96,8 @@ std::optional<IkeSaView> Gateway::established(size_t peer) const {
 bool Gateway::is_initiating(size_t peer) const {
   const std::string& name = setup_.tunnels.at(peer)->name;
   return std::ranges::any_of(views(), [&](const IkeSaView& view) {
-    return view.tunnel == name && view.initiator && view.state != "established" && view.state != "deleting";
+    return view.tunnel == name && view.initiator && view.state != "established" && view.state != "rekeyed" &&
+           view.state != "deleting";
   });
 }
 
