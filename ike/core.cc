@@ -11,7 +11,11 @@
 namespace ipsec::ike {
 
 EngineCore::EngineCore(IkeEngine::Options engine_options, Random& randomness, SpiSource& spi_source)
-    : options(engine_options), random(randomness), spis(spi_source), cookies(randomness) {}
+    : options(engine_options),
+      random(randomness),
+      spis(spi_source),
+      cookies(randomness),
+      admission(engine_options, randomness.u64()) {}
 
 NotifyPayload notify(NotifyType type, Bytes data) { return {.type = type, .data = std::move(data)}; }
 
@@ -35,7 +39,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
   IkeSa& made = *sa;
   sas.emplace(made.id, std::move(sa));
   if (!initiator) init_index.emplace(InitKey{spi_i.value(), path.remote}, made.id);
-  if (made.half_open()) ++half_open;
+  count_half_open(made, false, made.half_open());
   return made;
 }
 
@@ -43,8 +47,16 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
   const bool was_half_open = sa.half_open();
   sa.state = std::move(next);
   sa.deadline = deadline;
-  if (was_half_open && !sa.half_open()) --half_open;
-  if (!was_half_open && sa.half_open()) ++half_open;
+  count_half_open(sa, was_half_open, sa.half_open());
+}
+
+void EngineCore::count_half_open(const IkeSa& sa, bool was, bool is) {
+  if (was == is) return;
+  half_open = is ? half_open + 1 : half_open - 1;
+  if (is)
+    admission.half_open_added(sa.init_remote.address);
+  else
+    admission.half_open_removed(sa.init_remote.address);
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
@@ -62,7 +74,7 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
-  if (sa.half_open()) --half_open;
+  count_half_open(sa, sa.half_open(), false);
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   sas.erase(sa.id);

@@ -45,11 +45,7 @@ struct IkeSaView {
 /// counter.
 class IkeEngine {
  public:
-  struct Options {
-    size_t half_open_max = kHalfOpenMax;
-    size_t half_open_cookie_from = kHalfOpenCookieFrom;
-    size_t ike_sas_max = kIkeSasMax;
-  };
+  using Options = policy::AdmissionLimits;
 
   IkeEngine(Options options, Random& random, SpiSource& spis);
   ~IkeEngine();
