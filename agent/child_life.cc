@@ -66,10 +66,11 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   const ike::ChildId id = action.child;
   homes_[id] = {.ike = ike, .worker = worker, .replaces = action.replaces};
   ike_row(ike, worker, row->tunnel->name).children.insert(id);
-  installer_.install_inbound(id, action.spec, child->ids, std::move(action.keys), [this, id, reply](Status status) {
-    if (!status.ok() && !installer_.children().contains(id)) forget_home(id);
-    reply(std::move(status));
-  });
+  installer_.install_inbound(id, action.spec, child->ids, std::move(action.keys),
+                             [this, id, reply](const Status& status) {
+                               if (!status.ok() && !installer_.children().contains(id)) forget_home(id);
+                               reply(status);
+                             });
 }
 
 void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action) {

@@ -180,9 +180,9 @@ json ControlBackend::sas() {
       auto it = states.find(key);
       return it == states.end() ? nullptr : &it->second;
     };
-    auto show = [&](policy::Direction direction, const policy::SaKey& key) {
-      rows.push_back(sa_row(*child, direction, shown(key)));
-      rows.back()["state"] = state_of(*child, agent_.manager().predecessor_of(id) != nullptr);
+    auto show = [&, id = id, &child = *child](policy::Direction direction, const policy::SaKey& key) {
+      rows.push_back(sa_row(child, direction, shown(key)));
+      rows.back()["state"] = state_of(child, agent_.manager().predecessor_of(id) != nullptr);
     };
     if (child->has_inbound) show(policy::Direction::kIn, child->plan.inbound.key);
     if (child->has_outbound) show(policy::Direction::kOut, child->plan.outbound.key);

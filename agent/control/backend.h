@@ -46,7 +46,8 @@ class Backend {
   enum class RekeyTarget : uint8_t { kChildren, kIke };
   virtual void rekey([[maybe_unused]] const std::string& tunnel, [[maybe_unused]] const std::string& child,
                      [[maybe_unused]] RekeyTarget target, Done done) {
-    done(Error(Reason::kUnsupported, "rekeying on demand"));
+    const Done answer = std::move(done);
+    answer(Error(Reason::kUnsupported, "rekeying on demand"));
   }
   /// Events from a sequence number on; see EventRing::read.
   virtual EventRing::Page events(uint64_t from, size_t most) = 0;
