@@ -385,8 +385,14 @@ void IkeEngine::close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mod
   IkeSa* sa = impl_->core.find(ike);
   if (sa != nullptr && sa->successor) sa = impl_->core.find(*sa->successor);
   if (sa == nullptr || sa->state_id() == StateId::kDeleting) return;
-  const IkeSaId id = sa->id;
   auto* established = std::get_if<Established>(&sa->state);
+  // Made by the peer while our own rekey crosses: which of the two stands is not known yet, so the end waits for that.
+  if (established != nullptr && established->predecessor && mode == CloseMode::kTellPeer)
+    if (IkeSa* old = impl_->core.find(*established->predecessor)) {
+      sa = old;
+      established = std::get_if<Established>(&sa->state);
+    }
+  const IkeSaId id = sa->id;
   if (established == nullptr || mode == CloseMode::kSilently) return impl_->core.destroy(*sa, reason);
   impl_->core.report(*sa, reason);
   // Its rekey is with the peer, who may have made the new one already: that one has to be closed.

@@ -166,7 +166,8 @@ void take_over(EngineCore& core, Instant now, IkeSa& old, IkeSa& fresh) {
     if (IkeSa* left = core.find(fresh_id)) core.arm(*left);
     return go_on(core, now, rival_id, closing);
   }
-  if (rival != nullptr) {
+  // One that is being closed already needs nothing.
+  if (rival != nullptr && rival->state_id() == StateId::kEstablished) {
     core.report(fresh, Reason::kRekeyCollision, {field("kept", std::string("ours"))});
     auto& theirs = std::get<Established>(rival->state);
     theirs.predecessor.reset();

@@ -20,13 +20,15 @@ const Endpoint kInitiatorAt{kLoopback, 15001}, kResponderAt{kLoopback, 15002};
 const Path kFromInitiator{SocketContext(0), kInitiatorAt, kResponderAt};
 const Path kFromResponder{SocketContext(0), kResponderAt, kInitiatorAt};
 
-std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
+std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator, bool pfs) {
   auto group = std::make_shared<policy::TunnelGroup>();
   group->public_addresses = {kLoopback};
   auto ike = std::make_shared<policy::IkePolicy>();
   ike->proposals = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519").value();
   auto child_policy = std::make_shared<policy::ChildPolicy>();
-  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16").value();
+  child_policy->proposals =
+      policy::parse_proposal(policy::Protocol::kEsp, pfs ? "aes256gcm16-x25519" : "aes256gcm16").value();
+  child_policy->pfs = pfs;
   auto tunnel = std::make_shared<policy::Tunnel>();
   tunnel->name = "bench";
   tunnel->group = group;
@@ -54,9 +56,6 @@ void responder_turn(Party& responder, Instant now, const Path& path, ByteView da
   responder.drain(now, sink);
 }
 
-namespace {
-
-/// Lets a pair finish one handshake by function calls.
 void shake_hands(Party& initiator, Party& responder, Instant now) {
   std::vector<Bytes> to_responder, to_initiator;
   initiator.initiate(now, kFromInitiator);
@@ -73,10 +72,8 @@ void shake_hands(Party& initiator, Party& responder, Instant now) {
   }
 }
 
-}  // namespace
-
-Party::Party(bool initiator, uint64_t seed)
-    : tunnel_(make_tunnel(initiator)), random_(seed), spis_(initiator ? 1 : 2, random_) {
+Party::Party(bool initiator, uint64_t seed, bool pfs)
+    : tunnel_(make_tunnel(initiator, pfs)), random_(seed), spis_(initiator ? 1 : 2, random_) {
   constexpr uint32_t kNoLimit = 1000000;
   const IkeEngine::Options options{.half_open_max = kNoLimit,
                                    .half_open_cookie_from = kNoLimit,
@@ -131,6 +128,12 @@ void Party::carry_out(Instant now, Action& action, const std::function<void(cons
     account(Phase::kInstall, [&] { engine_->answer(now, {install->id, install->ike, Installed{}}); });
   } else if (std::holds_alternative<IdentityEstablished>(action)) {
     ++established;
+  } else if (const auto* out = std::get_if<InstallOutbound>(&action)) {
+    children.emplace_back(out->ike, out->child);
+  } else if (const auto* report = std::get_if<Report>(&action)) {
+    if (report->reason == Reason::kChildRekeyed) ++children_rekeyed;
+    if (report->reason == Reason::kIkeRekeyed) ++ikes_rekeyed;
+    if (report->reason == Reason::kRekeyFailed || report->reason == Reason::kPeerUnreachable) ++failures;
   }
 }
 

@@ -37,14 +37,17 @@ inline constexpr std::array<std::string_view, kPhaseCount> kPhaseNames = {
 /// One side of the set-ups, with a shell that answers at once and no kernel.
 class Party {
  public:
-  Party(bool initiator, uint64_t seed);
+  Party(bool initiator, uint64_t seed, bool pfs = false);
 
   ike::IkeEngine& engine() { return *engine_; }
   void initiate(Instant now, const ike::Path& path);
+  void tick(Instant now) { engine_->tick(now); }
   void receive(Instant now, const ike::Path& path, ByteView datagram);
   /// Carries out all actions; datagrams go to `sink`.
   void drain(Instant now, const std::function<void(const ike::Path&, ByteView)>& sink);
   size_t established = 0;
+  size_t children_rekeyed = 0, ikes_rekeyed = 0, failures = 0;  ///< As reported.
+  std::vector<std::pair<ike::IkeSaId, ike::ChildId>> children;  ///< Outbound halves, in the order of installation.
   /// CPU time per phase, in microseconds, when `timed`.
   std::array<double, kPhaseCount> spent{};
   std::array<double, kPhaseCount> readings{};  ///< How often the clock was read for that.
@@ -75,6 +78,9 @@ EngineResult run_engines(size_t count);
 
 /// The same through UDP sockets on loopback: user and system time.
 double run_sockets(size_t count);
+
+/// Lets a pair finish one handshake by function calls.
+void shake_hands(Party& initiator, Party& responder, Instant now);
 
 /// Bytes of resident memory per IKE SA with its child, at the responder.
 double run_memory(size_t count);

@@ -1,4 +1,5 @@
 // bench handshake [--json] [--count N] [--instructions]
+// bench rekey [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 
 #include "tests/bench/handshake.h"
 #include "tests/bench/limits.h"
+#include "tests/bench/rekey.h"
 
 namespace {
 
@@ -96,16 +98,44 @@ int handshake(const std::string& self, const Options& options) {
   return figures.engine.microseconds <= kRatioMost * figures.crypto && figures.bytes <= kBytesMost ? 0 : 1;
 }
 
+int rekey(const Options& options) {
+  const size_t count = options.count;
+  struct Row {
+    const char* name;
+    RekeyResult result;
+  };
+  const Row rows[] = {{"child", run_child_rekeys(count, false)},  // NOLINT(cppcoreguidelines-avoid-c-arrays)
+                      {"child with X25519", run_child_rekeys(count, true)},
+                      {"IKE SA", run_ike_rekeys(count)}};
+  bool all = true;
+  if (!options.json)
+    std::printf("%zu rekeyed at once, microseconds of CPU per rekey with its Delete, engine and shell\n", count);
+  for (const Row& row : rows) {
+    const RekeyResult& r = row.result;
+    all = all && r.done == r.count && r.failures == 0;
+    std::printf(options.json ? "{\"what\": \"%s\", \"initiator_us\": %.2f, \"responder_us\": %.2f, \"done\": %zu, "
+                               "\"in_flight_most\": %zu}\n"
+                             : "  %-20s initiator %7.2f  responder %7.2f  done %zu, at most %zu requests in flight\n",
+                row.name, r.initiator, r.responder, r.done, r.in_flight_most);
+  }
+  return all ? 0 : 1;
+}
+
 int usage() {
-  std::fprintf(stderr, "usage: bench handshake [--json] [--count N] [--instructions]\n");
+  std::fprintf(
+      stderr,
+      "usage: bench handshake [--json] [--count N] [--instructions]\n       bench rekey [--json] [--count N]\n");
   return 2;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || std::string(argv[1]) != "handshake") return usage();
+  if (argc < 2) return usage();
+  const std::string what = argv[1];
+  if (what != "handshake" && what != "rekey") return usage();
   Options options;
+  if (what == "rekey") options.count = 10000;
   for (int i = 2; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--json") {
@@ -120,5 +150,6 @@ int main(int argc, char** argv) {
       return usage();
     }
   }
+  if (options.count != 0 && what == "rekey") return rekey(options);
   return options.count == 0 ? usage() : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
 }

@@ -224,6 +224,31 @@ TEST_CASE("collision: when both rekey a child, the one with the lowest nonce is 
   CHECK(b_kept > 5);
 }
 
+TEST_CASE("collision: the IKE SA that the peer's crossing rekey made is closed before ours is answered, and so is all") {
+  for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+      World world({.seed = seed, .handover = handover, .dpd = 0s});
+      world.initiate();
+      world.deliver_all();
+      kRekeyIkeA(world);
+      kRekeyIkeB(world);
+      world.collect();
+      std::swap(world.wire[0], world.wire[1]);
+      world.deliver_one();  // b's request: a has the peer's new IKE SA, and waits for the answer to its own
+      const IkeSaId old = world.a.engine().ike_sas().size() == 2 ? world.a.ike() : IkeSaId();
+      REQUIRE(old);
+      for (IkeSaId id : world.a.engine().ike_sas())
+        if (world.a.engine().view(id)->children.empty())
+          world.a.engine().close_ike(world.now, id, Reason::kDeletedByOperator);
+      world.run_for(400s);
+      CHECK(world.a.state() == "none");
+      CHECK(world.b.state() == "none");
+      CHECK(world.a.inbound.empty());
+      CHECK(world.b.inbound.empty());
+    }
+  }
+}
+
 TEST_CASE("collision rules: the lowest of four nonces loses, and a shorter one is lower") {
   const Bytes low{1, 2, 3}, high{1, 2, 4}, prefix{1, 2};
   CHECK(lowest_nonce(low, high) == low);
