@@ -3,7 +3,7 @@
 
   check.py                             the form of the ledger
   check.py --rfc FILE [--show]         the ledger against the text of the RFC: nothing missing, nothing made up
-  check.py --asserted FILE             each row marked `test` is in FILE, which the test programs wrote
+  check.py --asserted FOLDER           each row marked `test` is asserted in FOLDER, which the test programs wrote
 """
 import argparse
 import hashlib
@@ -169,6 +169,17 @@ def check_text(rows, text, show):
     return wrong
 
 
+def read_asserted(folder):
+    """id -> set of (program, name of the test case)."""
+    asserted = {}
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            for line in file:
+                rule, case = line.rstrip("\n").split("\t")
+                asserted.setdefault(rule, set()).add((name.removesuffix(".tsv"), case))
+    return asserted
+
+
 def check_asserted(rows, asserted):
     """Rows that claim a test and have none, and ids in tests that no row marks so."""
     kinds = {row.id: row.kind() for row in rows}
@@ -184,7 +195,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rfc", metavar="FILE", help="the text of RFC 7296")
     parser.add_argument("--show", action="store_true", help="with --rfc: print the sentences that are wrong")
-    parser.add_argument("--asserted", metavar="FILE", help="ids that tests assert, one a line")
+    parser.add_argument("--asserted", metavar="FOLDER", help="what the test programs wrote, a file each")
     parser.add_argument("--gaps", action="store_true", help="print the gaps")
     options = parser.parse_args()
 
@@ -194,8 +205,7 @@ def main():
         with open(options.rfc, encoding="utf-8", errors="replace") as file:
             wrong += check_text(rows, file.read(), options.show)
     if options.asserted:
-        with open(options.asserted, encoding="utf-8") as file:
-            wrong += check_asserted(rows, {line.strip() for line in file if line.strip()})
+        wrong += check_asserted(rows, read_asserted(options.asserted))
     if options.gaps:
         for row in rows:
             if row.kind() == "gap":
