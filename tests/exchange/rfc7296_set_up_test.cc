@@ -323,3 +323,38 @@ TEST_CASE("RFC 7296 2.23: behind a NAT the peer is followed to where it sends fr
     CHECK(stays.engine().view(stays.ike())->path.remote.port == (peer_behind ? 61000 : before.port));
   }
 }
+
+TEST_CASE("RFC 7296 2.23: a response from elsewhere moves the peer too, with the request that is under way") {
+  LEDGER("2.23-13");
+  World world({.nat = true});
+  world.initiate();
+  world.deliver_all();
+  Insider peer(world, world.a);
+  world.b.engine().check_liveness(world.now, world.b.ike());
+  const auto sent = peer.sent();
+  REQUIRE(sent.size() == 1);
+  peer.path = world.b.engine().view(world.b.ike())->path;
+  peer.path.remote.port = 61000;
+  peer.answer(peer.read(sent[0]), PayloadWriter());
+  CHECK(world.b.engine().view(world.b.ike())->path.remote.port == 61000);
+}
+
+TEST_CASE("RFC 7296 2.23: with a NAT on both sides neither follows the other") {
+  LEDGER("2.23-14");
+  World world({.nat = true});
+  world.initiate();
+  const Endpoint real = world.wire.front().path.local;
+  world.wire.front().path.local.address = *IpAddress::parse("10.99.0.1");
+  world.deliver_one();
+  world.wire.front().path.remote = real;
+  world.deliver_all();
+  REQUIRE(world.is_up_and_equal());
+  const auto view = *world.b.engine().view(world.b.ike());
+  REQUIRE(view.nat_local);
+  REQUIRE(view.nat_remote);
+  Insider peer(world, world.a);
+  peer.path = view.path;
+  peer.path.remote.port = 61000;
+  REQUIRE(peer.ask(Exchange::kInformational, PayloadWriter()));
+  CHECK(world.b.engine().view(world.b.ike())->path.remote == view.path.remote);
+}
