@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ike/snapshot.h"
 #include "tests/support/insider.h"
 #include "tests/support/ledger.h"
 
@@ -121,7 +122,7 @@ TEST_CASE("RFC 7296 2.3: one request at a time, and the peer's are served while 
 
 TEST_CASE("RFC 7296 3.1: whatever is sent has the right version, flags, SPIs and zeros where zeros belong") {
   LEDGER("2.5-06", "2.5-10", "3.1-01", "3.1-02", "3.1-03", "3.1-04", "3.1-07", "3.1-09", "3.1-10", "3.1-12", "3.1-13",
-         "3.2-01", "3.2-04", "3.2-06", "3.12-01", "3.14-01");
+         "3.10-01", "3.10-03", "3.2-01", "3.2-04", "3.2-06", "3.12-01", "3.14-01");
   World world({.second_child = true, .dpd = 0s});
   const auto flights = record(world, [&] {
     world.initiate();
@@ -153,6 +154,11 @@ TEST_CASE("RFC 7296 3.1: whatever is sent has the right version, flags, SPIs and
     const Read read = plain ? read_plain(flights[i].bytes) : either.read(flights[i].bytes);
     CHECK_FALSE(read.payloads.encrypted);
     for (uint8_t flags : flags_of(read.chain)) CHECK(flags == 0);
+    // What is said of the IKE SA names no SPI, what is said of a child names the protocol.
+    for (const NotifyPayload& each : read.payloads.notifies) {
+      CHECK(each.spi.empty() == (each.type != NotifyType::kRekeySa));
+      if (!each.spi.empty()) CHECK(each.protocol == policy::Protocol::kEsp);
+    }
     if (!plain) CHECK(flights[i].bytes[Header::kBytes + 1] == 0);
   }
   CHECK(flights.size() >= 12);
@@ -270,6 +276,44 @@ TEST_CASE("RFC 7296 2: messages of three thousand bytes are taken, and unfamilia
   const auto answer = peer.ask(Exchange::kInformational, large);
   REQUIRE(answer);
   CHECK(answer->chain.empty());
+}
+
+TEST_CASE("RFC 7296 2.20: whoever asks for a version or an address gets none, as configuration is not served") {
+  LEDGER("2.20-01", "3.15.1-05");
+  UpWorld world;
+  Insider peer(world, world.a);
+  constexpr uint16_t kApplicationVersion = 7, kUnheardOf = 999;
+  PayloadWriter request;
+  request.add(ConfigPayload{.type = ConfigPayload::Type::kRequest,
+                            .attributes = {{kApplicationVersion, {}}, {kUnheardOf, {1, 2}}}});
+  const auto answer = peer.ask(Exchange::kInformational, request);
+  REQUIRE(answer);
+  CHECK_FALSE(answer->payloads.config);
+  CHECK(world.b.state() == "established");
+}
+
+TEST_CASE("RFC 7296 2.2: long before message IDs are used up the IKE SA is rekeyed, and at the last one it ends") {
+  LEDGER("2.2-02");
+  UpWorld world({.dpd = 30s});
+  auto find = [&](const std::string&) { return world.b.tunnel; };
+  SeededRandom random(3);
+  WorkerSpiSource spis(1, random);
+  for (bool last : {false, true}) {
+    auto sa = read_snapshot(*world.b.engine().snapshot(world.now, world.b.ike()), world.now, find);
+    REQUIRE(sa.ok());
+    (*sa)->window.next_request = last ? UINT32_MAX : kMessageIdRekey;
+    IkeEngine engine({}, random, spis);
+    REQUIRE(engine.restore(world.now, write_snapshot(**sa, world.now), find).ok());
+    engine.tick(world.now + 31s);
+    size_t requests = 0;
+    while (auto action = engine.poll_action())
+      if (const auto* sent = std::get_if<SendDatagram>(&*action)) {
+        ++requests;
+        CHECK(Header::parse(sent->bytes)->exchange == Exchange::kCreateChildSa);
+      }
+    CHECK(requests == (last ? 0 : 1));
+    CHECK(engine.ike_sas().empty() == last);
+  }
 }
 
 TEST_CASE("RFC 7296 3.10.1: notifications that nobody knows do nothing in a request and fail what an error answers") {

@@ -241,7 +241,7 @@ TEST_CASE("RFC 7296 3.3.6: an answer in IKE_SA_INIT that was not offered is not 
 }
 
 TEST_CASE("RFC 7296 2.9: the packet that wants the child comes first in what is offered, and is in what is chosen") {
-  LEDGER("2.9-01", "2.9-02", "2.9-03");
+  LEDGER("2.9-01", "2.9-02", "2.9-03", "3.13.1-01", "3.13.1-02", "3.13.1-03");
   World world({.remote_ts_b = "10.1.7.0/24"});
   const Path path{.context = SocketContext(0),
                   .local = {*world.a.tunnel->local_address(), 500},
@@ -258,6 +258,10 @@ TEST_CASE("RFC 7296 2.9: the packet that wants the child comes first in what is 
   CHECK(request.payloads.ts_i->selectors.front() == local);
   CHECK(request.payloads.ts_r->selectors.front() == remote);
   CHECK(request.payloads.ts_i->selectors.size() == 2);
+  // Any protocol, any port.
+  CHECK(request.payloads.ts_i->selectors[1].protocol == 0);
+  CHECK(request.payloads.ts_i->selectors[1].port_first == 0);
+  CHECK(request.payloads.ts_i->selectors[1].port_last == 65535);
   world.deliver_all();
   REQUIRE(world.is_up_and_equal());
   const auto& spec = *world.a.inbound.begin()->second.spec;
@@ -357,4 +361,37 @@ TEST_CASE("RFC 7296 2.23: with a NAT on both sides neither follows the other") {
   peer.path.remote.port = 61000;
   REQUIRE(peer.ask(Exchange::kInformational, PayloadWriter()));
   CHECK(world.b.engine().view(world.b.ike())->path.remote == view.path.remote);
+}
+
+TEST_CASE("RFC 7296 2.23: ESP goes into UDP on port 4500 and never on 500") {
+  LEDGER("2.23-03", "2.23-05");
+  for (bool ipv6 : {false, true}) {
+    World world({.nat = true, .ipv6 = ipv6});
+    world.initiate();
+    world.deliver_all();
+    for (const Host* host : {&world.a, &world.b}) {
+      const auto& spec = *host->inbound.begin()->second.spec;
+      CHECK(spec.udp_encapsulation);
+      CHECK(spec.local_endpoint.port == 4500);
+      CHECK(spec.remote_endpoint.port != 500);
+    }
+  }
+}
+
+TEST_CASE("RFC 7296 5: an IKE SA without encryption or integrity is not negotiated, nor a PRF of less than 128 bits") {
+  LEDGER("3.14-02", "5-01", "5-02");
+  constexpr uint16_t kNullCipher = 11, kAesCbc = 12;
+  policy::Proposal chosen = policy::parse_proposal(policy::Protocol::kIke, "aes256-sha256-x25519").value()[0];
+  REQUIRE(IkeSuite::of(chosen).ok());
+  policy::Proposal plain = chosen;
+  plain.transforms[0] = {policy::TransformType::kEncryption, kNullCipher};
+  CHECK_FALSE(IkeSuite::of(plain).ok());
+  policy::Proposal unchecked = chosen;
+  std::erase_if(unchecked.transforms, [](const auto& each) { return each.type == policy::TransformType::kIntegrity; });
+  REQUIRE(unchecked.transforms[0].id == kAesCbc);
+  CHECK_FALSE(IkeSuite::of(unchecked).ok());
+  CHECK_FALSE(policy::parse_proposal(policy::Protocol::kIke, "null-sha256-x25519").ok());
+  CHECK_FALSE(policy::parse_proposal(policy::Protocol::kIke, "aes256-prfsha256-x25519").ok());
+  for (uint16_t prf = 0; prf < 64; ++prf)
+    if (const auto* known = policy::find_algorithm(policy::TransformType::kPrf, prf)) CHECK(known->key_bytes >= 16);
 }
