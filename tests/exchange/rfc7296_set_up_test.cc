@@ -183,7 +183,7 @@ TEST_CASE("RFC 7296 2.23: both first messages hold the hashes of both addresses 
 }
 
 TEST_CASE("RFC 7296 3.3: proposals are numbered from one, carry no SPI in IKE_SA_INIT and no NONE; KE fits the first") {
-  LEDGER("1.2-06", "3.3-03", "3.3-04", "3.3-05", "3.3-06", "3.3-07", "3.3.1-02", "3.3.1-04", "3.3.6-08", "3.4-02");
+  LEDGER("1.2-06", "3.3-01", "3.3-03", "3.3-04", "3.3-05", "3.3-06", "3.3-07", "3.3.1-02", "3.3.1-04", "3.3.6-08", "3.4-02");
   World world({.ike_proposals_a = "aes256gcm16-aes128gcm16-aes256-aes128-sha256-prfsha384-x25519-ecp384"});
   world.initiate();
   const Read read = last_sent(world);
@@ -192,6 +192,7 @@ TEST_CASE("RFC 7296 3.3: proposals are numbered from one, carry no SPI in IKE_SA
   for (size_t i = 0; i < proposals.size(); ++i) {
     CHECK(proposals[i].number == i + 1);
     CHECK(proposals[i].spi.empty());
+    CHECK(proposals[i].proposal == world.a.tunnel->ike_policy->proposals[i]);  // in the order of preference
     for (const policy::Transform& each : proposals[i].proposal.transforms)
       if (each.type != policy::TransformType::kEncryption) CHECK(each.id != 0);
   }
