@@ -132,8 +132,8 @@ Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
 
 }  // namespace
 
-/// RFC 7296 2.23: the address of a peer behind a NAT is that of its last authentic message. Whoever is behind one itself
-/// does not follow, lest somebody on the way leads it astray.
+/// RFC 7296 2.23: the address of a peer behind a NAT is that of its last authentic message. Whoever is behind one
+/// itself does not follow, lest somebody on the way leads it astray.
 void IkeEngine::Impl::follow_peer(IkeSa& sa, const Path& path) {
   if (!sa.nat_remote || sa.nat_local || path.remote == sa.path.remote || sa.state_id() != StateId::kEstablished) return;
   sa.path = path;

@@ -59,7 +59,8 @@ Read rekey_request(World& world, Insider& peer) {
 
 }  // namespace
 
-TEST_CASE("RFC 7296 1.3.3: a rekey names the child, asks for what it carries, and has no key exchange without a group") {
+TEST_CASE(
+    "RFC 7296 1.3.3: a rekey names the child, asks for what it carries, and has no key exchange without a group") {
   LEDGER("1.3.3-01", "2.9.2-02", "2.9.2-04", "3.4-03");
   World world({.dpd = 0s});
   const Path path{.context = SocketContext(0),
@@ -100,11 +101,8 @@ TEST_CASE("RFC 7296 1.3: with a key exchange its group is in the offer, and firs
 
 TEST_CASE("RFC 7296 1.3: a child with another group than that of KE is refused with the group wanted") {
   LEDGER("1.3-03", "3.4-04");
-  UpWorld world({.esp_proposals_a = "aes256gcm16-x25519",
-                 .pfs_a = true,
-                 .pfs_b = true,
-                 .second_child = true,
-                 .dpd = 0s});
+  UpWorld world(
+      {.esp_proposals_a = "aes256gcm16-x25519", .pfs_a = true, .pfs_b = true, .second_child = true, .dpd = 0s});
   Insider peer(world, world.a);
   const auto answer = peer.ask(Exchange::kCreateChildSa,
                                child_request(world, {.esp = "aes256gcm16-noesn-ecp256-x25519", .group = kEcp256}));
@@ -222,8 +220,8 @@ TEST_CASE("RFC 7296 1.3.1: transport mode is said in the answer when it is agree
     const auto mode = transport ? policy::EspMode::kTransport : policy::EspMode::kTunnel;
     UpWorld world({.mode_a = mode, .mode_b = mode, .second_child = true, .dpd = 0s});
     Insider peer(world, world.a);
-    const auto answer = peer.ask(Exchange::kCreateChildSa,
-                                 child_request(world, {.notices = {NotifyType::kUseTransportMode}}));
+    const auto answer =
+        peer.ask(Exchange::kCreateChildSa, child_request(world, {.notices = {NotifyType::kUseTransportMode}}));
     REQUIRE(answer);
     REQUIRE(answer->payloads.sa);
     CHECK((answer->payloads.notify(NotifyType::kUseTransportMode) != nullptr) == transport);
@@ -232,10 +230,8 @@ TEST_CASE("RFC 7296 1.3.1: transport mode is said in the answer when it is agree
 
 TEST_CASE("RFC 7296 1.3.1: an answer in another mode than wanted is deleted") {
   LEDGER("1.3.1-02");
-  UpWorld world({.mode_a = policy::EspMode::kTransport,
-                 .mode_b = policy::EspMode::kTransport,
-                 .second_child = true,
-                 .dpd = 0s});
+  UpWorld world(
+      {.mode_a = policy::EspMode::kTransport, .mode_b = policy::EspMode::kTransport, .second_child = true, .dpd = 0s});
   Insider peer(world, world.a);
   (void)world.b.engine().create_child(world.now, world.b.ike(), "dmz");
   auto sent = peer.sent();
@@ -265,8 +261,7 @@ TEST_CASE("RFC 7296 2.9.2: a child that was narrowed keeps its selectors when it
     UpWorld world({.remote_ts_b = "10.1.7.0/24", .dpd = 0s});
     Host& rekeyer = by_a ? world.a : world.b;
     const auto before = *world.a.inbound.begin()->second.spec;
-    rekeyer.engine().rekey_child(world.now, rekeyer.ike(), ChildId(rekeyer.inbound.begin()->first),
-                                 Reason::kRekeyTime);
+    rekeyer.engine().rekey_child(world.now, rekeyer.ike(), ChildId(rekeyer.inbound.begin()->first), Reason::kRekeyTime);
     world.traffic = true;
     REQUIRE(world.settles());
     const auto after = *world.a.inbound.begin()->second.spec;

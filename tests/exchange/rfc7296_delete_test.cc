@@ -28,7 +28,7 @@ struct InsideWorld : World {
     return peer->ask(Exchange::kInformational, out);
   }
   /// A request for a child like "lan" or, with `rekeyed`, in its place.
-  std::optional<Read> ask_child(std::optional<uint32_t> rekeyed) {
+  std::optional<Read> ask_child(std::optional<uint32_t> rekeyed, uint8_t nonce_byte = 5) {
     PayloadWriter out;
     if (rekeyed) {
       ByteWriter spi(4);
@@ -41,12 +41,12 @@ struct InsideWorld : World {
                                .spi = {0x11, 0x22, 0x33, 0x44},
                                .proposal = policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16").value()[0]});
     out.add(offer);
-    out.add(NoncePayload{Bytes(32, 5)});
+    out.add(NoncePayload{Bytes(32, nonce_byte)});
     out.add(PayloadType::kTsI, TsPayload{.selectors = a.tunnel->children[0].local});
     out.add(PayloadType::kTsR, TsPayload{.selectors = a.tunnel->children[0].remote});
     return peer->ask(Exchange::kCreateChildSa, out);
   }
-  std::optional<Read> ask_ike_rekey(uint16_t group = 31) {
+  std::optional<Read> ask_ike_rekey(uint16_t group = 31, uint8_t nonce_byte = 6) {
     PayloadWriter out;
     SaPayload offer;
     auto proposal = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519").value()[0];
@@ -54,11 +54,32 @@ struct InsideWorld : World {
       if (each.type == policy::TransformType::kKeyExchange) each.id = group;
     offer.proposals.push_back({.number = 1, .spi = {1, 2, 3, 4, 5, 6, 7, 8}, .proposal = std::move(proposal)});
     out.add(offer);
-    out.add(NoncePayload{Bytes(32, 6)});
+    out.add(NoncePayload{Bytes(32, nonce_byte)});
     CryptoContext crypto;
     SeededRandom random(5);
     out.add(KePayload{31, crypto.generate(31, random)->public_value});
     return peer->ask(Exchange::kCreateChildSa, out);
+  }
+  /// What a answers to b's request: its first proposal, with one transform of each type.
+  void accept(const Read& request, Bytes spi, uint8_t nonce_byte) {
+    SaPayload chosen;
+    chosen.proposals.push_back(request.payloads.sa->proposals[0]);
+    chosen.proposals[0].spi = std::move(spi);
+    std::vector<policy::Transform> once;
+    for (const policy::Transform& each : chosen.proposals[0].proposal.transforms)
+      if (once.empty() || once.back().type != each.type) once.push_back(each);
+    chosen.proposals[0].proposal.transforms = std::move(once);
+    PayloadWriter out;
+    out.add(chosen);
+    out.add(NoncePayload{Bytes(32, nonce_byte)});
+    if (request.payloads.ke) {
+      CryptoContext crypto;
+      SeededRandom random(9);
+      out.add(KePayload{31, crypto.generate(31, random)->public_value});
+    }
+    if (request.payloads.ts_i) out.add(PayloadType::kTsI, *request.payloads.ts_i);
+    if (request.payloads.ts_r) out.add(PayloadType::kTsR, *request.payloads.ts_r);
+    peer->answer(request, out);
   }
   void b_rekeys_child() { b.engine().rekey_child(now, b.ike(), ChildId(spi_b), Reason::kRekeyTime); }
   void b_closes_child() { b.engine().close_child(now, b.ike(), ChildId(spi_b), Reason::kDeletedByOperator); }
@@ -72,7 +93,8 @@ bool deletes_only(const Read& read, uint32_t spi) {
 
 }  // namespace
 
-TEST_CASE("RFC 7296 1.4.1: a Delete names what its sender receives on, and is answered with the other half of the pair") {
+TEST_CASE(
+    "RFC 7296 1.4.1: a Delete names what its sender receives on, and is answered with the other half of the pair") {
   LEDGER("1.4.1-01", "1.4.1-02", "1.4.1-03", "3.11-01", "3.11-02");
   InsideWorld world;
   const auto answer = world.ask_delete(policy::Protocol::kEsp, {world.spi_a});
@@ -122,7 +144,8 @@ TEST_CASE("RFC 7296 1.4.1: when both delete one child neither answer names it, a
   CHECK(world.b.engine().view(world.b.ike())->leaving.empty());
 }
 
-TEST_CASE("RFC 7296 1.4.1: what was closed is gone from the kernel, and its SPI is not used before the peer has answered") {
+TEST_CASE(
+    "RFC 7296 1.4.1: what was closed is gone from the kernel, and its SPI is not used before the peer has answered") {
   LEDGER("1.4.1-06");
   InsideWorld world;
   world.b_closes_child();
@@ -149,7 +172,8 @@ TEST_CASE("RFC 7296 2.25.1: a child that is being rekeyed is deleted as any othe
   CHECK(deletes_only(*answer, world.spi_b));
 }
 
-TEST_CASE("RFC 7296 2.25.1: a rekey of a child that is being closed is put off, one of an unknown child is refused by name") {
+TEST_CASE(
+    "RFC 7296 2.25.1: a rekey of a child that is being closed is put off, one of an unknown child is refused by name") {
   LEDGER("2.25-01", "2.25-04", "2.25.1-01", "2.25.1-03", "3.10-01");
   InsideWorld world;
   const auto unknown = world.ask_child(0x12345678);
@@ -175,6 +199,49 @@ TEST_CASE("RFC 7296 2.25.1: a rekey of a child that we rekey too is answered as 
   CHECK(answer->payloads.notifies.empty());
 }
 
+TEST_CASE(
+    "RFC 7296 2.8.1: of two crossing rekeys we close ours if its nonce is the lowest, and the old child otherwise") {
+  LEDGER("2.8.1-03", "2.25.1-02");
+  for (bool ours_is_lowest : {true, false}) {
+    CAPTURE(ours_is_lowest);
+    InsideWorld world;
+    world.b_rekeys_child();
+    auto sent = world.peer->sent();
+    REQUIRE(sent.size() == 1);
+    const Read request = world.peer->read(sent[0]);
+    const uint32_t fresh = ByteReader(request.payloads.sa->proposals[0].spi).u32().value();
+    REQUIRE(world.ask_child(world.spi_a, ours_is_lowest ? 0xff : 0x00)->payloads.sa);
+    world.accept(request, {0x55, 0x66, 0x77, 0x88}, ours_is_lowest ? 0x00 : 0xff);
+    sent = world.peer->sent();
+    REQUIRE(sent.size() == 1);
+    CHECK(deletes_only(world.peer->read(sent[0]), ours_is_lowest ? fresh : world.spi_b));
+  }
+}
+
+TEST_CASE("RFC 7296 2.8.2: of two crossing rekeys of the IKE SA the same, and the one that stands has the children") {
+  LEDGER("2.8.2-01", "2.25.2-01");
+  for (bool ours_is_lowest : {true, false}) {
+    CAPTURE(ours_is_lowest);
+    InsideWorld world;
+    world.b_rekeys_ike();
+    auto sent = world.peer->sent();
+    REQUIRE(sent.size() == 1);
+    const Read request = world.peer->read(sent[0]);
+    const uint64_t fresh = ByteReader(request.payloads.sa->proposals[0].spi).u64().value();
+    const auto answer = world.ask_ike_rekey(31, ours_is_lowest ? 0xff : 0x00);
+    REQUIRE(answer->payloads.sa);
+    const uint64_t theirs = ByteReader(answer->payloads.sa->proposals[0].spi).u64().value();
+    world.accept(request, {8, 7, 6, 5, 4, 3, 2, 1}, ours_is_lowest ? 0x00 : 0xff);
+    sent = world.peer->sent();
+    REQUIRE(sent.size() == 1);
+    // The Delete: in ours, or in the old one that ours has replaced.
+    const IkeSpi closed = Header::parse(sent[0])->initiator_spi;
+    CHECK(closed == (ours_is_lowest ? IkeSpi(fresh) : world.peer->sa().spi_i));
+    const IkeSaId heir(ours_is_lowest ? theirs : fresh);
+    CHECK(world.b.engine().view(heir)->children.size() == 1);
+  }
+}
+
 TEST_CASE("RFC 7296 2.25.1: the IKE SA is not rekeyed while one of its children is made, rekeyed or closed") {
   LEDGER("2.25-01", "2.25.1-07");
   for (int what = 0; what < 3; ++what) {
@@ -188,7 +255,8 @@ TEST_CASE("RFC 7296 2.25.1: the IKE SA is not rekeyed while one of its children 
   }
 }
 
-TEST_CASE("RFC 7296 2.25.2: while we rekey the IKE SA the peer's rekey goes on, its children wait, its Deletes do not") {
+TEST_CASE(
+    "RFC 7296 2.25.2: while we rekey the IKE SA the peer's rekey goes on, its children wait, its Deletes do not") {
   LEDGER("2.25-01", "2.25.2-01", "2.25.2-05", "2.25.2-06");
   {
     InsideWorld world;

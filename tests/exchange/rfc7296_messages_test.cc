@@ -127,8 +127,7 @@ TEST_CASE("RFC 7296 3.1: whatever is sent has the right version, flags, SPIs and
   const auto flights = record(world, [&] {
     world.initiate();
     world.deliver_all();
-    world.a.engine().rekey_child(world.now, world.a.ike(), ChildId(world.a.inbound.begin()->first),
-                                 Reason::kRekeyTime);
+    world.a.engine().rekey_child(world.now, world.a.ike(), ChildId(world.a.inbound.begin()->first), Reason::kRekeyTime);
     world.run_for(10s);
     (void)world.b.engine().create_child(world.now, world.b.ike(), "dmz");
     world.run_for(10s);
@@ -182,7 +181,8 @@ TEST_CASE("RFC 7296 2.5: the minor version and reserved bits of what is received
   CHECK(world.b.state() == "established");
 }
 
-TEST_CASE("RFC 7296 2.5: a request of a higher major version is dropped and answered with ours, a response is dropped") {
+TEST_CASE(
+    "RFC 7296 2.5: a request of a higher major version is dropped and answered with ours, a response is dropped") {
   LEDGER("2.5-02", "3.1-06");
   World world;
   world.initiate();
@@ -367,8 +367,8 @@ TEST_CASE("RFC 7296 3.1: nothing is ever sent in answer to a response") {
   Insider peer(world, world.a);
   const Bytes broken = raw_payload(PayloadType::kNone, 0, {});
   // Nobody asked.
-  CHECK(peer.deliver(peer.seal(Exchange::kInformational, Header::kFlagResponse, 0, PayloadType::kNonce, broken))
-            .empty());
+  CHECK(
+      peer.deliver(peer.seal(Exchange::kInformational, Header::kFlagResponse, 0, PayloadType::kNonce, broken)).empty());
   CHECK(world.b.state() == "established");
   // Asked, and the answer cannot be read.
   world.b.engine().check_liveness(world.now, world.b.ike());

@@ -103,7 +103,8 @@ TEST_CASE("RFC 7296 2.6: a cookie that is not ours counts as none, and is answer
   CHECK(answer.payloads.notifies[0].data != Bytes(20, 9));
 }
 
-TEST_CASE("RFC 7296 1.2: with INVALID_KE_PAYLOAD the request comes again with that group, the whole offer and the nonce") {
+TEST_CASE(
+    "RFC 7296 1.2: with INVALID_KE_PAYLOAD the request comes again with that group, the whole offer and the nonce") {
   LEDGER("1.2-04", "1.2-05", "3.3.6-09", "3.3.6-10");
   World world({.ike_proposals_a = "aes256gcm16-prfsha384-x25519-ecp384"});
   world.initiate();
@@ -119,7 +120,8 @@ TEST_CASE("RFC 7296 1.2: with INVALID_KE_PAYLOAD the request comes again with th
     CHECK(second.payloads.sa->proposals[i].proposal == first.payloads.sa->proposals[i].proposal);
 }
 
-TEST_CASE("RFC 7296 2.6.1: a cookie stays in the request that another group is put into, and a second cookie is taken") {
+TEST_CASE(
+    "RFC 7296 2.6.1: a cookie stays in the request that another group is put into, and a second cookie is taken") {
   LEDGER("2.6.1-01");
   World world({.ike_proposals_a = "aes256gcm16-prfsha384-x25519-ecp384"});
   world.initiate();
@@ -138,8 +140,8 @@ TEST_CASE("RFC 7296 2.6.1: a cookie stays in the request that another group is p
 
 TEST_CASE("RFC 7296 3.4: a guessed group that is not the chosen one is refused with the chosen one") {
   LEDGER("3.4-04");
-  World world({.ike_proposals_a = "aes256gcm16-prfsha384-x25519-ecp384",
-               .ike_proposals_b = "aes256gcm16-prfsha384-ecp384"});
+  World world(
+      {.ike_proposals_a = "aes256gcm16-prfsha384-x25519-ecp384", .ike_proposals_b = "aes256gcm16-prfsha384-ecp384"});
   world.initiate();
   world.deliver_one();
   const Read answer = last_sent(world);
@@ -183,7 +185,8 @@ TEST_CASE("RFC 7296 2.23: both first messages hold the hashes of both addresses 
 }
 
 TEST_CASE("RFC 7296 3.3: proposals are numbered from one, carry no SPI in IKE_SA_INIT and no NONE; KE fits the first") {
-  LEDGER("1.2-06", "3.3-01", "3.3-03", "3.3-04", "3.3-05", "3.3-06", "3.3-07", "3.3.1-02", "3.3.1-04", "3.3.6-08", "3.4-02");
+  LEDGER("1.2-06", "3.3-01", "3.3-03", "3.3-04", "3.3-05", "3.3-06", "3.3-07", "3.3.1-02", "3.3.1-04", "3.3.6-08",
+         "3.4-02");
   World world({.ike_proposals_a = "aes256gcm16-aes128gcm16-aes256-aes128-sha256-prfsha384-x25519-ecp384"});
   world.initiate();
   const Read read = last_sent(world);
@@ -306,7 +309,8 @@ TEST_CASE("RFC 7296 4: the first child of IKE_AUTH comes with IDr and AUTH, and 
   CHECK(world.is_up_and_equal());
 }
 
-TEST_CASE("RFC 7296 2.23: behind a NAT the peer is followed to where it sends from; whoever is behind one itself stays") {
+TEST_CASE(
+    "RFC 7296 2.23: behind a NAT the peer is followed to where it sends from; whoever is behind one itself stays") {
   LEDGER("2.23-13", "2.23-14");
   for (bool peer_behind : {true, false}) {
     World world({.nat = true});

@@ -99,8 +99,7 @@ std::optional<Read> Insider::ask(Exchange exchange, const PayloadWriter& payload
 
 void Insider::answer(const Read& request, PayloadType first, ByteView chain) {
   other_.engine().receive(
-      world_.now, path,
-      seal(request.header.exchange, Header::kFlagResponse, request.header.message_id, first, chain));
+      world_.now, path, seal(request.header.exchange, Header::kFlagResponse, request.header.message_id, first, chain));
   other_.drain(world_.now);
 }
 

@@ -31,11 +31,11 @@ class Insider {
   /// Speaks in the place of `host`, the owner of an IKE SA whose keys exist, to the other host of `world`.
   Insider(World& world, Host& host);
 
-  uint32_t next_id = 0;     ///< Of the next request.
-  uint8_t or_flags = 0;     ///< Set in the header of what is sent, beside what belongs there.
+  uint32_t next_id = 0;  ///< Of the next request.
+  uint8_t or_flags = 0;  ///< Set in the header of what is sent, beside what belongs there.
   uint8_t and_flags = 0xff;
   uint8_t version = ike::Header::kVersion;
-  ike::Path path;           ///< As the receiver sees it.
+  ike::Path path;  ///< As the receiver sees it.
 
   /// Decrypts what either side has sent.
   Read read(ByteView datagram) const;
