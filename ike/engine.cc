@@ -22,6 +22,7 @@ struct IkeEngine::Impl {
   void on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void on_response(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role);
+  void follow_peer(IkeSa& sa, const Path& path);
   std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
   Status make_keys(IkeSa& sa);
   void answer_version(const Path& path, const Header& header);
@@ -131,6 +132,14 @@ Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
 
 }  // namespace
 
+/// RFC 7296 2.23: the address of a peer behind a NAT is that of its last authentic message. Whoever is behind one
+/// itself does not follow, lest somebody on the way leads it astray.
+void IkeEngine::Impl::follow_peer(IkeSa& sa, const Path& path) {
+  if (!sa.nat_remote || sa.nat_local || path.remote == sa.path.remote || sa.state_id() != StateId::kEstablished) return;
+  sa.path = path;
+  core.report(sa, Reason::kNatDetected, {field("peer", to_string(path.remote))});
+}
+
 void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
   switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
     case MessageWindow::Verdict::kNew: break;
@@ -154,11 +163,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
   auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
-  // RFC 7296 2.23: behind a NAT the peer's address is that of its last authentic message.
-  if (sa.nat_remote && path.remote != sa.path.remote && sa.state_id() == StateId::kEstablished) {
-    sa.path = path;
-    core.report(sa, Reason::kNatDetected, {field("peer", to_string(path.remote))});
-  }
+  follow_peer(sa, path);
   static const Payloads kNothing;
   const Message message{path, header, datagram, payloads.ok() ? *payloads : kNothing};
   if (!payloads.ok()) return answer_invalid(core, now, sa, message, payloads.error());
@@ -182,6 +187,7 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (!plain) return;
   auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
+  follow_peer(sa, path);
   if (!payloads.ok())
     // RFC 7296 2.21: a response that is authentic and malformed leaves both sides in doubt about what holds.
     return core.destroy(sa, payloads.error().reason(), {field("detail", payloads.error().text())});

@@ -5,6 +5,7 @@
 
 #include "ike/exchange/collision.h"
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -115,6 +116,7 @@ enum class Fault : uint8_t { kLose, kDuplicate, kDelay };
 }  // namespace
 
 TEST_CASE("collision: whatever crosses, in either order of arrival, both sides end up alike") {
+  LEDGER("2.8.2-01", "2.25.2-01");
   for (const Crossing& crossing : crossings()) {
     CAPTURE(crossing.name);
     for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
@@ -203,6 +205,7 @@ TEST_CASE("collision: a network that is down for longer than retransmission take
 }
 
 TEST_CASE("collision: when both rekey a child, the one with the lowest nonce is closed by its creator") {
+  LEDGER("2.8.1-03", "2.25.1-02");
   size_t a_kept = 0, b_kept = 0;
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     World world({.seed = seed});
@@ -250,6 +253,7 @@ TEST_CASE("collision: the IKE SA that the peer's crossing rekey made is closed b
 }
 
 TEST_CASE("collision rules: the lowest of four nonces loses, and a shorter one is lower") {
+  LEDGER("2.8.1-03", "2.8.2-01");
   const Bytes low{1, 2, 3}, high{1, 2, 4}, prefix{1, 2};
   CHECK(lowest_nonce(low, high) == low);
   CHECK(lowest_nonce(high, low) == low);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -42,6 +43,7 @@ constexpr auto kLifetime = std::chrono::hours(1);
 }  // namespace
 
 TEST_CASE("rekey: a child is replaced by either side, the new one before the old one goes, and no packet is lost") {
+  LEDGER("2.8.1-02");
   in_both_modes([](Handover handover) {
     for (bool by_a : {true, false}) {
       CAPTURE(by_a);
@@ -96,6 +98,7 @@ TEST_CASE("rekey: the responder uses the new child only when the peer does, or d
 }
 
 TEST_CASE("rekey: with PFS every rekey has a key exchange of its own, and the group may be corrected") {
+  LEDGER("1.3-01");
   in_both_modes([](Handover handover) {
     for (const char* b : {"aes256gcm16-x25519", "aes256gcm16-ecp256", "aes256gcm16-modp2048"}) {
       CAPTURE(b);
@@ -114,6 +117,7 @@ TEST_CASE("rekey: with PFS every rekey has a key exchange of its own, and the gr
 }
 
 TEST_CASE("rekey: a PFS mismatch shows at the first rekey, is named, and the child stays until its lifetime ends") {
+  LEDGER("1.3.1-03");
   for (bool a_wants : {true, false}) {
     UpWorld world({.esp_proposals_a = a_wants ? "aes256gcm16-x25519" : "aes256gcm16",
                    .esp_proposals_b = a_wants ? "aes256gcm16" : "aes256gcm16-x25519",
@@ -152,6 +156,7 @@ TEST_CASE("rekey: children are rekeyed by themselves before their lifetime ends,
 }
 
 TEST_CASE("rekey: the IKE SA is replaced, its children go with it, and the old one is deleted") {
+  LEDGER("2.18-01");
   in_both_modes([](Handover handover) {
     for (bool by_a : {true, false}) {
       CAPTURE(by_a);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -23,6 +24,7 @@ size_t sent_by(World& world, const Host& from, Duration during) {
 }  // namespace
 
 TEST_CASE("initial contact: is said when the shell knows of no other IKE SA, and told to the other side's shell") {
+  LEDGER("2.4-02");
   for (Contact contact : {Contact::kInitial, Contact::kFurther}) {
     for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
       World world({.handover = handover});
@@ -84,6 +86,7 @@ TEST_CASE("liveness: in reply-only mode nothing is asked, and what the peer asks
 }
 
 TEST_CASE("liveness: a dead peer is given up after as many tries as configured") {
+  LEDGER("2.4-04");
   for (uint8_t tries : {uint8_t{1}, uint8_t{3}}) {
     World world({.child_lifetime = std::chrono::hours(40), .rekey = false, .dpd_tries = tries});
     world.initiate();
