@@ -97,7 +97,7 @@ void fields(A& a, PendingChild& v) {
 }
 template <typename A>
 void fields(A& a, Task& v) {
-  a(v.kind, v.child, v.name, v.reason, v.trigger_local, v.trigger_remote, v.not_before, v.failures);
+  a(v.kind, v.child, v.name, v.reason, v.trigger_local, v.trigger_remote, v.not_before, v.failures, v.is_last);
 }
 template <typename A>
 void fields(A& a, OwnExchange& v) {

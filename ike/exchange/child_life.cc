@@ -80,7 +80,7 @@ bool try_again(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   // Two sides that refuse each other must not try again in step.
   const Duration pause =
       full / 2 + Duration(static_cast<int64_t>(core.random.below(static_cast<uint64_t>(full.count()))));
-  if (now + kRetryLeast >= end) return false;
+  if (task.is_last || now + kRetryLeast >= end) return false;
   if (task.failures < UINT8_MAX) ++task.failures;
   // Near the end of its life there is still a try or two.
   task.not_before = now + std::max(kRetryLeast, std::min(pause, (end - now) / 2));

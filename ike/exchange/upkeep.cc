@@ -28,6 +28,7 @@ void child_timed_out(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child) {
     case ChildPhase::kInUse:
       // Its replacement is under way: that exchange ends by itself, one way or the other.
       if (established.own && established.own->task.child == child.id) {
+        established.own->task.is_last = true;
         child.until = now + kAskTimeout;
         return;
       }

@@ -53,6 +53,7 @@ struct Task {
   policy::SelectorList trigger_local, trigger_remote;
   Instant not_before;
   uint8_t failures = 0;  ///< In a row: sets the pause before the next try.
+  bool is_last = false;  ///< The lifetime is over: whatever comes of this try is the end.
 };
 
 /// Our CREATE_CHILD_SA exchange: sent, or answered and waiting for the kernel.

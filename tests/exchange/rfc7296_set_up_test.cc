@@ -85,9 +85,11 @@ TEST_CASE("RFC 7296 2.6: a cookie that is not ours counts as none, and is answer
   world.initiate();
   const Flight request = world.wire.front();
   Bytes other = request.bytes;
-  for (size_t i = 0; i < kHalfOpenCookieFrom; ++i) {
+  Path elsewhere = request.path;
+  for (uint32_t i = 0; i < policy::AdmissionLimits().half_open_cookie_from; ++i) {
     for (size_t k = 0; k < 8; ++k) other[k] = static_cast<uint8_t>((i + 1) >> (8 * (k % 4)));
-    world.b.engine().receive(world.now, request.path, other);
+    elsewhere.remote.address = IpAddress::v4(0x0a000001 + (i << 8));
+    world.b.engine().receive(world.now, elsewhere, other);
     world.b.drain(world.now);
   }
   world.b.outbox.clear();
