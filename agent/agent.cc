@@ -47,7 +47,7 @@ Status Agent::open() {
   const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, *config_, view,
+               Worker::create(i, config_->node_id, view,
                               [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
                "worker");
     workers_.push_back(std::move(worker));

@@ -4,21 +4,20 @@
 
 namespace ipsec::agent {
 
-Worker::Worker(size_t index, const policy::Config& config, WorkerView view, Outlet outlet)
+Worker::Worker(size_t index, uint8_t node, WorkerView view, Outlet outlet)
     : index_(index),
       view_(std::move(view)),
       outlet_(std::move(outlet)),
-      spis_(static_cast<uint8_t>(index), random_, config.node_id),
-      engine_(std::make_unique<ike::IkeEngine>(config.admission, random_, spis_)) {}
+      spis_(static_cast<uint8_t>(index), random_, node),
+      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{}, random_, spis_)) {}
 
 Worker::~Worker() {
   stop();
   join();
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(size_t index, const policy::Config& config, WorkerView view,
-                                               Outlet outlet) {
-  std::unique_ptr<Worker> worker(new Worker(index, config, std::move(view), std::move(outlet)));
+Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, WorkerView view, Outlet outlet) {
+  std::unique_ptr<Worker> worker(new Worker(index, node, std::move(view), std::move(outlet)));
   TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
   return worker;
 }

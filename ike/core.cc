@@ -11,11 +11,7 @@
 namespace ipsec::ike {
 
 EngineCore::EngineCore(IkeEngine::Options engine_options, Random& randomness, SpiSource& spi_source)
-    : options(engine_options),
-      random(randomness),
-      spis(spi_source),
-      cookies(randomness),
-      admission(engine_options, randomness.u64()) {}
+    : options(engine_options), random(randomness), spis(spi_source), cookies(randomness) {}
 
 NotifyPayload notify(NotifyType type, Bytes data) { return {.type = type, .data = std::move(data)}; }
 
@@ -39,7 +35,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
   IkeSa& made = *sa;
   sas.emplace(made.id, std::move(sa));
   if (!initiator) init_index.emplace(InitKey{spi_i.value(), path.remote}, made.id);
-  count_half_open(made, false, made.half_open());
+  if (made.half_open()) ++half_open;
   return made;
 }
 
@@ -47,16 +43,8 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
   const bool was_half_open = sa.half_open();
   sa.state = std::move(next);
   sa.deadline = deadline;
-  count_half_open(sa, was_half_open, sa.half_open());
-}
-
-void EngineCore::count_half_open(const IkeSa& sa, bool was, bool is) {
-  if (was == is) return;
-  half_open = is ? half_open + 1 : half_open - 1;
-  if (is)
-    admission.half_open_added(sa.init_remote.address);
-  else
-    admission.half_open_removed(sa.init_remote.address);
+  if (was_half_open && !sa.half_open()) --half_open;
+  if (!was_half_open && sa.half_open()) ++half_open;
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
@@ -74,7 +62,7 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
-  count_half_open(sa, sa.half_open(), false);
+  if (sa.half_open()) --half_open;
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   sas.erase(sa.id);

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "ike/engine.h"
-#include "ike/sa/admission.h"
 #include "ike/sa/cookie.h"
 #include "ike/sa/ike_sa.h"
 #include "ike/wire/header.h"
@@ -35,7 +34,6 @@ class EngineCore {
   SpiSource& spis;
   CryptoContext crypto;
   CookieJar cookies;
-  Admission admission;
   Counters counters;
   std::deque<Action> actions;
   std::unordered_map<IkeSaId, std::unique_ptr<IkeSa>> sas;
@@ -65,8 +63,6 @@ class EngineCore {
   void arm(const IkeSa& sa);
   /// A repeated IKE_SA_INIT is not looked for any more.
   void forget_init(const IkeSa& sa);
-  /// Keeps the numbers of half-open IKE SAs right: after a change, or a restore.
-  void count_half_open(const IkeSa& sa, bool was, bool is);
 
   AskId next_ask();
   void act(Action action) { actions.push_back(std::move(action)); }

@@ -219,20 +219,11 @@ std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const P
   }
   auto plain =
       core.crypto.open(sa.keys()->cipher_keys(!sa.initiator), datagram, Header::kBytes + outer.encrypted->offset);
-  if (plain.ok()) {
-    sa.forged_in_a_row = 0;
-    return std::move(*plain);
+  if (!plain.ok()) {
+    core.count(plain.error().reason());
+    return std::nullopt;
   }
-  core.count(plain.error().reason());
-  // Whoever can name both SPIs is on the path, and could suppress the set-up as well: giving it up frees memory and
-  // ends the work that each forgery costs. An IKE SA in use bears any number of them.
-  const bool in_setup = sa.state_id() != StateId::kEstablished && sa.state_id() != StateId::kRekeyed &&
-                        sa.state_id() != StateId::kDeleting;
-  if (in_setup && ++sa.forged_in_a_row >= core.options.decrypt_failures_max)
-    core.destroy(
-        sa, Reason::kIkeDecryptLimit,
-        {field("peer", to_string(sa.path.remote)), field("limit", uint64_t{core.options.decrypt_failures_max})});
-  return std::nullopt;
+  return std::move(*plain);
 }
 
 /// Responder: the first protected message is here, now the shared secret is worth its price. It is computed once,
@@ -454,8 +445,7 @@ void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reas
   IkeSa* sa = impl_->owner_of(ike, child);
   if (sa == nullptr || std::get<Established>(sa->state).child(child)->phase != ChildPhase::kInUse) return;
   const IkeSaId id = sa->id;
-  if (reason != Reason::kNone)
-    impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
+  impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyChild, .child = child, .reason = reason});
   impl_->settle(id);
 }
@@ -464,7 +454,7 @@ void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
   IkeSa* sa = impl_->owner_of(ike, ChildId());
   if (sa == nullptr) return;
   const IkeSaId id = sa->id;
-  if (reason != Reason::kNone) impl_->core.report(*sa, reason);
+  impl_->core.report(*sa, reason);
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyIke, .reason = reason});
   impl_->settle(id);
 }
@@ -501,7 +491,7 @@ Result<IkeSaId> IkeEngine::restore(
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
-  core.count_half_open(*sa, false, sa->half_open());
+  if (sa->half_open()) ++core.half_open;
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
   if (auto* established = std::get_if<Established>(&restored.state)) {

@@ -45,7 +45,11 @@ struct IkeSaView {
 /// counter.
 class IkeEngine {
  public:
-  using Options = policy::AdmissionLimits;
+  struct Options {
+    size_t half_open_max = kHalfOpenMax;
+    size_t half_open_cookie_from = kHalfOpenCookieFrom;
+    size_t ike_sas_max = kIkeSasMax;
+  };
 
   IkeEngine(Options options, Random& random, SpiSource& spis);
   ~IkeEngine();

@@ -55,8 +55,7 @@ void fail(EngineCore& core, Instant now, IkeSa& sa, const Error& error,
   core.report(sa, error.reason(), {field("detail", error.text())}, std::move(negotiation));
   if (is_rekey(own->task)) {
     core.report(sa, Reason::kRekeyFailed,
-                {field("child", own->task.name), field("spi_in", hex(ChildSpi(own->task.child.value()))),
-                 field("detail", error.text())});
+                {field("spi_in", hex(ChildSpi(own->task.child.value()))), field("detail", error.text())});
     (void)try_again(core, now, sa, std::move(own->task));
   } else {
     core.act(ChildFailed{sa.id, sa.tunnel, own->task.name, error.reason(), error.text()});

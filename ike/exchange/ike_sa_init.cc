@@ -36,51 +36,24 @@ std::vector<policy::Proposal> usable_proposals(const SaPayload& payload) {
   return proposals;
 }
 
-/// What of an IKE_SA_INIT request is looked at before it may cost more: views into it.
-struct FirstLook {
-  ByteView nonce, cookie;
-};
-
-/// Walks the payloads' headers without reading what is in them; nothing when there is no nonce or the chain is broken.
-std::optional<FirstLook> look_at(PayloadType type, ByteView chain) {
-  constexpr size_t kNotifyHead = 4;
-  FirstLook found;
-  ByteReader reader(chain);
-  for (size_t count = 0; type != PayloadType::kNone; ++count) {
-    auto next = reader.u8();
-    auto flags = reader.u8();
-    auto length = reader.u16();
-    if (count == kPayloadsMax || !next.ok() || !flags.ok() || !length.ok() || *length < 4) return std::nullopt;
-    auto body = reader.bytes(*length - size_t{4});
-    if (!body.ok()) return std::nullopt;
-    if (type == PayloadType::kNonce) found.nonce = *body;
-    // RFC 7296 2.6: the cookie comes first, as a notification without protocol and SPI.
-    if (type == PayloadType::kNotify && count == 0 && body->size() > kNotifyHead && (*body)[1] == 0 &&
-        ((*body)[2] << 8 | (*body)[3]) == static_cast<int>(NotifyType::kCookie))
-      found.cookie = body->subspan(kNotifyHead);
-    type = PayloadType{*next};
-  }
-  return found.nonce.size() < kNonceBytesMin || found.nonce.size() > kNonceBytesMax ? std::nullopt
-                                                                                    : std::optional(found);
-}
-
 /// Whether the request may take state here; answers with a cookie or refuses where not.
-bool admit(EngineCore& core, Instant now, const Path& path, const Header& header, const FirstLook& look) {
-  const bool proved = !look.cookie.empty() &&
-                      core.cookies.check(now, core.crypto, look.cookie, look.nonce, path.remote, header.initiator_spi);
-  if (!look.cookie.empty() && !proved) core.count(Reason::kIkeCookieBad);
-  const auto [verdict, reason] = core.admission.judge(
-      now, {.source = path.remote.address, .proved = proved, .half_open = core.half_open, .ike_sas = core.sas.size()});
-  switch (verdict) {
-    case Admission::Verdict::kAdmit: return true;
-    case Admission::Verdict::kRefuse: return core.count(reason), false;
-    case Admission::Verdict::kAskCookie: break;
+bool admit(EngineCore& core, Instant now, const Path& path, const Header& header, const Payloads& payloads) {
+  const bool wants_cookie = core.half_open >= core.options.half_open_cookie_from;
+  if (wants_cookie) {
+    const NotifyPayload* cookie = payloads.notify(NotifyType::kCookie);
+    if (cookie == nullptr ||
+        !core.cookies.check(now, core.crypto, cookie->data, payloads.nonce->nonce, path.remote, header.initiator_spi)) {
+      if (cookie != nullptr) core.count(Reason::kIkeCookieBad);
+      auto fresh = core.cookies.make(now, core.crypto, payloads.nonce->nonce, path.remote, header.initiator_spi);
+      if (!fresh.ok()) return core.count(Reason::kCryptoFailed), false;
+      core.count(Reason::kIkeCookieSent);
+      answer_stateless(core, path, header, notify(NotifyType::kCookie, std::move(*fresh)));
+      return false;
+    }
   }
-  auto fresh = core.cookies.make(now, core.crypto, look.nonce, path.remote, header.initiator_spi);
-  if (!fresh.ok()) return core.count(Reason::kCryptoFailed), false;
-  core.count(Reason::kIkeCookieSent);
-  answer_stateless(core, path, header, notify(NotifyType::kCookie, std::move(*fresh)));
-  return false;
+  if (core.half_open >= core.options.half_open_max) return core.count(Reason::kIkeHalfOpenLimit), false;
+  if (core.sas.size() >= core.options.ike_sas_max) return core.count(Reason::kIkeSaLimit), false;
+  return true;
 }
 
 /// The same request again: the response is sent again, at a bounded rate, to where the first copy came from.
@@ -104,8 +77,6 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
   if (datagram.size() > kInitBytesMax) return core.count(Reason::kLimitReached);
-  const auto look = look_at(header.next_payload, datagram.subspan(Header::kBytes));
-  if (look && !admit(core, now, path, header, *look)) return;
   auto payloads = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
   if (!payloads.ok()) {
     core.count(payloads.error().reason());
@@ -117,7 +88,7 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
     return;
   }
   if (!payloads->sa || !payloads->ke || !payloads->nonce) return core.count(Reason::kIkePayloadMissing);
-  if (!look) return core.count(Reason::kIkeInvalidSyntax);
+  if (!admit(core, now, path, header, *payloads)) return;
 
   IkeSa& sa = core.create(now, false, header.initiator_spi, path,
                           InitPolicyWait{core.next_ask(), Bytes(datagram.begin(), datagram.end())}, now + kAskTimeout);
@@ -169,7 +140,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   sa.window.answered = Answered{0, datagram_hash(waiting.request), response, sa.path, now};
   Bytes kept_request = std::move(waiting.request);
   core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), response, std::nullopt},
-             now + core.options.half_open_timeout);
+             now + kHalfOpenTimeout);
   core.snapshot_changed(sa);
   core.send(sa, sa.path, std::move(response));
   return {};

@@ -74,11 +74,7 @@ void shake_hands(Party& initiator, Party& responder, Instant now) {
 
 Party::Party(bool initiator, uint64_t seed, bool pfs)
     : tunnel_(make_tunnel(initiator, pfs)), random_(seed), spis_(initiator ? 1 : 2, random_) {
-  constexpr uint32_t kNoLimit = 1000000;
-  const IkeEngine::Options options{.half_open_max = kNoLimit,
-                                   .half_open_cookie_from = kNoLimit,
-                                   .half_open_per_prefix = kNoLimit,
-                                   .init_rate_per_address = 0};
+  const IkeEngine::Options options{.half_open_max = kHalfOpenMax, .half_open_cookie_from = kHalfOpenMax};
   engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
 }
 

@@ -35,7 +35,6 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   ike->children_max = options.children_max;
   ike->children_overload = options.overload;
   ike->dpd = options.dpd;
-  ike->retransmit.tries = options.tries;
   ike->dpd_tries = options.dpd_tries;
   ike->dpd_mode = options.dpd_mode;
   ike->childless = parts.childless;

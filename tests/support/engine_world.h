@@ -113,7 +113,6 @@ class World {
     policy::IdleRekey idle = policy::IdleRekey::kRekey;
     Duration dpd = 30s;
     bool rekey = true;
-    uint8_t tries = 6;  ///< Transmissions of a request.
     policy::ChildlessPolicy childless_a = policy::ChildlessPolicy::kRefuse, childless_b = childless_a;
     uint8_t dpd_tries = 0;
     policy::DpdMode dpd_mode = policy::DpdMode::kActive;
