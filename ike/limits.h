@@ -24,16 +24,13 @@ inline constexpr size_t kNonceBytesMax = 256;
 inline constexpr size_t kCookieBytesMax = 64;       ///< RFC 7296 section 2.6.
 inline constexpr size_t kConfigAttributesMax = 64;  ///< Attributes per CP payload.
 
-inline constexpr size_t kHalfOpenMax = 10000;        ///< Half-open IKE SAs per worker.
-inline constexpr size_t kHalfOpenCookieFrom = 1000;  ///< Cookies are asked for from this many half-open IKE SAs on.
-inline constexpr size_t kIkeSasMax = 200000;         ///< IKE SAs per worker.
-inline constexpr size_t kChildrenPerIkeSaMax = 64;   ///< Child SAs per IKE SA.
-inline constexpr size_t kActionsMax = 1 << 20;       ///< Actions waiting to be polled.
-inline constexpr size_t kInvalidKeRetriesMax = 2;    ///< INVALID_KE_PAYLOAD answers followed per negotiation.
-inline constexpr size_t kCookieRetriesMax = 2;       ///< COOKIE answers followed per negotiation.
-inline constexpr Duration kHalfOpenTimeout = 30s;    ///< From IKE_SA_INIT answered to IKE_AUTH accepted.
-inline constexpr Duration kAskTimeout = 10s;         ///< For the answer to NeedPeer, NeedAuth, Install.
-inline constexpr Duration kDeleteTimeout = 30s;      ///< For the response to the Delete of an IKE SA.
+inline constexpr size_t kChildrenPerIkeSaMax = 64;  ///< Child SAs per IKE SA.
+inline constexpr size_t kActionsMax = 1 << 20;      ///< Actions waiting to be polled.
+inline constexpr size_t kInvalidKeRetriesMax = 2;   ///< INVALID_KE_PAYLOAD answers followed per negotiation.
+inline constexpr size_t kCookieRetriesMax = 2;      ///< COOKIE answers followed per negotiation.
+inline constexpr Duration kForgedTimeout = 10s;     ///< The same as half_open_timeout, after too many forged messages.
+inline constexpr Duration kAskTimeout = 10s;        ///< For the answer to NeedPeer, NeedAuth, Install.
+inline constexpr Duration kDeleteTimeout = 30s;     ///< For the response to the Delete of an IKE SA.
 inline constexpr Duration kResponseCacheInterval =
     100ms;  ///< At most one repetition of a cached response per this time.
 inline constexpr Duration kCookieSecretLife =

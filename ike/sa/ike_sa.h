@@ -162,6 +162,7 @@ struct IkeSa {
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
   policy::Identity remote_id;                    ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
+  uint16_t forged_in_row = 0;  ///< Messages that were not authentic, since the last one that was.
   MessageWindow window;
   Instant created_at, last_heard;
   std::optional<Instant> established_at;

@@ -40,6 +40,14 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
   return tunnel;
 }
 
+/// All handshakes come from one address at one moment: only their cost is measured.
+policy::AdmissionLimits unlimited() {
+  policy::AdmissionLimits limits;
+  limits.half_open_cookie_from = limits.half_open_max;
+  limits.half_open_per_prefix = limits.init_rate_per_address = 0;
+  return limits;
+}
+
 double resident_bytes() {
   std::ifstream status("/proc/self/statm");
   double size = 0, resident = 0;
@@ -77,7 +85,7 @@ void shake_hands(Party& initiator, Party& responder, Instant now) {
 
 Party::Party(bool initiator, uint64_t seed)
     : tunnel_(make_tunnel(initiator)), random_(seed), spis_(initiator ? 1 : 2, random_) {
-  const IkeEngine::Options options{.half_open_max = kHalfOpenMax, .half_open_cookie_from = kHalfOpenMax};
+  const IkeEngine::Options options{unlimited()};
   engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
 }
 
