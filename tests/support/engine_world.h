@@ -35,9 +35,11 @@ struct InstalledSa {
 
 class Host {
  public:
-  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel);
+  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel,
+       const policy::AdmissionLimits& limits = {});
 
   std::string name;
+  policy::AdmissionLimits admission;
   ShellBehaviour shell;
   std::shared_ptr<const policy::Tunnel> tunnel;
   ike::IkeEngine& engine() { return *engine_; }
@@ -93,6 +95,7 @@ class World {
     bool ipv6 = false;
     policy::EspMode mode_a = policy::EspMode::kTunnel, mode_b = policy::EspMode::kTunnel;
     policy::Role role_b = policy::Role::kBoth;
+    policy::AdmissionLimits admission_b;
   };
   World();
   explicit World(const Options& options);
