@@ -2,9 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <deque>
-#include <new>
 
 #include "tests/ike/sa/allocations.h"
 
@@ -12,8 +10,6 @@ using namespace ipsec;
 using namespace ipsec::ike;
 
 namespace {
-
-size_t allocation_count = 0;
 
 constexpr Instant kStart{1000s};
 const IpAddress kHome = *IpAddress::parse("192.0.2.1"), kSameNet = *IpAddress::parse("192.0.2.254"),
@@ -45,16 +41,6 @@ IpAddress any_address(Random& random) {
 }
 
 }  // namespace
-
-size_t testing::allocations() { return allocation_count; }
-
-void* operator new(size_t bytes) {
-  ++allocation_count;
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 TEST_CASE("bucket: a new one gives two seconds' worth at once and then one token per interval") {
   for (const uint32_t rate : {1U, 3U, 5U, 20U, 60000U}) {

@@ -74,8 +74,12 @@ TEST_CASE("outline: a nonce has its shortest and its longest length") {
                                              {kNonceBytesMax + 1, Reason::kMalformed}};
   for (const auto& [bytes, expected] : cases) {
     CAPTURE(bytes);
-    const PayloadWriter chain = request({.nonce_bytes = bytes});
-    CHECK(refusal(chain.first(), chain.view()) == expected);
+    const PayloadWriter rest = request({.nonce = false});
+    Bytes chain = {static_cast<uint8_t>(rest.first()), 0, static_cast<uint8_t>((bytes + 4) >> 8),
+                   static_cast<uint8_t>(bytes + 4)};
+    chain.resize(chain.size() + bytes, 7);
+    chain.insert(chain.end(), rest.view().begin(), rest.view().end());
+    CHECK(refusal(PayloadType::kNonce, chain) == expected);
   }
 }
 
