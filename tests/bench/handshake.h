@@ -34,10 +34,16 @@ inline constexpr std::array<std::string_view, kPhaseCount> kPhaseNames = {
     "inbound installed: response made, outbound keys",
     "shell: AUTH computed, actions taken"};
 
+/// What the two see of each other's datagrams: the path with its own side first.
+extern const ike::Path kFromInitiator, kFromResponder;
+
+/// All handshakes come from one address at one moment: for measuring their cost alone.
+policy::AdmissionLimits unlimited();
+
 /// One side of the set-ups, with a shell that answers at once and no kernel.
 class Party {
  public:
-  Party(bool initiator, uint64_t seed);
+  Party(bool initiator, uint64_t seed, const policy::AdmissionLimits& limits = unlimited());
 
   ike::IkeEngine& engine() { return *engine_; }
   void initiate(Instant now, const ike::Path& path);
@@ -65,6 +71,9 @@ using Sink = std::function<void(const ike::Path&, ByteView)>;
 /// All that a responder does with one datagram; by this name valgrind knows what to count.
 [[gnu::noinline]] void responder_turn(Party& responder, Instant now, const ike::Path& path, ByteView datagram,
                                       const Sink& sink);
+
+/// Lets a pair try one handshake by function calls; `before_each` comes before each datagram that the responder gets.
+void shake_hands(Party& initiator, Party& responder, Instant now, const std::function<void()>& before_each = {});
 
 /// Microseconds of the responder per handshake, engine and shell, nothing between them but function calls.
 struct EngineResult {
