@@ -5,6 +5,7 @@
 
 #include "agent/leftovers.h"
 #include "agent/limits.h"
+#include "ike/sa/admission.h"
 #include "netlink/xfrm_stat.h"
 
 namespace ipsec::agent {
@@ -47,7 +48,7 @@ Status Agent::open() {
   const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, config_->node_id, view,
+               Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view,
                               [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
                "worker");
     workers_.push_back(std::move(worker));

@@ -4,20 +4,21 @@
 
 namespace ipsec::agent {
 
-Worker::Worker(size_t index, uint8_t node, WorkerView view, Outlet outlet)
+Worker::Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet)
     : index_(index),
       view_(std::move(view)),
       outlet_(std::move(outlet)),
       spis_(static_cast<uint8_t>(index), random_, node),
-      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{}, random_, spis_)) {}
+      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{admission}, random_, spis_)) {}
 
 Worker::~Worker() {
   stop();
   join();
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, WorkerView view, Outlet outlet) {
-  std::unique_ptr<Worker> worker(new Worker(index, node, std::move(view), std::move(outlet)));
+Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
+                                               WorkerView view, Outlet outlet) {
+  std::unique_ptr<Worker> worker(new Worker(index, node, admission, std::move(view), std::move(outlet)));
   TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
   return worker;
 }

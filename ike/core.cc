@@ -11,7 +11,12 @@
 namespace ipsec::ike {
 
 EngineCore::EngineCore(IkeEngine::Options engine_options, Random& randomness, SpiSource& spi_source)
-    : options(engine_options), random(randomness), spis(spi_source), cookies(randomness) {}
+    : options(engine_options),
+      random(randomness),
+      spis(spi_source),
+      cookies(randomness),
+      init_index(0, InitKeyHash{{randomness.u64()}}),
+      admission(options.admission, randomness) {}
 
 NotifyPayload notify(NotifyType type, Bytes data) { return {.type = type, .data = std::move(data)}; }
 
@@ -35,7 +40,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
   IkeSa& made = *sa;
   sas.emplace(made.id, std::move(sa));
   if (!initiator) init_index.emplace(InitKey{spi_i.value(), path.remote}, made.id);
-  if (made.half_open()) ++half_open;
+  if (made.half_open()) admission.half_open_changed(made.init_remote.address, +1);
   return made;
 }
 
@@ -43,8 +48,7 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
   const bool was_half_open = sa.half_open();
   sa.state = std::move(next);
   sa.deadline = deadline;
-  if (was_half_open && !sa.half_open()) --half_open;
-  if (!was_half_open && sa.half_open()) ++half_open;
+  if (was_half_open != sa.half_open()) admission.half_open_changed(sa.init_remote.address, was_half_open ? -1 : +1);
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
@@ -62,7 +66,7 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
-  if (sa.half_open()) --half_open;
+  if (sa.half_open()) admission.half_open_changed(sa.init_remote.address, -1);
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   sas.erase(sa.id);

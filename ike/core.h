@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ike/engine.h"
+#include "ike/sa/admission.h"
 #include "ike/sa/cookie.h"
 #include "ike/sa/ike_sa.h"
 #include "ike/wire/header.h"
@@ -44,14 +45,17 @@ class EngineCore {
     friend bool operator==(const InitKey&, const InitKey&) = default;
   };
   struct InitKeyHash {
-    size_t operator()(const InitKey& key) const noexcept { return key.spi_i ^ std::hash<Endpoint>{}(key.remote); }
+    KeyedHash spread;  ///< The initiator chooses the SPI, but must not choose its place in the table.
+    size_t operator()(const InitKey& key) const noexcept {
+      return spread(spread(key.spi_i) ^ std::hash<Endpoint>{}(key.remote));
+    }
   };
   std::unordered_map<InitKey, IkeSaId, InitKeyHash> init_index;
   TimerQueue<IkeSaId> timers;
-  size_t half_open = 0;
   size_t own_exchanges = 0;  ///< CREATE_CHILD_SA exchanges of ours under way.
   size_t own_exchanges_max = kRekeysAtOnce;
   std::deque<IkeSaId> pace_queue;  ///< Whose rekey waits for one of them to end.
+  Admission admission;
 
   IkeSa* find(IkeSaId id);
   /// A new IKE SA in the tables. As responder `spi_i` is the peer's; as initiator it is chosen.

@@ -24,6 +24,7 @@ struct IkeEngine::Impl {
   void dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role);
   void follow_peer(IkeSa& sa, const Path& path);
   std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
+  void on_forged(IkeSa& sa);
   Status make_keys(IkeSa& sa);
   void answer_version(const Path& path, const Header& header);
   void on_timer(Instant now, IkeSa& sa);
@@ -221,9 +222,25 @@ std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const P
       core.crypto.open(sa.keys()->cipher_keys(!sa.initiator), datagram, Header::kBytes + outer.encrypted->offset);
   if (!plain.ok()) {
     core.count(plain.error().reason());
+    on_forged(sa);
     return std::nullopt;
   }
+  sa.forged_in_row = 0;
   return std::move(*plain);
+}
+
+/// Whoever has seen a set-up knows its SPIs and can send forged messages into it; whoever has not cannot hit it. So
+/// forgeries must not end what the true peer may still complete: each further message is tried all the same, at the
+/// price of one decryption, and the first good one goes on as if nothing had been. What many forgeries do cost is the
+/// patience: a half-open IKE SA that nobody but a forger talks to (or whose peer computes other keys) makes room
+/// sooner. Once a message was good, and where we are the initiator, the IKE SA waits as long as ever.
+void IkeEngine::Impl::on_forged(IkeSa& sa) {
+  if (sa.forged_in_row < UINT16_MAX) ++sa.forged_in_row;
+  if (sa.state_id() != StateId::kInitAnswered || sa.forged_in_row != core.options.admission.decrypt_failures_max)
+    return;
+  sa.deadline = std::min(*sa.deadline, sa.window.answered->sent_at + kForgedTimeout);
+  core.report(sa, Reason::kIkeDecryptLimit,
+              {field("peer", to_string(sa.path.remote)), field("limit", uint64_t{sa.forged_in_row})});
 }
 
 /// Responder: the first protected message is here, now the shared secret is worth its price. It is computed once,
@@ -491,7 +508,7 @@ Result<IkeSaId> IkeEngine::restore(
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
-  if (sa->half_open()) ++core.half_open;
+  if (sa->half_open()) core.admission.half_open_changed(sa->init_remote.address, +1);
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
   if (auto* established = std::get_if<Established>(&restored.state)) {
@@ -537,7 +554,7 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
   return view;
 }
 
-size_t IkeEngine::half_open() const { return impl_->core.half_open; }
+size_t IkeEngine::half_open() const { return impl_->core.admission.half_open(); }
 Counters& IkeEngine::counters() { return impl_->core.counters; }
 const Counters& IkeEngine::counters() const { return impl_->core.counters; }
 

@@ -46,9 +46,7 @@ struct IkeSaView {
 class IkeEngine {
  public:
   struct Options {
-    size_t half_open_max = kHalfOpenMax;
-    size_t half_open_cookie_from = kHalfOpenCookieFrom;
-    size_t ike_sas_max = kIkeSasMax;
+    policy::AdmissionLimits admission;  ///< What this engine keeps to: a worker's share (ike/sa/admission.h).
   };
 
   IkeEngine(Options options, Random& random, SpiSource& spis);

@@ -164,8 +164,7 @@ void move_children(EngineCore& core, IkeSa& from, IkeSa& to) {
   source.deletes_waiting.clear();
   target.predecessor.reset();
   from.successor = to.id;
-  core.report(to, Reason::kIkeRekeyed,
-              {field("peer", to_string(to.path.remote)), field("children", uint64_t{living})});
+  core.report(to, Reason::kIkeRekeyed, {field("peer", to_string(to.path.remote)), field("children", uint64_t{living})});
   core.act(std::move(moved));
   core.snapshot_changed(to);
   core.snapshot_changed(from);

@@ -203,6 +203,12 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
   Established& established = established_of(sa);
   const Payloads& request = message.payloads;
   sa.window.expected = message.header.message_id + 1;
+  if (!core.admission.rekey_allowed(now, established.requests)) {
+    core.report(
+        sa, Reason::kIkeRekeyRate,
+        {field("peer", to_string(message.path.remote)), field("limit", uint64_t{core.options.admission.rekey_rate})});
+    return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
+  }
   if (!request.sa->proposals.empty() && request.sa->proposals[0].proposal.protocol == policy::Protocol::kIke)
     return on_rekey_ike_request(core, now, sa, message);
   if (!request.ts_i || !request.ts_r)

@@ -9,6 +9,7 @@
 #include "ike/actions.h"
 #include "ike/crypto/crypto_context.h"
 #include "ike/crypto/key_schedule.h"
+#include "ike/sa/admission.h"
 #include "ike/sa/child_sa.h"
 #include "ike/sa/message_window.h"
 #include "ike/wire/auth_payload.h"
@@ -126,6 +127,7 @@ struct Established {
   /// The peer made this IKE SA while ours rekeyed the same one: its children are still with that one, until it is known
   /// which of the two new ones stands.
   std::optional<IkeSaId> predecessor;
+  RateBucket requests;            ///< CREATE_CHILD_SA requests of the peer.
   std::optional<Reason> closing;  ///< To be closed as soon as its own rekey is decided.
   bool waits_for_pace = false;    ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
 
@@ -172,6 +174,7 @@ struct IkeSa {
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
   policy::Identity remote_id;                    ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
+  uint16_t forged_in_row = 0;  ///< Messages that were not authentic, since the last one that was.
   MessageWindow window;
   Instant created_at, last_heard;
   std::optional<Instant> established_at;

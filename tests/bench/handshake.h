@@ -34,10 +34,16 @@ inline constexpr std::array<std::string_view, kPhaseCount> kPhaseNames = {
     "inbound installed: response made, outbound keys",
     "shell: AUTH computed, actions taken"};
 
+/// What the two see of each other's datagrams: the path with its own side first.
+extern const ike::Path kFromInitiator, kFromResponder;
+
+/// All handshakes come from one address at one moment: for measuring their cost alone.
+policy::AdmissionLimits unlimited();
+
 /// One side of the set-ups, with a shell that answers at once and no kernel.
 class Party {
  public:
-  Party(bool initiator, uint64_t seed, bool pfs = false);
+  Party(bool initiator, uint64_t seed, const policy::AdmissionLimits& limits = unlimited(), bool pfs = false);
 
   ike::IkeEngine& engine() { return *engine_; }
   void initiate(Instant now, const ike::Path& path);
@@ -69,6 +75,9 @@ using Sink = std::function<void(const ike::Path&, ByteView)>;
 [[gnu::noinline]] void responder_turn(Party& responder, Instant now, const ike::Path& path, ByteView datagram,
                                       const Sink& sink);
 
+/// Lets a pair try one handshake by function calls; `before_each` comes before each datagram that the responder gets.
+void shake_hands(Party& initiator, Party& responder, Instant now, const std::function<void()>& before_each = {});
+
 /// Microseconds of the responder per handshake, engine and shell, nothing between them but function calls.
 struct EngineResult {
   double microseconds = 0;
@@ -78,9 +87,6 @@ EngineResult run_engines(size_t count);
 
 /// The same through UDP sockets on loopback: user and system time.
 double run_sockets(size_t count);
-
-/// Lets a pair finish one handshake by function calls.
-void shake_hands(Party& initiator, Party& responder, Instant now);
 
 /// Bytes of resident memory per IKE SA with its child, at the responder.
 double run_memory(size_t count);

@@ -11,13 +11,9 @@ using namespace ike;
 
 namespace {
 
-const IpAddress kLoopback = IpAddress::v4(0x7f000001);
-const Path kFromInitiator{SocketContext(0), {kLoopback, 15001}, {kLoopback, 15002}};
-const Path kFromResponder{SocketContext(0), {kLoopback, 15002}, {kLoopback, 15001}};
-
 /// Two parties with `count` tunnels between them, and the datagrams on their way.
 struct Pair {
-  Pair(size_t count, bool pfs) : initiator(true, 7, pfs), responder(false, 8, pfs) {
+  Pair(size_t count, bool pfs) : initiator(true, 7, unlimited(), pfs), responder(false, 8, unlimited(), pfs) {
     for (size_t i = 0; i < count; ++i) shake_hands(initiator, responder, now);
     VERIFY(initiator.children.size() == count);
     begun = std::exchange(initiator.children, {});

@@ -99,19 +99,19 @@ TEST_CASE("set-up: a responder with many half-open IKE SAs asks for a cookie and
   LEDGER("2.6-02");
   World world;
   // The engine under test is b's: exhaust its patience with requests from addresses that never answer.
-  const Path victim{.context = SocketContext(0),
-                    .local = {*world.b.tunnel->local_address(), 500},
-                    .remote = {IpAddress::v4(0x0a000001), 500}};
+  Path victim{.context = SocketContext(0), .local = {*world.b.tunnel->local_address(), 500}, .remote = {}};
   world.initiate();
   const Flight real = world.wire.front();
   Bytes forged = real.bytes;
-  for (size_t i = 0; i < kHalfOpenCookieFrom; ++i) {
+  const size_t cookies_from = policy::AdmissionLimits().half_open_cookie_from;
+  for (size_t i = 0; i < cookies_from; ++i) {
+    victim.remote = {IpAddress::v4(static_cast<uint32_t>(0x0a000001 + (i << 8))), 500};
     for (size_t k = 0; k < 8; ++k) forged[k] = static_cast<uint8_t>((i + 1) >> (8 * (k % 4)));
     world.b.engine().receive(world.now, victim, forged);
     world.b.drain(world.now);
   }
   world.b.outbox.clear();
-  REQUIRE(world.b.engine().half_open() == kHalfOpenCookieFrom);
+  REQUIRE(world.b.engine().half_open() == cookies_from);
 
   world.deliver_all();
 

@@ -128,7 +128,8 @@ class Side {
            std::holds_alternative<InstallInbound>(action);
   }
   void renew() {
-    const IkeEngine::Options options{.half_open_max = 4, .half_open_cookie_from = 2, .ike_sas_max = 8};
+    const IkeEngine::Options options{
+        {.half_open_max = 4, .half_open_cookie_from = 2, .decrypt_failures_max = 3, .ike_sas_max = 8}};
     engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
   }
 

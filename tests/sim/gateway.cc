@@ -21,7 +21,8 @@ Gateway::Gateway(Setup setup, Surroundings& world) : setup_(std::move(setup)), w
 
 void Gateway::make_engine(Worker& worker, uint8_t number) const {
   IkeEngine::Options options = setup_.limits;
-  if (world_.sabotage() == Sabotage::kIgnoreLimit) options.half_open_max = options.half_open_cookie_from = 1000;
+  if (world_.sabotage() == Sabotage::kIgnoreLimit)
+    options.admission.half_open_max = options.admission.half_open_cookie_from = 1000;
   worker.engine.reset();
   worker.spis = std::make_unique<WorkerSpiSource>(number, *worker.random);
   worker.engine = std::make_unique<IkeEngine>(options, *worker.random, *worker.spis);

@@ -60,9 +60,9 @@ void Ledger::received(size_t gateway, bool had_effect) {
 }
 
 void Ledger::within_limits(size_t gateway, const ike::IkeEngine& engine, const ike::IkeEngine::Options& limits) {
-  if (engine.half_open() > limits.half_open_max)
+  if (engine.half_open() > limits.admission.half_open_max)
     violate("invariant 7: " + gateway_name(gateway) + " has " + std::to_string(engine.half_open()) + " half-open SAs");
-  if (engine.ike_sas().size() > limits.ike_sas_max)
+  if (engine.ike_sas().size() > limits.admission.ike_sas_max)
     violate("invariant 7: " + gateway_name(gateway) + " has more IKE SAs than allowed");
 }
 

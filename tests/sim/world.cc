@@ -78,7 +78,8 @@ void World::build() {
     setups[i].number = i;
     setups[i].workers = 1 + below(2);
     setups[i].seed = random_.u64() >> 8;
-    setups[i].limits = {.half_open_max = 12, .half_open_cookie_from = 3, .ike_sas_max = 64};
+    setups[i].limits = {
+        {.half_open_max = 12, .half_open_cookie_from = 3, .half_open_cookie_until = 2, .ike_sas_max = 64}};
   }
   for (size_t i = 0; i < count; ++i) {
     for (size_t k = i + 1; k < count; ++k) {

@@ -35,6 +35,7 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   ike->children_max = options.children_max;
   ike->children_overload = options.overload;
   ike->dpd = options.dpd;
+  ike->retransmit.tries = options.tries;
   ike->dpd_tries = options.dpd_tries;
   ike->dpd_mode = options.dpd_mode;
   ike->childless = parts.childless;
@@ -72,17 +73,19 @@ constexpr std::array<const char*, 15> kActionNames = {
 
 }  // namespace
 
-Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel)
+Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel,
+           const policy::AdmissionLimits& limits)
     : name(std::move(host_name)),
+      admission(limits),
       tunnel(std::move(its_tunnel)),
       random_(seed),
       spis_(1, random_),
-      engine_(std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_)) {}
+      engine_(std::make_unique<IkeEngine>(IkeEngine::Options{admission}, random_, spis_)) {}
 
 void Host::handover(Instant now) {
   std::vector<Secret> snapshots;
   for (IkeSaId id : engine_->ike_sas()) snapshots.push_back(*engine_->snapshot(now, id));
-  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_);
+  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{admission}, random_, spis_);
   for (const Secret& each : snapshots) {
     auto restored = engine_->restore(
         now, each, [&](const std::string& wanted) { return wanted == tunnel->name ? tunnel : nullptr; });
@@ -259,7 +262,7 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
 World::World() : World(Options{}) {}
 World::World(const Options& options)
     : a("a", options.seed * 2 + 1, tunnel_a(options)),
-      b("b", options.seed * 2 + 2, tunnel_b(options)),
+      b("b", options.seed * 2 + 2, tunnel_b(options), options.admission_b),
       options_(options) {}
 
 ike::IkeSaId World::initiate(const std::string& child, Contact contact) {

@@ -36,9 +36,11 @@ struct InstalledSa {
 
 class Host {
  public:
-  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel);
+  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel,
+       const policy::AdmissionLimits& limits = {});
 
   std::string name;
+  policy::AdmissionLimits admission;
   ShellBehaviour shell;
   std::shared_ptr<const policy::Tunnel> tunnel;
   ike::IkeEngine& engine() { return *engine_; }
@@ -113,9 +115,11 @@ class World {
     policy::IdleRekey idle = policy::IdleRekey::kRekey;
     Duration dpd = 30s;
     bool rekey = true;
+    uint8_t tries = 6;  ///< Transmissions of a request.
     policy::ChildlessPolicy childless_a = policy::ChildlessPolicy::kRefuse, childless_b = childless_a;
     uint8_t dpd_tries = 0;
     policy::DpdMode dpd_mode = policy::DpdMode::kActive;
+    policy::AdmissionLimits admission_b;
   };
   World();
   explicit World(const Options& options);
