@@ -76,7 +76,7 @@ TEST_CASE("refusal: an address that no tunnel is for gets NO_PROPOSAL_CHOSEN and
 }
 
 TEST_CASE("refusal: a wrong pre-shared key ends the set-up on both sides with AUTHENTICATION_FAILED") {
-  LEDGER("1.2-02", "2.21.2-01");
+  LEDGER("1.2-02", "1.2-03", "2.21.2-01");
   in_both_modes([](Handover handover) {
     World world({.handover = handover});
     world.b.shell.psk = "another one";

@@ -285,8 +285,8 @@ TEST_CASE("RFC 7296 2.8.1: when a child is rekeyed is drawn at random") {
   CHECK(*times.begin() < 900s);
 }
 
-TEST_CASE("RFC 7296 2.8: an SA whose lifetime is over goes, and the peer is told") {
-  LEDGER("2.4-09", "2.8-01", "2.8-02");
+TEST_CASE("RFC 7296 2.8: an SA whose lifetime is over goes") {
+  LEDGER("2.8-01", "2.8-02");
   UpWorld child({.child_lifetime = 100s, .dpd = 0s, .rekey = false});
   child.run_for(101s);
   CHECK(child.a.inbound.empty());
@@ -296,6 +296,44 @@ TEST_CASE("RFC 7296 2.8: an SA whose lifetime is over goes, and the peer is told
   whole.run_for(101s);
   CHECK(whole.a.state() == "none");
   CHECK(whole.b.state() == "none");
+}
+
+TEST_CASE("RFC 7296 2.4: the peer is told by a Delete of an IKE SA whose lifetime is over") {
+  LEDGER("2.4-09");
+  UpWorld world({.ike_lifetime = 100s, .dpd = 0s, .rekey = false});
+  Insider peer(world, world.a);
+  world.now = world.now + 101s;
+  world.b.engine().tick(world.now);
+  const auto sent = peer.sent();
+  REQUIRE(sent.size() == 1);
+  const Read request = peer.read(sent[0]);
+  REQUIRE(request.payloads.deletes.size() == 1);
+  CHECK(request.payloads.deletes[0].protocol == policy::Protocol::kIke);
+}
+
+TEST_CASE("RFC 7296 3.10.1: an unknown error beside an answer that is otherwise good fails the request") {
+  LEDGER("3.10.1-01");
+  for (bool error : {true, false}) {
+    UpWorld world({.second_child = true, .dpd = 0s});
+    Insider peer(world, world.a);
+    (void)world.b.engine().create_child(world.now, world.b.ike(), "dmz");
+    const auto sent = peer.sent();
+    REQUIRE(sent.size() == 1);
+    const Read request = peer.read(sent[0]);
+    PayloadWriter answer;
+    if (error) answer.add(NotifyPayload{.type = NotifyType{8190}});
+    SaPayload chosen;
+    chosen.proposals.push_back(request.payloads.sa->proposals[0]);
+    auto& transforms = chosen.proposals[0].proposal.transforms;
+    while (transforms.size() > 2) transforms.pop_back();  // one ESN transform of two
+    answer.add(chosen);
+    answer.add(NoncePayload{Bytes(32, 5)});
+    answer.add(PayloadType::kTsI, *request.payloads.ts_i);
+    answer.add(PayloadType::kTsR, *request.payloads.ts_r);
+    peer.answer(request, answer);
+    CHECK(world.b.failed.size() == (error ? 1 : 0));
+    CHECK(world.b.inbound.size() == (error ? 1 : 2));
+  }
 }
 
 TEST_CASE("RFC 7296 4: where the peer makes no more SAs the old one is deleted and made anew") {

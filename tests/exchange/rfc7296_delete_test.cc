@@ -22,13 +22,13 @@ struct InsideWorld : World {
   std::optional<Insider> peer;
   uint32_t spi_a = 0, spi_b = 0;
 
-  std::optional<Read> ask_delete(policy::Protocol protocol, std::vector<uint32_t> spis = {}) {
+  Reply ask_delete(policy::Protocol protocol, std::vector<uint32_t> spis = {}) {
     PayloadWriter out;
     out.add(DeletePayload{.protocol = protocol, .spis = std::move(spis)});
     return peer->ask(Exchange::kInformational, out);
   }
   /// A request for a child like "lan" or, with `rekeyed`, in its place.
-  std::optional<Read> ask_child(std::optional<uint32_t> rekeyed, uint8_t nonce_byte = 5) {
+  Reply ask_child(std::optional<uint32_t> rekeyed, uint8_t nonce_byte = 5) {
     PayloadWriter out;
     if (rekeyed) {
       ByteWriter spi(4);
@@ -46,7 +46,7 @@ struct InsideWorld : World {
     out.add(PayloadType::kTsR, TsPayload{.selectors = a.tunnel->children[0].remote});
     return peer->ask(Exchange::kCreateChildSa, out);
   }
-  std::optional<Read> ask_ike_rekey(uint16_t group = 31, uint8_t nonce_byte = 6) {
+  Reply ask_ike_rekey(uint16_t group = 31, uint8_t nonce_byte = 6) {
     PayloadWriter out;
     SaPayload offer;
     auto proposal = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519").value()[0];

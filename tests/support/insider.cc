@@ -13,6 +13,11 @@ bool Read::has_only(NotifyType type) const {
          payloads.deletes.empty();
 }
 
+const Read* Reply::operator->() const {
+  REQUIRE(read_);
+  return &*read_;
+}
+
 Bytes raw_payload(PayloadType next, uint8_t flags, ByteView body) {
   ByteWriter out(4 + body.size());
   out.u8(static_cast<uint8_t>(next));
@@ -84,16 +89,16 @@ std::vector<Bytes> Insider::deliver(const Bytes& datagram) {
   return sent();
 }
 
-std::optional<Read> Insider::ask(Exchange exchange, PayloadType first, ByteView chain) {
+Reply Insider::ask(Exchange exchange, PayloadType first, ByteView chain) {
   const uint32_t id = next_id++;
   for (const Bytes& each : deliver(seal(exchange, 0, id, first, chain))) {
     Read read_one = read(each);
-    if (read_one.header.is_response() && read_one.header.message_id == id) return read_one;
+    if (read_one.header.is_response() && read_one.header.message_id == id) return Reply(std::move(read_one));
   }
-  return std::nullopt;
+  return {};
 }
 
-std::optional<Read> Insider::ask(Exchange exchange, const PayloadWriter& payloads) {
+Reply Insider::ask(Exchange exchange, const PayloadWriter& payloads) {
   return ask(exchange, payloads.first(), payloads.view());
 }
 

@@ -21,6 +21,19 @@ struct Read {
   bool has_only(ike::NotifyType type) const;
 };
 
+/// The answer to a request, if there was one; a test that looks into one that is missing fails.
+class Reply {
+ public:
+  Reply() = default;
+  explicit Reply(Read read) : read_(std::move(read)) {}
+  explicit operator bool() const { return read_.has_value(); }
+  const Read* operator->() const;
+  const Read& operator*() const { return *operator->(); }
+
+ private:
+  std::optional<Read> read_;
+};
+
 /// Bytes of one payload with any type, any flags and any body.
 Bytes raw_payload(ike::PayloadType next, uint8_t flags, ByteView body);
 /// Reads a datagram that is not encrypted.
@@ -41,8 +54,8 @@ class Insider {
   Read read(ByteView datagram) const;
   Bytes seal(ike::Exchange exchange, uint8_t flags, uint32_t message_id, ike::PayloadType first, ByteView chain);
   /// Sends a request and returns the answer to it, if there is one. Whatever else the other host sends is dropped.
-  std::optional<Read> ask(ike::Exchange exchange, ike::PayloadType first, ByteView chain);
-  std::optional<Read> ask(ike::Exchange exchange, const ike::PayloadWriter& payloads);
+  Reply ask(ike::Exchange exchange, ike::PayloadType first, ByteView chain);
+  Reply ask(ike::Exchange exchange, const ike::PayloadWriter& payloads);
   /// Answers the request that the other host has sent last.
   void answer(const Read& request, ike::PayloadType first, ByteView chain);
   void answer(const Read& request, const ike::PayloadWriter& payloads);

@@ -79,7 +79,7 @@ class Copy:
         """What the compiler says when it fails, else nothing."""
         done = subprocess.run(["cmake", "--build", "--preset", "dev", "--target", *programs], cwd=self.tree,
                               env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        errors = [line for line in done.stdout.splitlines() if "error" in line]
+        errors = [line for line in done.stdout.splitlines() if "error:" in line]
         return None if done.returncode == 0 else (errors or [done.stdout[-300:]])[0]
 
     def passes(self, program, cases=None):
