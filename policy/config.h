@@ -47,6 +47,12 @@ std::string_view to_string(StartMode mode);
 std::string_view to_string(Attachment attachment);
 std::string_view to_string(EspMode mode);
 std::string_view to_string(OffloadMode mode);
+std::string_view to_string(DpdMode mode);
+std::string_view to_string(EndAction action);
+std::string_view to_string(DuplicatePolicy policy);
+std::string_view to_string(ChildlessPolicy policy);
+std::string_view to_string(ChildOverload overload);
+std::string_view to_string(IdleRekey idle);
 
 /// A place where packets live: a network namespace ("" is the daemon's own) and a VRF in it ("" is none).
 struct RoutingPlace {

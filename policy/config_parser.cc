@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/config_policies.h"
 #include "policy/config_reader.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
@@ -39,10 +40,10 @@ class Parser {
   void read_tunnels();
   std::shared_ptr<const TunnelGroup> read_group(const std::string& name, ObjectReader reader);
   void read_place(ObjectReader& reader, RoutingPlace& place);
-  std::vector<Proposal> read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback);
   SelectorList read_selectors(ObjectReader& reader, std::string_view key);
   void read_tunnel(const std::string& name, ObjectReader reader);
   void read_ends(ObjectReader& reader, Tunnel& tunnel);
+  void check_ike_policy(ObjectReader& reader, const Tunnel& tunnel);
   void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name, PolicyOwners& owners);
   void read_children(ObjectReader& reader, Tunnel& tunnel);
   template <typename T>
@@ -119,6 +120,8 @@ void Parser::read_top(const JsonNode& document) {
   if (auto node = reader.object("node")) {
     once(*node, "id");
     node->number("id", config_.node_id);
+    once(*node, "admission");
+    if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");
@@ -206,57 +209,16 @@ void Parser::read_groups() {
         name, read_group(name, ObjectReader(errors_, *node, "/tunnel_groups/" + name, config_keys("tunnel_groups"))));
 }
 
-std::vector<Proposal> Parser::read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback) {
-  std::vector<Proposal> proposals;
-  for (const JsonNode* each : reader.texts("proposals")) {
-    auto parsed = parse_proposal(protocol, each->text, config_.allow_weak);
-    if (!parsed.ok())
-      reader.error(*each, "proposals", parsed.error().reason(), parsed.error().detail());
-    else
-      proposals.insert(proposals.end(), parsed->begin(), parsed->end());
-  }
-  if (proposals.empty()) proposals = parse_proposal(protocol, fallback).value();
-  return proposals;
-}
-
 void Parser::read_policies() {
-  for (const auto& [name, node] : ike_policies_) {
-    ObjectReader reader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies"));
-    auto policy = std::make_shared<IkePolicy>();
-    policy->name = name;
-    policy->proposals = read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384");
-    reader.duration("lifetime", policy->lifetime);
-    reader.duration("dpd", policy->dpd);
-    if (auto retransmit = reader.object("retransmit")) {
-      retransmit->duration("first", policy->retransmit.first);
-      retransmit->duration("most", policy->retransmit.most);
-      retransmit->number("tries", policy->retransmit.tries);
-      if (policy->retransmit.most < policy->retransmit.first)
-        retransmit->error("most", Reason::kConfigConflict, "less than first", "at least first");
-    }
-    if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
-    reader.duration("setup_timeout", policy->setup_timeout);
-    config_.ike_policies.emplace(name, std::move(policy));
-  }
-  for (const auto& [name, node] : child_policies_) {
-    ObjectReader reader(errors_, *node, "/child_policies/" + name, config_keys("child_policies"));
-    auto policy = std::make_shared<ChildPolicy>();
-    policy->name = name;
-    policy->proposals = read_proposals(reader, Protocol::kEsp, "aes256gcm16");
-    reader.flag("pfs", policy->pfs);
-    reader.duration("lifetime", policy->lifetime);
-    reader.number("lifetime_bytes", policy->lifetime_bytes);
-    reader.number("lifetime_packets", policy->lifetime_packets);
-    reader.number("replay_window", policy->replay_window);
-    if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
-    if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
-    if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
-    if (policy->mode == EspMode::kTransport)
-      reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
-                   "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
-                   "this version");
-    config_.child_policies.emplace(name, std::move(policy));
-  }
+  for (const auto& [name, node] : ike_policies_)
+    config_.ike_policies.emplace(
+        name, read_ike_policy(name, ObjectReader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies")),
+                              config_.allow_weak));
+  for (const auto& [name, node] : child_policies_)
+    config_.child_policies.emplace(
+        name,
+        read_child_policy(name, ObjectReader(errors_, *node, "/child_policies/" + name, config_keys("child_policies")),
+                          config_.allow_weak));
 }
 
 void Parser::read_credentials() {
@@ -379,6 +341,18 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
 }
 
+void Parser::check_ike_policy(ObjectReader& reader, const Tunnel& tunnel) {
+  const IkePolicy& policy = *tunnel.ike_policy;
+  for (const auto& [key, action] : {std::pair("on_failure", policy.on_failure), {"on_close", policy.on_close}})
+    if (action == EndAction::kTraffic && !tunnel.remote && reader.find("remote") != nullptr)
+      reader.error("remote", Reason::kConfigConflict, "\"any\"",
+                   std::string("the peer's address, because ").append(key) + " of IKE policy " + policy.name +
+                       " is traffic: a packet cannot raise a tunnel to an unknown address");
+  if (tunnel.children.size() > policy.children_max)
+    reader.error("children", Reason::kConfigConflict, std::to_string(tunnel.children.size()) + " children",
+                 "at most " + std::to_string(policy.children_max) + ", children_max of IKE policy " + policy.name);
+}
+
 void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!reader.is_object()) return;
   auto tunnel = std::make_shared<Tunnel>();
@@ -401,6 +375,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
                  "none, because group " + tunnel->group->name + " has no devices");
   read_ends(reader, *tunnel);
   read_children(reader, *tunnel);
+  check_ike_policy(reader, *tunnel);
   config_.tunnels.emplace(name, std::move(tunnel));
 }
 
