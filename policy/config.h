@@ -137,6 +137,7 @@ struct ChildPolicy {
   RekeyPolicy rekey;
   IdleRekey idle = IdleRekey::kRekey;
   uint16_t policies_max = 256;   ///< Kernel policies per direction, 1 to 4096.
+  bool single_pair = false;      ///< As a responder: one pair of addresses per child SA (SINGLE_PAIR_REQUIRED).
   uint16_t replay_window = 128;  ///< Packets, 32 to 4096.
   DfMode df = DfMode::kCopy;
   DscpMode dscp = DscpMode::kCopy;
@@ -157,6 +158,7 @@ struct ChildConfig {
   SelectorList remote;  ///< Clear traffic on the peer's side.
   std::shared_ptr<const ChildPolicy> policy;
   StartMode start = StartMode::kRespond;
+  std::string split_from = {};  ///< Its name in the configuration, where it is one of several parts of that child.
 };
 
 /// One configured peer.

@@ -7,6 +7,7 @@
 #include "policy/config_reader.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
+#include "policy/selector_fit.h"
 
 namespace ipsec::policy {
 namespace {
@@ -45,6 +46,7 @@ class Parser {
   void read_ends(ObjectReader& reader, Tunnel& tunnel);
   void check_ike_policy(ObjectReader& reader, const Tunnel& tunnel);
   void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name, PolicyOwners& owners);
+  void add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& child, PolicyOwners& owners);
   void read_children(ObjectReader& reader, Tunnel& tunnel);
   template <typename T>
   std::shared_ptr<const T> resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
@@ -277,10 +279,6 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
     child.policy = std::move(built_in);
   }
   child.policy = with_pfs_groups(std::move(child.policy), *tunnel.ike_policy);
-  if (!child.local.empty() && !child.remote.empty())
-    if (Status claimed = owners.claim(child); !claimed.ok())
-      reader.error("remote", Reason::kConfigConflict,
-                   "local " + to_string(child.local) + ", remote " + to_string(child.remote), claimed.error().detail());
   if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
   const bool starts = child.start != StartMode::kRespond;
   if (starts && tunnel.ike_policy->role == Role::kRespond)
@@ -289,7 +287,29 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
   if (starts && !tunnel.remote)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
                  "respond, because the remote address is not known");
-  tunnel.children.push_back(std::move(child));
+  if (!child.local.empty() && !child.remote.empty()) add_child(reader, tunnel, child, owners);
+}
+
+/// Puts the child into the tunnel, as several where the kernel policies of one would be too many.
+void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& child, PolicyOwners& owners) {
+  auto conflict = [&](const Error& error) {
+    reader.error("remote", Reason::kConfigConflict,
+                 "local " + to_string(child.local) + ", remote " + to_string(child.remote), error.detail());
+  };
+  auto parts = split_child(child, child.policy->policies_max);
+  if (!parts.ok()) return conflict(parts.error());
+  if (parts->size() > 1)
+    config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
+                               std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
+                               child.policy->name + "): it is split into " + parts->front().name + " to " +
+                               parts->back().name);
+  for (ChildConfig& part : *parts) {
+    if (Status claimed = owners.claim(part); !claimed.ok()) return conflict(claimed.error());
+    if (part.name.size() > kObjectNameMax || tunnel.child(part.name) != nullptr)
+      return conflict(Error(Reason::kConfigConflict,
+                            "another name: of its parts, " + part.name + " is taken or longer than a name may be"));
+    tunnel.children.push_back(std::move(part));
+  }
 }
 
 void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {

@@ -108,6 +108,7 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
   read_rekey(reader, policy->rekey);
   if (auto word = reader.word("idle")) policy->idle = static_cast<IdleRekey>(*word);
   reader.number("policies_max", policy->policies_max);
+  reader.flag("single_pair", policy->single_pair);
   reader.number("replay_window", policy->replay_window);
   if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
   if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);

@@ -15,6 +15,7 @@ inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selecto
 inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per list.
 inline constexpr size_t kTransformsMax = 64;                ///< Transforms per proposal.
 inline constexpr size_t kPoliciesPerChildMax = 4096;        ///< Kernel policies per child SA and direction.
+inline constexpr size_t kChildPartsMax = 256;               ///< Children that one configured child is split into.
 inline constexpr size_t kObjectNameMax = 64;                ///< Characters of an object's name.
 
 }  // namespace ipsec::policy
