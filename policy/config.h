@@ -109,6 +109,7 @@ struct RetryPolicy {
 struct IkePolicy {
   std::string name;
   std::vector<Proposal> proposals;
+  std::vector<uint16_t> written_at = {};  ///< For each proposal: which text of the configuration's list it comes from.
   Duration lifetime = std::chrono::hours(24);
   RekeyPolicy rekey;
   Duration dpd = 30s;  ///< Silence after which liveness is checked; 0: never.
@@ -129,7 +130,8 @@ struct IkePolicy {
 
 struct ChildPolicy {
   std::string name;
-  std::vector<Proposal> proposals;  ///< Key exchange transforms in them are for PFS.
+  std::vector<Proposal> proposals;        ///< Key exchange transforms in them are for PFS.
+  std::vector<uint16_t> written_at = {};  ///< As in IkePolicy.
   bool pfs = false;
   Duration lifetime = std::chrono::hours(1);
   uint64_t lifetime_bytes = 0;    ///< 0: none.

@@ -7,18 +7,23 @@ namespace {
 
 constexpr int kRekeyLeast = 10;  // percent of a lifetime that must pass before an SA is replaced
 
-std::vector<Proposal> read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback,
-                                     std::span<const std::string> allow_weak) {
-  std::vector<Proposal> proposals;
+/// Into `proposals` and `written_at` of a policy.
+template <typename Policy>
+void read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback,
+                    std::span<const std::string> allow_weak, Policy& policy) {
+  uint16_t index = 0;
   for (const JsonNode* each : reader.texts("proposals")) {
     auto parsed = parse_proposal(protocol, each->text, allow_weak);
-    if (!parsed.ok())
+    if (!parsed.ok()) {
       reader.error(*each, "proposals", parsed.error().reason(), parsed.error().detail());
-    else
-      proposals.insert(proposals.end(), parsed->begin(), parsed->end());
+    } else {
+      policy.proposals.insert(policy.proposals.end(), parsed->begin(), parsed->end());
+      policy.written_at.resize(policy.proposals.size(), index);
+    }
+    ++index;
   }
-  if (proposals.empty()) proposals = parse_proposal(protocol, fallback).value();
-  return proposals;
+  if (policy.proposals.empty()) policy.proposals = parse_proposal(protocol, fallback).value();
+  policy.written_at.resize(policy.proposals.size(), 0);
 }
 
 void read_rekey(ObjectReader& policy, RekeyPolicy& rekey) {
@@ -76,7 +81,7 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
                                                  std::span<const std::string> allow_weak) {
   auto policy = std::make_shared<IkePolicy>();
   policy->name = name;
-  policy->proposals = read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384", allow_weak);
+  read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384", allow_weak, *policy);
   reader.duration("lifetime", policy->lifetime);
   read_rekey(reader, policy->rekey);
   reader.duration("dpd", policy->dpd);
@@ -100,7 +105,7 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
                                                      std::span<const std::string> allow_weak) {
   auto policy = std::make_shared<ChildPolicy>();
   policy->name = name;
-  policy->proposals = read_proposals(reader, Protocol::kEsp, "aes256gcm16", allow_weak);
+  read_proposals(reader, Protocol::kEsp, "aes256gcm16", allow_weak, *policy);
   reader.flag("pfs", policy->pfs);
   reader.duration("lifetime", policy->lifetime);
   reader.number("lifetime_bytes", policy->lifetime_bytes);
