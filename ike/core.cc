@@ -69,7 +69,9 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   if (sa.half_open()) admission.half_open_changed(sa.init_remote.address, -1);
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
-  sas.erase(sa.id);
+  auto node = sas.extract(sa.id);
+  ended.push_back(std::move(node.mapped()));
+  sa.state = Ended{};  // with its keys
 }
 
 void EngineCore::forget_init(const IkeSa& sa) {
@@ -78,6 +80,7 @@ void EngineCore::forget_init(const IkeSa& sa) {
 }
 
 void EngineCore::arm(const IkeSa& sa) {
+  if (sa.state_id() == StateId::kEnded) return;
   std::optional<Instant> next = sa.deadline;
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   if (sa.window.outstanding) consider(sa.window.outstanding->next_at);
@@ -200,7 +203,8 @@ void EngineCore::repeat_ask(IkeSa& sa) {
     case StateId::kInitSent:
     case StateId::kAuthSent:
     case StateId::kRekeyed:
-    case StateId::kDeleting: return;
+    case StateId::kDeleting:
+    case StateId::kEnded: return;
     case StateId::kEstablished: {
       const auto& established = std::get<Established>(sa.state);
       const auto& own = established.own;

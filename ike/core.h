@@ -38,6 +38,7 @@ class EngineCore {
   Counters counters;
   std::deque<Action> actions;
   std::unordered_map<IkeSaId, std::unique_ptr<IkeSa>> sas;
+  std::vector<std::unique_ptr<IkeSa>> ended;  ///< Destroyed by the input under way.
   /// Responders by what a repeated IKE_SA_INIT shows: the initiator's SPI and address.
   struct InitKey {
     uint64_t spi_i;
@@ -62,7 +63,8 @@ class EngineCore {
   IkeSa& create(Instant now, bool initiator, IkeSpi spi_i, const Path& path, State state, Instant deadline);
   /// The only writer of `IkeSa::state`. The deadline is that of the new state.
   void enter(IkeSa& sa, State next, std::optional<Instant> deadline);
-  /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is dangling afterwards.
+  /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is in state `Ended` afterwards, in no
+  /// table, and lives until the public input that this is part of settles.
   void destroy(IkeSa& sa, Reason reason, std::vector<Field> fields = {});
   void arm(const IkeSa& sa);
   /// A repeated IKE_SA_INIT is not looked for any more.
@@ -92,7 +94,9 @@ class EngineCore {
   void send_stateless(const Path& path, Bytes bytes);
   /// Keeps `bytes` as our outstanding request and sends it.
   void start_request(Instant now, IkeSa& sa, Exchange exchange, Bytes bytes);
-  void snapshot_changed(const IkeSa& sa) { act(SnapshotChanged{sa.id}); }
+  void snapshot_changed(const IkeSa& sa) {
+    if (sa.state_id() != StateId::kEnded) act(SnapshotChanged{sa.id});
+  }
 
   /// Emits the question of the state that `sa` is in (again, after a restore).
   void repeat_ask(IkeSa& sa);

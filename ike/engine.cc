@@ -45,6 +45,7 @@ IkeEngine::~IkeEngine() = default;
 
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
+  core.ended.clear();
   if (const IkeSa* sa = core.find(id)) {
     VERIFY(sa->is_consistent());
     core.arm(*sa);
@@ -317,6 +318,7 @@ void IkeEngine::Impl::on_deadline(Instant now, IkeSa& sa) {
           sa, Reason::kSetupTimeout,
           {field("peer", to_string(sa.path.remote)), field("state", std::string(to_string(sa.state_id())))});
     case StateId::kRekeyed: return start_delete_ike(core, now, sa, Reason::kReplaced);
+    case StateId::kEnded: return;
     case StateId::kEstablished:
     case StateId::kDeleting:
       return core.destroy(sa, Reason::kPeerUnreachable, {field("peer", to_string(sa.path.remote))});

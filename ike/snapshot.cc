@@ -185,6 +185,10 @@ void rest_of(A& a, Deleting& v) {
   a(v.notice, v.sent);
 }
 
+/// Never written, and refused when read: no table holds it.
+template <typename A>
+void rest_of(A&, Ended&) {}
+
 /// Everything but the state.
 template <typename A>
 void head_of(A& a, IkeSa& v) {

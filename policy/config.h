@@ -47,6 +47,12 @@ std::string_view to_string(StartMode mode);
 std::string_view to_string(Attachment attachment);
 std::string_view to_string(EspMode mode);
 std::string_view to_string(OffloadMode mode);
+std::string_view to_string(DpdMode mode);
+std::string_view to_string(EndAction action);
+std::string_view to_string(DuplicatePolicy policy);
+std::string_view to_string(ChildlessPolicy policy);
+std::string_view to_string(ChildOverload overload);
+std::string_view to_string(IdleRekey idle);
 
 /// A place where packets live: a network namespace ("" is the daemon's own) and a VRF in it ("" is none).
 struct RoutingPlace {
@@ -103,6 +109,7 @@ struct RetryPolicy {
 struct IkePolicy {
   std::string name;
   std::vector<Proposal> proposals;
+  std::vector<uint16_t> written_at = {};  ///< For each proposal: which text of the configuration's list it comes from.
   Duration lifetime = std::chrono::hours(24);
   RekeyPolicy rekey;
   Duration dpd = 30s;  ///< Silence after which liveness is checked; 0: never.
@@ -123,7 +130,8 @@ struct IkePolicy {
 
 struct ChildPolicy {
   std::string name;
-  std::vector<Proposal> proposals;  ///< Key exchange transforms in them are for PFS.
+  std::vector<Proposal> proposals;        ///< Key exchange transforms in them are for PFS.
+  std::vector<uint16_t> written_at = {};  ///< As in IkePolicy.
   bool pfs = false;
   Duration lifetime = std::chrono::hours(1);
   uint64_t lifetime_bytes = 0;    ///< 0: none.
@@ -131,6 +139,7 @@ struct ChildPolicy {
   RekeyPolicy rekey;
   IdleRekey idle = IdleRekey::kRekey;
   uint16_t policies_max = 256;   ///< Kernel policies per direction, 1 to 4096.
+  bool single_pair = false;      ///< As a responder: one pair of addresses per child SA (SINGLE_PAIR_REQUIRED).
   uint16_t replay_window = 128;  ///< Packets, 32 to 4096.
   DfMode df = DfMode::kCopy;
   DscpMode dscp = DscpMode::kCopy;
@@ -151,6 +160,7 @@ struct ChildConfig {
   SelectorList remote;  ///< Clear traffic on the peer's side.
   std::shared_ptr<const ChildPolicy> policy;
   StartMode start = StartMode::kRespond;
+  std::string split_from = {};  ///< Its name in the configuration, where it is one of several parts of that child.
 };
 
 /// One configured peer.

@@ -1,7 +1,6 @@
 #include "policy/config_keys.h"
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "policy/limits.h"
 
@@ -116,16 +115,19 @@ constexpr std::array kRetransmitKeys = {
         .key = "tries", .kind = K::kNumber, .meaning = "transmissions in all", .fallback = "6", .least = 1, .most = 30},
 };
 constexpr std::array kRekeyKeys = {
-    KeySpec{.key = "enabled", .kind = K::kFlag, .meaning = "false: the SA ends at its lifetime", .fallback = "true"},
-    KeySpec{.key = "share",
+    KeySpec{.key = "enabled",
+            .kind = K::kFlag,
+            .meaning = "false: an SA ends at its lifetime instead of being replaced before",
+            .fallback = "true"},
+    KeySpec{.key = "share_percent",
             .kind = K::kNumber,
-            .meaning = "percent of the lifetime after which an SA is replaced",
+            .meaning = "part of the lifetime (time, bytes, packets, sequence numbers) after which it is replaced",
             .fallback = "90",
-            .least = 10,
+            .least = 50,
             .most = 95},
-    KeySpec{.key = "jitter",
+    KeySpec{.key = "jitter_percent",
             .kind = K::kNumber,
-            .meaning = "percent of the lifetime by which it may come earlier, at random; less than share",
+            .meaning = "part of the lifetime by which that is earlier at random, so that SAs made at once part",
             .fallback = "10",
             .least = 0,
             .most = 50},
@@ -139,13 +141,13 @@ constexpr std::array kRetryKeys = {
             .most = kHour},
     KeySpec{.key = "most",
             .kind = K::kDuration,
-            .meaning = "the longest pause",
+            .meaning = "the longest pause; each varies by a quarter at random",
             .fallback = "2m",
-            .least = 100,
+            .least = kSecond,
             .most = kDay},
     KeySpec{.key = "tries",
             .kind = K::kNumber,
-            .meaning = "set-ups in all before the tunnel stays down; 0: for ever",
+            .meaning = "attempts in a row; 0: for ever",
             .fallback = "0",
             .most = 65535},
 };
@@ -162,7 +164,10 @@ constexpr std::array kIkePolicyKeys = {
             .fallback = "24h",
             .least = kMinute,
             .most = 365 * kDay},
-    KeySpec{.key = "rekey", .kind = K::kObject, .meaning = "replacement of IKE SAs", .members = kRekeyKeys},
+    KeySpec{.key = "rekey",
+            .kind = K::kObject,
+            .meaning = "replacement of an IKE SA before its lifetime ends",
+            .members = kRekeyKeys},
     KeySpec{.key = "dpd",
             .kind = K::kDuration,
             .meaning = "silence after which liveness is checked; 0s: never",
@@ -171,7 +176,7 @@ constexpr std::array kIkePolicyKeys = {
             .most = kDay},
     KeySpec{.key = "dpd_mode",
             .kind = K::kWord,
-            .meaning = "whether liveness is checked or only answered",
+            .meaning = "reply_only: the peer's liveness checks are answered, none are made",
             .fallback = "active",
             .words = "active reply_only"},
     KeySpec{.key = "dpd_tries",
@@ -191,36 +196,37 @@ constexpr std::array kIkePolicyKeys = {
             .fallback = "30s",
             .least = kSecond,
             .most = 10 * kMinute},
-    KeySpec{.key = "retry", .kind = K::kObject, .meaning = "set-up after a failure", .members = kRetryKeys},
+    KeySpec{.key = "retry", .kind = K::kObject, .meaning = "how set-up is tried again", .members = kRetryKeys},
     KeySpec{.key = "on_failure",
             .kind = K::kWord,
-            .meaning = "when the peer does not answer any more",
+            .meaning = "what follows when the peer does not answer any more: set up again, wait for a packet, or leave "
+                       "down; a tunnel that cannot begin stays down in any case",
             .fallback = "restart",
             .words = "restart traffic clear"},
     KeySpec{.key = "on_close",
             .kind = K::kWord,
-            .meaning = "when the peer deletes the IKE SA or a child",
+            .meaning = "what follows when the peer deletes the IKE SA or a child",
             .fallback = "restart",
             .words = "restart traffic clear"},
     KeySpec{.key = "duplicates",
             .kind = K::kWord,
-            .meaning = "a second IKE SA of one identity: replaces the first, is kept beside it, or is refused",
+            .meaning = "a new IKE SA of a peer that has one: it replaces the old one, stands beside it, or is refused",
             .fallback = "replace",
             .words = "replace keep refuse"},
     KeySpec{.key = "childless",
             .kind = K::kWord,
-            .meaning = "IKE SAs without a child (RFC 6023); force: the first child comes in an exchange of its own",
+            .meaning = "IKE SAs without a child (RFC 6023); force: children are made one by one afterwards",
             .fallback = "refuse",
             .words = "refuse allow force"},
     KeySpec{.key = "children_max",
             .kind = K::kNumber,
-            .meaning = "child SAs per IKE SA, besides those that are being replaced",
+            .meaning = "child SAs of one IKE SA, besides those that are being replaced",
             .fallback = "64",
             .least = 1,
-            .most = 64},
+            .most = 4096},
     KeySpec{.key = "children_overload",
             .kind = K::kWord,
-            .meaning = "what one child more meets",
+            .meaning = "what a request for one child more meets",
             .fallback = "refuse",
             .words = "refuse replace_oldest"},
 };
@@ -250,19 +256,24 @@ constexpr std::array kChildPolicyKeys = {
             .most = INT64_MAX},
     KeySpec{.key = "rekey",
             .kind = K::kObject,
-            .meaning = "replacement of child SAs by time, bytes, packets and sequence numbers",
+            .meaning = "replacement of a child SA before its lifetime ends",
             .members = kRekeyKeys},
     KeySpec{.key = "idle",
             .kind = K::kWord,
-            .meaning = "a child that carried nothing is rekeyed all the same, or ends",
+            .meaning = "a child that carried nothing by the time it is to be rekeyed is rekeyed all the same, or ended",
             .fallback = "rekey",
             .words = "rekey end"},
     KeySpec{.key = "policies_max",
             .kind = K::kNumber,
-            .meaning = "kernel policies per child and direction",
+            .meaning = "kernel policies per direction: what a peer offers is narrowed to it, what is configured is "
+                       "split into several children",
             .fallback = "256",
             .least = 1,
-            .most = 4096},
+            .most = static_cast<int64_t>(kPoliciesPerChildMax)},
+    KeySpec{.key = "single_pair",
+            .kind = K::kFlag,
+            .meaning = "when the peer begins: one pair of addresses per child SA, others meet SINGLE_PAIR_REQUIRED",
+            .fallback = "false"},
     KeySpec{.key = "replay_window",
             .kind = K::kNumber,
             .meaning = "packets that may come late",
@@ -334,18 +345,18 @@ constexpr std::array kTunnelKeys = {
 constexpr std::array kAdmissionKeys = {
     KeySpec{.key = "half_open_max",
             .kind = K::kNumber,
-            .meaning = "half-open IKE SAs per worker",
+            .meaning = "half-open IKE SAs",
             .fallback = "10000",
             .least = 1,
             .most = 1000000},
     KeySpec{.key = "half_open_cookie_from",
             .kind = K::kNumber,
-            .meaning = "from so many half-open IKE SAs on a cookie is asked for (RFC 7296 2.6)",
+            .meaning = "half-open IKE SAs from which on cookies are asked for (RFC 7296 2.6); 0: always",
             .fallback = "1000",
             .most = 1000000},
     KeySpec{.key = "half_open_cookie_until",
             .kind = K::kNumber,
-            .meaning = "and until there are fewer than these",
+            .meaning = "cookies are asked for until there are fewer half-open IKE SAs than this",
             .fallback = "800",
             .most = 1000000},
     KeySpec{.key = "half_open_per_prefix",
@@ -362,25 +373,27 @@ constexpr std::array kAdmissionKeys = {
             .most = 30 * kMinute},
     KeySpec{.key = "init_rate",
             .kind = K::kNumber,
-            .meaning = "new IKE SAs per second and worker; 0: no limit",
+            .meaning = "new IKE SAs per second in all; 0: no limit",
             .fallback = "0",
             .most = 1000000},
     KeySpec{.key = "init_rate_per_address",
             .kind = K::kNumber,
-            .meaning = "new IKE SAs per second from one address, bursts of twice that; 0: no limit",
+            .meaning = "new IKE SAs per second from one address, bursts of twice that",
             .fallback = "20",
-            .most = 1000000},
+            .least = 1,
+            .most = 100000},
     KeySpec{.key = "rekey_rate",
             .kind = K::kNumber,
-            .meaning = "CREATE_CHILD_SA requests per second of one IKE SA, bursts of twice that; 0: no limit",
+            .meaning = "CREATE_CHILD_SA requests per second of one IKE SA; what is more meets TEMPORARY_FAILURE",
             .fallback = "5",
+            .least = 1,
             .most = 50},
     KeySpec{.key = "decrypt_failures_max",
             .kind = K::kNumber,
-            .meaning = "forged messages in a row that an IKE SA in set-up bears",
+            .meaning = "forged messages in a row after which an IKE SA that is not established is dropped",
             .fallback = "30",
             .least = 1,
-            .most = 10000},
+            .most = 100},
     KeySpec{.key = "ike_sas_max",
             .kind = K::kNumber,
             .meaning = "IKE SAs per worker",
@@ -396,7 +409,7 @@ constexpr std::array kNodeKeys = {
             .most = 255},
     KeySpec{.key = "admission",
             .kind = K::kObject,
-            .meaning = "what strangers and peers may cost",
+            .meaning = "what strangers and peers may cost this node",
             .members = kAdmissionKeys},
 };
 constexpr std::array kDefaultKeys = {
@@ -432,75 +445,6 @@ constexpr std::array kTopKeys = {
     KeySpec{.key = "ha", .kind = K::kObject, .meaning = "partner node", .served = false},
 };
 
-/// A table's default as the value that a document would hold.
-nlohmann::json default_of(const KeySpec& spec) {
-  switch (spec.kind) {
-    case K::kFlag: return spec.fallback == "true";
-    case K::kNumber: return nlohmann::json::parse(spec.fallback);
-    case K::kTextList: return nlohmann::json::array({spec.fallback});
-    case K::kText:
-    case K::kWord:
-    case K::kDuration:
-    case K::kObject:
-    case K::kNamedObjects: return spec.fallback;
-  }
-  return {};
-}
-
-nlohmann::json schema_of(std::span<const KeySpec> keys);
-
-nlohmann::json schema_of(const KeySpec& spec) {
-  nlohmann::json schema{{"description", spec.meaning}};
-  if (!spec.fallback.empty()) schema["default"] = default_of(spec);
-  switch (spec.kind) {
-    case K::kText: schema["type"] = "string"; break;
-    case K::kDuration:
-      schema["type"] = "string";
-      schema["pattern"] = "^([0-9]+(ms|s|m|h|d))+$";
-      break;
-    case K::kWord: {
-      schema["type"] = "string";
-      schema["enum"] = nlohmann::json::array();
-      std::string_view rest = spec.words;
-      while (!rest.empty()) {
-        const size_t end = std::min(rest.find(' '), rest.size());
-        schema["enum"].push_back(rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-      }
-      break;
-    }
-    case K::kFlag: schema["type"] = "boolean"; break;
-    case K::kNumber:
-      schema["type"] = "integer";
-      schema["minimum"] = spec.least;
-      schema["maximum"] = spec.most;
-      break;
-    case K::kTextList:
-      schema["type"] = "array";
-      schema["items"] = {{"type", "string"}};
-      schema["minItems"] = spec.least;
-      if (spec.most != 0) schema["maxItems"] = spec.most;
-      break;
-    case K::kObject: schema.update(schema_of(spec.members)); break;
-    case K::kNamedObjects:
-      schema["type"] = "object";
-      schema["propertyNames"] = {{"pattern", "^[A-Za-z0-9._-]{1,64}$"}};
-      schema["additionalProperties"] = schema_of(spec.members);
-      break;
-  }
-  return schema;
-}
-
-nlohmann::json schema_of(std::span<const KeySpec> keys) {
-  nlohmann::json schema{{"type", "object"}, {"additionalProperties", false}, {"properties", nlohmann::json::object()}};
-  for (const KeySpec& each : keys) {
-    if (!each.served) continue;
-    schema["properties"][std::string(each.key)] = schema_of(each);
-    if (each.required) schema["required"].push_back(each.key);
-  }
-  return schema;
-}
-
 }  // namespace
 
 std::span<const KeySpec> config_keys() { return kTopKeys; }
@@ -509,13 +453,6 @@ std::span<const KeySpec> config_keys(std::string_view object) {
   for (const KeySpec& each : kTopKeys)
     if (each.key == object) return each.members;
   return {};
-}
-
-std::string config_schema() {
-  nlohmann::json schema = schema_of(config_keys());
-  schema["$schema"] = "https://json-schema.org/draft/2020-12/schema";
-  schema["title"] = "ipsecd configuration";
-  return schema.dump(2);
 }
 
 }  // namespace ipsec::policy

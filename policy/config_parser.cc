@@ -7,6 +7,7 @@
 #include "policy/config_reader.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
+#include "policy/selector_fit.h"
 
 namespace ipsec::policy {
 namespace {
@@ -40,11 +41,12 @@ class Parser {
   void read_tunnels();
   std::shared_ptr<const TunnelGroup> read_group(const std::string& name, ObjectReader reader);
   void read_place(ObjectReader& reader, RoutingPlace& place);
-  std::vector<Proposal> read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback);
   SelectorList read_selectors(ObjectReader& reader, std::string_view key);
   void read_tunnel(const std::string& name, ObjectReader reader);
   void read_ends(ObjectReader& reader, Tunnel& tunnel);
+  void check_ike_policy(ObjectReader& reader, const Tunnel& tunnel);
   void read_child(ObjectReader reader, Tunnel& tunnel, const std::string& name, PolicyOwners& owners);
+  void add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& child, PolicyOwners& owners);
   void read_children(ObjectReader& reader, Tunnel& tunnel);
   template <typename T>
   std::shared_ptr<const T> resolve(ObjectReader& reader, std::string_view key, std::string_view kind,
@@ -120,6 +122,7 @@ void Parser::read_top(const JsonNode& document) {
   if (auto node = reader.object("node")) {
     once(*node, "id");
     node->number("id", config_.node_id);
+    once(*node, "admission");
     if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
   }
   if (auto defaults = reader.object("defaults")) {
@@ -208,36 +211,16 @@ void Parser::read_groups() {
         name, read_group(name, ObjectReader(errors_, *node, "/tunnel_groups/" + name, config_keys("tunnel_groups"))));
 }
 
-std::vector<Proposal> Parser::read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback) {
-  std::vector<Proposal> proposals;
-  for (const JsonNode* each : reader.texts("proposals")) {
-    auto parsed = parse_proposal(protocol, each->text, config_.allow_weak);
-    if (!parsed.ok())
-      reader.error(*each, "proposals", parsed.error().reason(), parsed.error().detail());
-    else
-      proposals.insert(proposals.end(), parsed->begin(), parsed->end());
-  }
-  if (proposals.empty()) proposals = parse_proposal(protocol, fallback).value();
-  return proposals;
-}
-
 void Parser::read_policies() {
-  for (const auto& [name, node] : ike_policies_) {
-    ObjectReader reader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies"));
-    auto policy = std::make_shared<IkePolicy>();
-    policy->name = name;
-    policy->proposals = read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384");
-    read_ike_policy(reader, *policy);
-    config_.ike_policies.emplace(name, std::move(policy));
-  }
-  for (const auto& [name, node] : child_policies_) {
-    ObjectReader reader(errors_, *node, "/child_policies/" + name, config_keys("child_policies"));
-    auto policy = std::make_shared<ChildPolicy>();
-    policy->name = name;
-    policy->proposals = read_proposals(reader, Protocol::kEsp, "aes256gcm16");
-    read_child_policy(reader, *policy);
-    config_.child_policies.emplace(name, std::move(policy));
-  }
+  for (const auto& [name, node] : ike_policies_)
+    config_.ike_policies.emplace(
+        name, read_ike_policy(name, ObjectReader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies")),
+                              config_.allow_weak));
+  for (const auto& [name, node] : child_policies_)
+    config_.child_policies.emplace(
+        name,
+        read_child_policy(name, ObjectReader(errors_, *node, "/child_policies/" + name, config_keys("child_policies")),
+                          config_.allow_weak));
 }
 
 void Parser::read_credentials() {
@@ -296,10 +279,6 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
     child.policy = std::move(built_in);
   }
   child.policy = with_pfs_groups(std::move(child.policy), *tunnel.ike_policy);
-  if (!child.local.empty() && !child.remote.empty())
-    if (Status claimed = owners.claim(child); !claimed.ok())
-      reader.error("remote", Reason::kConfigConflict,
-                   "local " + to_string(child.local) + ", remote " + to_string(child.remote), claimed.error().detail());
   if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
   const bool starts = child.start != StartMode::kRespond;
   if (starts && tunnel.ike_policy->role == Role::kRespond)
@@ -308,7 +287,29 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
   if (starts && !tunnel.remote)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
                  "respond, because the remote address is not known");
-  tunnel.children.push_back(std::move(child));
+  if (!child.local.empty() && !child.remote.empty()) add_child(reader, tunnel, child, owners);
+}
+
+/// Puts the child into the tunnel, as several where the kernel policies of one would be too many.
+void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& child, PolicyOwners& owners) {
+  auto conflict = [&](const Error& error) {
+    reader.error("remote", Reason::kConfigConflict,
+                 "local " + to_string(child.local) + ", remote " + to_string(child.remote), error.detail());
+  };
+  auto parts = split_child(child, child.policy->policies_max);
+  if (!parts.ok()) return conflict(parts.error());
+  if (parts->size() > 1)
+    config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
+                               std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
+                               child.policy->name + "): it is split into " + parts->front().name + " to " +
+                               parts->back().name);
+  for (ChildConfig& part : *parts) {
+    if (Status claimed = owners.claim(part); !claimed.ok()) return conflict(claimed.error());
+    if (part.name.size() > kObjectNameMax || tunnel.child(part.name) != nullptr)
+      return conflict(Error(Reason::kConfigConflict,
+                            "another name: of its parts, " + part.name + " is taken or longer than a name may be"));
+    tunnel.children.push_back(std::move(part));
+  }
 }
 
 void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
@@ -360,6 +361,18 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
 }
 
+void Parser::check_ike_policy(ObjectReader& reader, const Tunnel& tunnel) {
+  const IkePolicy& policy = *tunnel.ike_policy;
+  for (const auto& [key, action] : {std::pair("on_failure", policy.on_failure), {"on_close", policy.on_close}})
+    if (action == EndAction::kTraffic && !tunnel.remote && reader.find("remote") != nullptr)
+      reader.error("remote", Reason::kConfigConflict, "\"any\"",
+                   std::string("the peer's address, because ").append(key) + " of IKE policy " + policy.name +
+                       " is traffic: a packet cannot raise a tunnel to an unknown address");
+  if (tunnel.children.size() > policy.children_max)
+    reader.error("children", Reason::kConfigConflict, std::to_string(tunnel.children.size()) + " children",
+                 "at most " + std::to_string(policy.children_max) + ", children_max of IKE policy " + policy.name);
+}
+
 void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!reader.is_object()) return;
   auto tunnel = std::make_shared<Tunnel>();
@@ -382,6 +395,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
                  "none, because group " + tunnel->group->name + " has no devices");
   read_ends(reader, *tunnel);
   read_children(reader, *tunnel);
+  check_ike_policy(reader, *tunnel);
   config_.tunnels.emplace(name, std::move(tunnel));
 }
 

@@ -1,81 +1,128 @@
 #include "policy/config_policies.h"
 
+#include <vector>
+
 namespace ipsec::policy {
 namespace {
 
-template <typename E>
-void read_word(ObjectReader& reader, std::string_view key, E& target) {
-  if (auto word = reader.word(key)) target = static_cast<E>(*word);
+constexpr int kRekeyLeast = 10;  // percent of a lifetime that must pass before an SA is replaced
+
+/// Into `proposals` and `written_at` of a policy.
+template <typename Policy>
+void read_proposals(ObjectReader& reader, Protocol protocol, std::string_view fallback,
+                    std::span<const std::string> allow_weak, Policy& policy) {
+  uint16_t index = 0;
+  for (const JsonNode* each : reader.texts("proposals")) {
+    auto parsed = parse_proposal(protocol, each->text, allow_weak);
+    if (!parsed.ok()) {
+      reader.error(*each, "proposals", parsed.error().reason(), parsed.error().detail());
+    } else {
+      policy.proposals.insert(policy.proposals.end(), parsed->begin(), parsed->end());
+      policy.written_at.resize(policy.proposals.size(), index);
+    }
+    ++index;
+  }
+  if (policy.proposals.empty()) policy.proposals = parse_proposal(protocol, fallback).value();
+  policy.written_at.resize(policy.proposals.size(), 0);
 }
 
-void read_rekey(ObjectReader& reader, RekeyPolicy& policy) {
-  auto rekey = reader.object("rekey");
-  if (!rekey) return;
-  rekey->flag("enabled", policy.enabled);
-  rekey->number("share", policy.share_percent);
-  rekey->number("jitter", policy.jitter_percent);
-  if (policy.jitter_percent >= policy.share_percent)
-    rekey->error("jitter", Reason::kConfigConflict,
-                 std::to_string(policy.jitter_percent) + " of " + std::to_string(policy.share_percent),
-                 "less than share, else an SA might be replaced at once");
+void read_rekey(ObjectReader& policy, RekeyPolicy& rekey) {
+  auto reader = policy.object("rekey");
+  if (!reader) return;
+  reader->flag("enabled", rekey.enabled);
+  reader->number("share_percent", rekey.share_percent);
+  reader->number("jitter_percent", rekey.jitter_percent);
+  if (rekey.share_percent - rekey.jitter_percent < kRekeyLeast)
+    reader->error("jitter_percent", Reason::kConfigConflict, std::to_string(rekey.jitter_percent),
+                  "at most " + std::to_string(rekey.share_percent - kRekeyLeast) + ": with share_percent " +
+                      std::to_string(rekey.share_percent) + " a tenth of the lifetime must remain to be used");
 }
 
-void read_retransmit(ObjectReader& reader, RetransmitPolicy& policy) {
-  auto retransmit = reader.object("retransmit");
-  if (!retransmit) return;
-  retransmit->duration("first", policy.first);
-  retransmit->number("factor_percent", policy.factor_percent);
-  retransmit->duration("most", policy.most);
-  retransmit->number("tries", policy.tries);
-  if (policy.most < policy.first)
-    retransmit->error("most", Reason::kConfigConflict, "less than first", "at least first");
+void read_retransmit(ObjectReader& policy, RetransmitPolicy& retransmit) {
+  auto reader = policy.object("retransmit");
+  if (!reader) return;
+  reader->duration("first", retransmit.first);
+  reader->number("factor_percent", retransmit.factor_percent);
+  reader->duration("most", retransmit.most);
+  reader->number("tries", retransmit.tries);
+  if (retransmit.most < retransmit.first)
+    reader->error("most", Reason::kConfigConflict, "less than first", "at least first");
 }
 
-void read_retry(ObjectReader& reader, RetryPolicy& policy) {
-  auto retry = reader.object("retry");
-  if (!retry) return;
-  retry->duration("first", policy.first);
-  retry->duration("most", policy.most);
-  retry->number("tries", policy.tries);
-  if (policy.most < policy.first) retry->error("most", Reason::kConfigConflict, "less than first", "at least first");
+void read_retry(ObjectReader& policy, RetryPolicy& retry) {
+  auto reader = policy.object("retry");
+  if (!reader) return;
+  reader->duration("first", retry.first);
+  reader->duration("most", retry.most);
+  reader->number("tries", retry.tries);
+  if (retry.most < retry.first) reader->error("most", Reason::kConfigConflict, "less than first", "at least first");
+}
+
+/// What a peer that never asks, and one that never begins, cannot do. Only what was written is an error, not a default.
+void check_roles(ObjectReader& reader, const IkePolicy& policy) {
+  if (policy.dpd_mode == DpdMode::kReplyOnly) {
+    if (reader.find("dpd") != nullptr && policy.dpd > Duration(0))
+      reader.error("dpd", Reason::kConfigConflict, reader.find("dpd")->shown(),
+                   "0s or nothing, because dpd_mode reply_only makes no liveness checks");
+    if (policy.dpd_tries != 0)
+      reader.error("dpd_tries", Reason::kConfigConflict, std::to_string(policy.dpd_tries),
+                   "0 or nothing, because dpd_mode reply_only makes no liveness checks");
+  }
+  if (policy.role != Role::kRespond) return;
+  for (const auto& [key, action] : {std::pair("on_failure", policy.on_failure), {"on_close", policy.on_close}})
+    if (reader.find(key) != nullptr && action != EndAction::kClear)
+      reader.error(key, Reason::kConfigConflict, "\"" + std::string(to_string(action)) + "\"",
+                   "clear, because role respond never begins");
 }
 
 }  // namespace
 
-void read_ike_policy(ObjectReader& reader, IkePolicy& policy) {
-  reader.duration("lifetime", policy.lifetime);
-  read_rekey(reader, policy.rekey);
-  reader.duration("dpd", policy.dpd);
-  read_word(reader, "dpd_mode", policy.dpd_mode);
-  reader.number("dpd_tries", policy.dpd_tries);
-  read_retransmit(reader, policy.retransmit);
-  read_word(reader, "role", policy.role);
-  reader.duration("setup_timeout", policy.setup_timeout);
-  read_retry(reader, policy.retry);
-  read_word(reader, "on_failure", policy.on_failure);
-  read_word(reader, "on_close", policy.on_close);
-  read_word(reader, "duplicates", policy.duplicates);
-  read_word(reader, "childless", policy.childless);
-  reader.number("children_max", policy.children_max);
-  read_word(reader, "children_overload", policy.children_overload);
+std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader,
+                                                 std::span<const std::string> allow_weak) {
+  auto policy = std::make_shared<IkePolicy>();
+  policy->name = name;
+  read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384", allow_weak, *policy);
+  reader.duration("lifetime", policy->lifetime);
+  read_rekey(reader, policy->rekey);
+  reader.duration("dpd", policy->dpd);
+  if (auto word = reader.word("dpd_mode")) policy->dpd_mode = static_cast<DpdMode>(*word);
+  reader.number("dpd_tries", policy->dpd_tries);
+  read_retransmit(reader, policy->retransmit);
+  if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
+  reader.duration("setup_timeout", policy->setup_timeout);
+  read_retry(reader, policy->retry);
+  if (auto word = reader.word("on_failure")) policy->on_failure = static_cast<EndAction>(*word);
+  if (auto word = reader.word("on_close")) policy->on_close = static_cast<EndAction>(*word);
+  if (auto word = reader.word("duplicates")) policy->duplicates = static_cast<DuplicatePolicy>(*word);
+  if (auto word = reader.word("childless")) policy->childless = static_cast<ChildlessPolicy>(*word);
+  reader.number("children_max", policy->children_max);
+  if (auto word = reader.word("children_overload")) policy->children_overload = static_cast<ChildOverload>(*word);
+  check_roles(reader, *policy);
+  return policy;
 }
 
-void read_child_policy(ObjectReader& reader, ChildPolicy& policy) {
-  reader.flag("pfs", policy.pfs);
-  reader.duration("lifetime", policy.lifetime);
-  reader.number("lifetime_bytes", policy.lifetime_bytes);
-  reader.number("lifetime_packets", policy.lifetime_packets);
-  read_rekey(reader, policy.rekey);
-  read_word(reader, "idle", policy.idle);
-  reader.number("policies_max", policy.policies_max);
-  reader.number("replay_window", policy.replay_window);
-  read_word(reader, "df", policy.df);
-  read_word(reader, "dscp", policy.dscp);
-  read_word(reader, "mode", policy.mode);
-  if (policy.mode == EspMode::kTransport)
+std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
+                                                     std::span<const std::string> allow_weak) {
+  auto policy = std::make_shared<ChildPolicy>();
+  policy->name = name;
+  read_proposals(reader, Protocol::kEsp, "aes256gcm16", allow_weak, *policy);
+  reader.flag("pfs", policy->pfs);
+  reader.duration("lifetime", policy->lifetime);
+  reader.number("lifetime_bytes", policy->lifetime_bytes);
+  reader.number("lifetime_packets", policy->lifetime_packets);
+  read_rekey(reader, policy->rekey);
+  if (auto word = reader.word("idle")) policy->idle = static_cast<IdleRekey>(*word);
+  reader.number("policies_max", policy->policies_max);
+  reader.flag("single_pair", policy->single_pair);
+  reader.number("replay_window", policy->replay_window);
+  if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
+  if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
+  if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
+  if (policy->mode == EspMode::kTransport)
     reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
                  "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
                  "this version");
+  return policy;
 }
 
 void read_admission(ObjectReader& reader, AdmissionLimits& limits) {
@@ -92,6 +139,10 @@ void read_admission(ObjectReader& reader, AdmissionLimits& limits) {
   if (limits.half_open_cookie_until > limits.half_open_cookie_from)
     reader.error("half_open_cookie_until", Reason::kConfigConflict, std::to_string(limits.half_open_cookie_until),
                  "at most half_open_cookie_from, " + std::to_string(limits.half_open_cookie_from));
+  if (limits.half_open_cookie_from > limits.half_open_max)
+    reader.error("half_open_cookie_from", Reason::kConfigConflict, std::to_string(limits.half_open_cookie_from),
+                 "at most half_open_max, " + std::to_string(limits.half_open_max) +
+                     ": beyond it nothing is answered, so that cookies would never be asked for");
 }
 
 }  // namespace ipsec::policy

@@ -1,13 +1,20 @@
 #pragma once
 
+#include <memory>
+#include <span>
+#include <string>
+
 #include "policy/config.h"
 #include "policy/config_reader.h"
 
-/// The policies of a configuration, but for their proposals: from an object of the document to the typed value.
+/// Reading of policies and limits, with the checks between their own keys; what they mean for a tunnel is checked where
+/// the tunnel is read.
 namespace ipsec::policy {
 
-void read_ike_policy(ObjectReader& reader, IkePolicy& policy);
-void read_child_policy(ObjectReader& reader, ChildPolicy& policy);
+std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader,
+                                                 std::span<const std::string> allow_weak);
+std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
+                                                     std::span<const std::string> allow_weak);
 void read_admission(ObjectReader& reader, AdmissionLimits& limits);
 
 }  // namespace ipsec::policy

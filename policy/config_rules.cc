@@ -12,6 +12,8 @@
 namespace ipsec::policy {
 namespace {
 
+constexpr int kLifetimeRatio = 3;
+
 /// One remote selector of a tunnel, for finding overlaps in one pass over sorted ranges.
 struct Reach {
   const TrafficSelector* selector;
@@ -68,6 +70,22 @@ void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
   }
 }
 
+/// An IKE SA that is replaced about as often as its children costs key exchanges that cross: three times as long keeps
+/// them apart.
+void warn_of_lifetimes(const Config& config, std::vector<std::string>& warnings) {
+  std::set<std::pair<std::string_view, std::string_view>> told;
+  for (const auto& [name, tunnel] : config.tunnels) {
+    for (const ChildConfig& child : tunnel->children) {
+      if (child.policy->lifetime * kLifetimeRatio <= tunnel->ike_policy->lifetime) continue;
+      if (told.size() >= kConfigWarningsMax) return;
+      if (!told.emplace(tunnel->ike_policy->name, child.policy->name).second) continue;
+      warnings.push_back("IKE policy " + tunnel->ike_policy->name +
+                         " lives less than three times as long as child policy " + child.policy->name + " (tunnel " +
+                         name + "): their rekeys will often meet");
+    }
+  }
+}
+
 }  // namespace
 
 bool is_device_name(std::string_view name) {
@@ -119,6 +137,7 @@ void add_warnings(Config& config) {
   for (auto& [place, reaches] : by_place) warn_of_overlaps(reaches, budget, config.warnings);
   if (budget == 0) config.warnings.emplace_back("too many overlapping selectors: not all of them were compared");
   warn_of_twins(config, config.warnings);
+  warn_of_lifetimes(config, config.warnings);
 }
 
 }  // namespace ipsec::policy

@@ -33,8 +33,9 @@ class PolicyOwners {
 /// The policy with key exchange transforms where it wants PFS and names none: those of the IKE policy, in its order.
 std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPolicy> policy, const IkePolicy& ike);
 
-/// Adds what is legal but rarely meant: tunnels of one private place that lead to the same addresses, and tunnels that
-/// cannot be told apart when the peer begins. At most kConfigWarningsMax of each.
+/// Adds what is legal but rarely meant: tunnels of one private place that lead to the same addresses, tunnels that
+/// cannot be told apart when the peer begins, and IKE SAs that hardly outlive their children. At most
+/// kConfigWarningsMax of each.
 void add_warnings(Config& config);
 
 }  // namespace ipsec::policy

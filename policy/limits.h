@@ -14,7 +14,8 @@ inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one 
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
 inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per list.
 inline constexpr size_t kTransformsMax = 64;                ///< Transforms per proposal.
-inline constexpr size_t kPoliciesPerChildMax = 256;         ///< Kernel policies per child SA.
+inline constexpr size_t kPoliciesPerChildMax = 4096;        ///< Kernel policies per child SA and direction.
+inline constexpr size_t kChildPartsMax = 256;               ///< Children that one configured child is split into.
 inline constexpr size_t kObjectNameMax = 64;                ///< Characters of an object's name.
 
 }  // namespace ipsec::policy

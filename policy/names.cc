@@ -48,6 +48,57 @@ std::string_view to_string(OffloadMode mode) {
   return {};
 }
 
+std::string_view to_string(DpdMode mode) {
+  switch (mode) {
+    case DpdMode::kActive: return "active";
+    case DpdMode::kReplyOnly: return "reply_only";
+  }
+  return {};
+}
+
+std::string_view to_string(EndAction action) {
+  switch (action) {
+    case EndAction::kRestart: return "restart";
+    case EndAction::kTraffic: return "traffic";
+    case EndAction::kClear: return "clear";
+  }
+  return {};
+}
+
+std::string_view to_string(DuplicatePolicy policy) {
+  switch (policy) {
+    case DuplicatePolicy::kReplace: return "replace";
+    case DuplicatePolicy::kKeep: return "keep";
+    case DuplicatePolicy::kRefuse: return "refuse";
+  }
+  return {};
+}
+
+std::string_view to_string(ChildlessPolicy policy) {
+  switch (policy) {
+    case ChildlessPolicy::kRefuse: return "refuse";
+    case ChildlessPolicy::kAllow: return "allow";
+    case ChildlessPolicy::kForce: return "force";
+  }
+  return {};
+}
+
+std::string_view to_string(ChildOverload overload) {
+  switch (overload) {
+    case ChildOverload::kRefuse: return "refuse";
+    case ChildOverload::kReplaceOldest: return "replace_oldest";
+  }
+  return {};
+}
+
+std::string_view to_string(IdleRekey idle) {
+  switch (idle) {
+    case IdleRekey::kRekey: return "rekey";
+    case IdleRekey::kEnd: return "end";
+  }
+  return {};
+}
+
 std::string_view to_string(OffloadKind kind) {
   switch (kind) {
     case OffloadKind::kNone: return "none";

@@ -1,6 +1,8 @@
 #pragma once
 
-#include <memory>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,28 @@ struct Negotiation {
   std::vector<Proposal> offered, configured;
   SelectorList offered_local, offered_remote, configured_local, configured_remote;  ///< "local" is our side.
   std::string offered_text, configured_text;  ///< Identities, modes, methods: whatever has no type above.
+  /// kIdentity: who the peer wants us to be (IDr of its request), and who we are. Empty: it did not say.
+  std::string offered_local_text, configured_local_text;
 };
+
+/// A Negotiation side by side, with what to change.
+struct Explanation {
+  enum class Verdict : uint8_t { kMeets, kDiffers, kUnknown };
+  struct Row {
+    std::string what;        ///< "encryption", "local selectors", "mode", ...
+    std::string offered;     ///< By whoever began.
+    std::string configured;  ///< By who answered; empty with kUnknown, where that was the peer.
+    Verdict verdict = Verdict::kUnknown;
+  };
+  std::vector<Row> rows;
+  std::optional<size_t> first_mismatch;  ///< Index of a row.
+  std::string pointer;                   ///< JSON pointer of what to change in our configuration, or to compare with.
+  std::string advice;                    ///< A sentence: what to write there.
+};
+
+/// Compares by the rules by which it was decided. Texts of a peer come out printable. Pure.
+Explanation explain(const Negotiation& negotiation, const Config& config);
+
+std::string_view to_string(Explanation::Verdict verdict);
 
 }  // namespace ipsec::policy

@@ -97,28 +97,34 @@ bool offers_none(const Proposal& proposal, TransformType type) {
                                             [&](const Transform& each) { return each.type == type && each.id == 0; });
 }
 
+/// Whether one type of transform meets, and with which transform where one is used.
+struct TypeMatch {
+  bool meets = false;
+  std::optional<Transform> chosen = {};
+};
+
+TypeMatch match(const Proposal& ours, const Proposal& theirs, TransformType type, KeyExchangeUse use) {
+  if (type == TransformType::kKeyExchange && use == KeyExchangeUse::kIgnored) return {true};
+  if (type == TransformType::kEsn && ours.protocol != Protocol::kIke && !theirs.has(type)) {
+    // RFC 7296 3.3.2 wants an ESN transform for ESP; a peer that leaves it out means 32-bit numbers.
+    const Transform plain{type, kNoEsn};
+    if (std::find(ours.transforms.begin(), ours.transforms.end(), plain) == ours.transforms.end()) return {};
+    return {true, plain};
+  }
+  // Not used on our side: the peer must be content without it (INTEG = NONE beside an AEAD counts as without).
+  if (!ours.has(type)) return {offers_none(theirs, type)};
+  const auto both = common(ours, theirs, type);
+  return {both.has_value(), both};
+}
+
 /// One transform of each type that both have, or nothing.
 std::optional<Proposal> match(const Proposal& ours, const Proposal& theirs, KeyExchangeUse use) {
   if (ours.protocol != theirs.protocol) return std::nullopt;
   Proposal chosen{.protocol = ours.protocol};
   for (TransformType type : kTypes) {
-    if (type == TransformType::kKeyExchange && use == KeyExchangeUse::kIgnored) continue;
-    if (type == TransformType::kEsn && ours.protocol != Protocol::kIke && !theirs.has(type)) {
-      // RFC 7296 3.3.2 wants an ESN transform for ESP; a peer that leaves it out means 32-bit numbers.
-      const Transform plain{type, kNoEsn};
-      if (std::find(ours.transforms.begin(), ours.transforms.end(), plain) == ours.transforms.end())
-        return std::nullopt;
-      chosen.transforms.push_back(plain);
-      continue;
-    }
-    if (!ours.has(type)) {
-      // Not used on our side: the peer must be content without it (INTEG = NONE beside an AEAD counts as without).
-      if (!offers_none(theirs, type)) return std::nullopt;
-      continue;
-    }
-    auto both = common(ours, theirs, type);
-    if (!both) return std::nullopt;
-    chosen.transforms.push_back(*both);
+    const TypeMatch both = match(ours, theirs, type, use);
+    if (!both.meets) return std::nullopt;
+    if (both.chosen) chosen.transforms.push_back(*both.chosen);
   }
   return chosen;
 }
@@ -173,6 +179,10 @@ std::string to_string(std::span<const Proposal> proposals) {
     text.append(to_string(each));
   }
   return text;
+}
+
+bool types_meet(const Proposal& ours, const Proposal& theirs, TransformType type, KeyExchangeUse use) {
+  return match(ours, theirs, type, use).meets;
 }
 
 std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,

@@ -64,6 +64,9 @@ enum class KeyExchangeUse : uint8_t {
 std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
                                      KeyExchangeUse use);
 
+/// Whether two proposals of one protocol meet in this type of transform, by the rules of choose().
+bool types_meet(const Proposal& ours, const Proposal& theirs, TransformType type, KeyExchangeUse use);
+
 /// Whether `answer` (a peer's single chosen proposal) is one that `offered` allows: same protocol, one transform of
 /// each type offered, each among those offered. Returns it completed (a missing ESN or NONE integrity added), or an
 /// error that says what is wrong.

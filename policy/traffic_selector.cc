@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <tuple>
 
 #include "policy/limits.h"
 
@@ -18,6 +19,9 @@ constexpr std::array<std::pair<std::string_view, uint8_t>, 9> kProtocolNames = {
                                                                                  {"ospf", 89},
                                                                                  {"l2tp", 115},
                                                                                  {"sctp", 132}}};
+
+constexpr std::string_view kOpaque = "opaque";
+constexpr size_t kNarrowedMax = 256;  // pieces looked at, of which kSelectorsMax are kept
 
 template <typename T>
 std::optional<T> number(std::string_view digits) {
@@ -40,7 +44,27 @@ Result<IpRange> parse_addresses(std::string_view text) {
   return IpRange{first, last};
 }
 
-/// "tcp", "tcp/443", "17/1000-2000", "icmp/8/0" (type and code).
+/// One end of a range of ICMP messages: "8" or "8/0". RFC 7296 3.13.1: the type stands in the high byte of the port,
+/// the code in the low one.
+std::optional<uint16_t> parse_icmp_end(std::string_view text, uint8_t code_of_type_alone) {
+  const size_t slash = text.find('/');
+  const auto type = number<uint8_t>(text.substr(0, slash));
+  const auto icmp_code = slash == std::string_view::npos ? code_of_type_alone : number<uint8_t>(text.substr(slash + 1));
+  if (!type || !icmp_code) return std::nullopt;
+  return static_cast<uint16_t>(*type << 8 | *icmp_code);
+}
+
+/// "8", "8/0", "8-13", "3/1-3/4".
+std::optional<std::pair<uint16_t, uint16_t>> parse_icmp(std::string_view text) {
+  const size_t dash = text.find('-');
+  const std::string_view from = text.substr(0, dash);
+  const auto first = parse_icmp_end(from, 0);
+  const auto last = parse_icmp_end(dash == std::string_view::npos ? from : text.substr(dash + 1), 255);
+  if (!first || !last || *last < *first) return std::nullopt;
+  return std::pair(*first, *last);
+}
+
+/// "tcp", "tcp/443", "17/1000-2000", "icmp/8/0" (type and code), "tcp/opaque".
 Status parse_protocol(std::string_view text, TrafficSelector& selector) {
   const Error bad(Reason::kMalformed,
                   "\"" + printable(as_bytes(text)) + "\" is not PROTOCOL, PROTOCOL/PORT or PROTOCOL/FIRST-LAST");
@@ -57,14 +81,15 @@ Status parse_protocol(std::string_view text, TrafficSelector& selector) {
   }
   if (slash == std::string_view::npos) return {};
   const std::string_view ports = text.substr(slash + 1);
+  if (ports == kOpaque) {
+    selector.port_first = 65535;
+    selector.port_last = 0;
+    return {};
+  }
   if (selector.protocol == 1 || selector.protocol == 58) {
-    // RFC 7296 3.13.1: the type stands in the high byte of the port, the code in the low one.
-    const size_t second = ports.find('/');
-    const auto type = number<uint8_t>(ports.substr(0, second));
-    const auto icmp_code = second == std::string_view::npos ? std::nullopt : number<uint8_t>(ports.substr(second + 1));
-    if (!type || (second != std::string_view::npos && !icmp_code)) return bad;
-    selector.port_first = static_cast<uint16_t>(*type << 8 | icmp_code.value_or(0));
-    selector.port_last = static_cast<uint16_t>(*type << 8 | icmp_code.value_or(255));
+    const auto types = parse_icmp(ports);
+    if (!types) return bad;
+    std::tie(selector.port_first, selector.port_last) = *types;
     return {};
   }
   const size_t dash = ports.find('-');
@@ -77,17 +102,69 @@ Status parse_protocol(std::string_view text, TrafficSelector& selector) {
 }
 
 std::string protocol_name(uint8_t protocol) {
+  if (protocol == TrafficSelector::kAnyProtocol) return "any";
   for (const auto& [text, value] : kProtocolNames)
     if (value == protocol) return std::string(text);
   return std::to_string(protocol);
 }
 
+std::string icmp_text(uint16_t first, uint16_t last) {
+  auto end_text = [](uint16_t value, bool with_code) {
+    std::string text = std::to_string(value >> 8);
+    return with_code ? text + "/" + std::to_string(value & 255) : text;
+  };
+  const bool whole_types = (first & 255) == 0 && (last & 255) == 255;
+  if (first == last || (whole_types && first >> 8 == last >> 8)) return end_text(first, !whole_types);
+  return end_text(first, !whole_types) + "-" + end_text(last, !whole_types);
+}
+
+/// Addresses by ports of one protocol. OPAQUE is a port of its own above all others, so that "any port" is one range.
+struct Area {
+  IpRange addresses;
+  uint32_t port_first, port_last;
+};
+
+Area area_of(const TrafficSelector& selector) {
+  constexpr uint32_t kOpaquePort = 65536;
+  if (selector.opaque()) return {selector.addresses, kOpaquePort, kOpaquePort};
+  return {selector.addresses, selector.port_first, selector.any_port() ? kOpaquePort : selector.port_last};
+}
+
+/// Appends what of `from` does not lie in `cut`: beside it, and above and below it.
+void subtract(const Area& from, const Area& cut, std::vector<Area>& rest) {
+  const IpAddress first = std::max(from.addresses.first, cut.addresses.first);
+  const IpAddress last = std::min(from.addresses.last, cut.addresses.last);
+  const uint32_t port_first = std::max(from.port_first, cut.port_first);
+  const uint32_t port_last = std::min(from.port_last, cut.port_last);
+  if (last < first || port_last < port_first) return rest.push_back(from);
+  if (from.addresses.first < first)
+    rest.push_back({{from.addresses.first, first.previous()}, from.port_first, from.port_last});
+  if (last < from.addresses.last) rest.push_back({{last.next(), from.addresses.last}, from.port_first, from.port_last});
+  if (from.port_first < port_first) rest.push_back({{first, last}, from.port_first, port_first - 1});
+  if (port_last < from.port_last) rest.push_back({{first, last}, port_last + 1, from.port_last});
+}
+
+bool is_covered(const TrafficSelector& inner, std::span<const TrafficSelector> outer) {
+  std::vector<Area> left = {area_of(inner)};
+  for (const TrafficSelector& each : outer) {
+    if (each.addresses.first.family() != inner.addresses.first.family()) continue;
+    if (each.protocol != TrafficSelector::kAnyProtocol && each.protocol != inner.protocol) continue;
+    std::vector<Area> rest;
+    for (const Area& area : left) subtract(area, area_of(each), rest);
+    left = std::move(rest);
+    if (left.empty()) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool TrafficSelector::contains(const TrafficSelector& other) const {
-  return addresses.first.family() == other.addresses.first.family() && addresses.contains(other.addresses) &&
-         (protocol == kAnyProtocol || protocol == other.protocol) &&
-         (any_port() || (port_first <= other.port_first && other.port_last <= port_last));
+  if (addresses.first.family() != other.addresses.first.family() || !addresses.contains(other.addresses)) return false;
+  if (protocol != kAnyProtocol && protocol != other.protocol) return false;
+  if (any_port()) return true;
+  if (opaque() || other.opaque()) return opaque() && other.opaque();
+  return port_first <= other.port_first && other.port_last <= port_last;
 }
 
 Result<TrafficSelector> parse_selector(std::string_view text) {
@@ -105,9 +182,10 @@ std::string to_string(const TrafficSelector& selector) {
   if (selector.protocol == TrafficSelector::kAnyProtocol && selector.any_port()) return text;
   text.append("[").append(protocol_name(selector.protocol));
   const bool icmp = selector.protocol == 1 || selector.protocol == 58;
-  if (!selector.any_port() && icmp && selector.port_first >> 8 == selector.port_last >> 8) {
-    text.append("/").append(std::to_string(selector.port_first >> 8));
-    if (selector.port_first == selector.port_last) text.append("/").append(std::to_string(selector.port_first & 255));
+  if (selector.opaque()) {
+    text.append("/").append(kOpaque);
+  } else if (!selector.any_port() && icmp) {
+    text.append("/").append(icmp_text(selector.port_first, selector.port_last));
   } else if (!selector.any_port()) {
     text.append("/").append(std::to_string(selector.port_first));
     if (selector.port_last != selector.port_first) text.append("-").append(std::to_string(selector.port_last));
@@ -134,9 +212,8 @@ std::optional<TrafficSelector> intersect(const TrafficSelector& a, const Traffic
     return std::nullopt;
   both.protocol = a.protocol != TrafficSelector::kAnyProtocol ? a.protocol : b.protocol;
   // OPAQUE (first above last, RFC 7296 3.13.1) only meets itself and "any port".
-  if (a.port_first > a.port_last || b.port_first > b.port_last) {
-    const bool a_opaque = a.port_first > a.port_last, b_opaque = b.port_first > b.port_last;
-    if (!(a_opaque && b_opaque) && !(a_opaque ? b : a).any_port()) return std::nullopt;
+  if (a.opaque() || b.opaque()) {
+    if (!(a.opaque() && b.opaque()) && !(a.opaque() ? b : a).any_port()) return std::nullopt;
     both.port_first = 65535;
     both.port_last = 0;
     return both;
@@ -149,26 +226,26 @@ std::optional<TrafficSelector> intersect(const TrafficSelector& a, const Traffic
 
 SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered) {
   SelectorList result;
-  for (const TrafficSelector& theirs : offered) {
-    for (const TrafficSelector& ours : configured) {
-      auto both = intersect(ours, theirs);
-      if (!both) continue;
-      const bool covered =
-          std::any_of(result.begin(), result.end(), [&](const TrafficSelector& each) { return each.contains(*both); });
-      if (covered) continue;
-      std::erase_if(result, [&](const TrafficSelector& each) { return both->contains(each); });
-      result.push_back(*both);
-      if (result.size() == kSelectorsMax) return result;
-    }
-  }
+  for (const TrafficSelector& theirs : offered)
+    for (const TrafficSelector& ours : configured)
+      if (const auto both = intersect(ours, theirs); both && result.size() < kNarrowedMax) add_selector(result, *both);
+  // What is left out still leaves a subset, which is all that is asked of a responder.
+  if (result.size() > kSelectorsMax) result.resize(kSelectorsMax);
   return result;
 }
 
+void add_selector(SelectorList& list, const TrafficSelector& selector) {
+  if (std::any_of(list.begin(), list.end(), [&](const TrafficSelector& each) { return each.contains(selector); }))
+    return;
+  auto within = [&](const TrafficSelector& each) { return selector.contains(each); };
+  const auto first = std::find_if(list.begin(), list.end(), within);
+  if (first == list.end()) return list.push_back(selector);
+  *first = selector;
+  list.erase(std::remove_if(first + 1, list.end(), within), list.end());
+}
+
 bool all_within(std::span<const TrafficSelector> inner, std::span<const TrafficSelector> outer) {
-  return std::all_of(inner.begin(), inner.end(), [&](const TrafficSelector& each) {
-    return std::any_of(outer.begin(), outer.end(),
-                       [&](const TrafficSelector& allowed) { return allowed.contains(each); });
-  });
+  return std::all_of(inner.begin(), inner.end(), [&](const TrafficSelector& each) { return is_covered(each, outer); });
 }
 
 }  // namespace ipsec::policy

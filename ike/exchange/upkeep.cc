@@ -9,6 +9,14 @@
 namespace ipsec::ike {
 namespace {
 
+/// Any step of the upkeep may end the IKE SA: a request that cannot be made any more does.
+Established* living(IkeSa& sa) { return std::get_if<Established>(&sa.state); }
+
+ChildSa* living_child(IkeSa& sa, ChildId id) {
+  Established* established = living(sa);
+  return established != nullptr ? established->child(id) : nullptr;
+}
+
 bool checks_liveness(const IkeSa& sa) {
   const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
   return policy.dpd > Duration{0} && policy.dpd_mode == policy::DpdMode::kActive;
@@ -88,21 +96,21 @@ void children_upkeep(EngineCore& core, Instant now, IkeSa& sa) {
       due.push_back(child.id);
   }
   for (ChildId id : ended)
-    if (ChildSa* child = std::get<Established>(sa.state).child(id); child != nullptr && child->until <= now)
+    if (ChildSa* child = living_child(sa, id); child != nullptr && child->until <= now)
       child_timed_out(core, now, sa, *child);
   for (ChildId id : due)
-    if (ChildSa* child = std::get<Established>(sa.state).child(id); child != nullptr && child->rekey_at)
-      child_due(core, now, sa, *child);
+    if (ChildSa* child = living_child(sa, id); child != nullptr && child->rekey_at) child_due(core, now, sa, *child);
   if (!ended.empty()) core.snapshot_changed(sa);
 }
 
 /// The kernel did not answer in time.
 void exchanges_upkeep(EngineCore& core, Instant now, IkeSa& sa) {
-  const auto& established = std::get<Established>(sa.state);
   const Error late(Reason::kTimeout, "no answer to the installation of a child");
-  if (established.own && established.own->stage == OwnExchange::Stage::kInstalling && established.own->deadline <= now)
+  const auto& own = living(sa)->own;
+  if (own && own->stage == OwnExchange::Stage::kInstalling && own->deadline <= now)
     on_own_child_refused(core, now, sa, late);
-  if (established.peer && established.peer->deadline <= now) on_peer_child_refused(core, now, sa, late);
+  const Established* still = living(sa);
+  if (still != nullptr && still->peer && still->peer->deadline <= now) on_peer_child_refused(core, now, sa, late);
 }
 
 }  // namespace
@@ -126,16 +134,17 @@ std::optional<Instant> next_upkeep(const IkeSa& sa) {
 }
 
 void run_upkeep(EngineCore& core, Instant now, IkeSa& sa) {
-  auto& established = std::get<Established>(sa.state);
-  if (established.until <= now) {
+  if (std::get<Established>(sa.state).until <= now) {
     core.report(sa, Reason::kLifetimeEnded, {field("peer", to_string(sa.path.remote))});
     return start_delete_ike(core, now, sa, Reason::kLifetimeEnded);
   }
   exchanges_upkeep(core, now, sa);
-  children_upkeep(core, now, sa);
+  if (living(sa) != nullptr) children_upkeep(core, now, sa);
+  Established* established = living(sa);
+  if (established == nullptr) return;
   const bool ids_run_out = std::max(sa.window.next_request, sa.window.expected) >= kMessageIdRekey;
-  if ((established.rekey_at && *established.rekey_at <= now) || (ids_run_out && established.rekey_at)) {
-    established.rekey_at.reset();
+  if (established->rekey_at && (*established->rekey_at <= now || ids_run_out)) {
+    established->rekey_at.reset();
     (void)add_task(core, now, sa, {.kind = Task::Kind::kRekeyIke, .reason = Reason::kRekeyTime});
   }
   serve(core, now, sa);

@@ -16,6 +16,7 @@ std::string_view to_string(StateId state) {
     case StateId::kEstablished: return "established";
     case StateId::kRekeyed: return "rekeyed";
     case StateId::kDeleting: return "deleting";
+    case StateId::kEnded: return "ended";
   }
   return "?";
 }
@@ -29,7 +30,7 @@ KeySchedule* IkeSa::keys() {
   return std::visit(
       [](auto& each) -> KeySchedule* {
         using S = std::decay_t<decltype(each)>;
-        if constexpr (std::is_same_v<S, InitPolicyWait> || std::is_same_v<S, InitSent>)
+        if constexpr (std::is_same_v<S, InitPolicyWait> || std::is_same_v<S, InitSent> || std::is_same_v<S, Ended>)
           return nullptr;
         else if constexpr (std::is_same_v<S, InitAnswered>)
           return each.keys ? &*each.keys : nullptr;
@@ -109,6 +110,7 @@ bool IkeSa::is_consistent() const {
     }
     case StateId::kRekeyed: return spi_i && spi_r && successor && deadline;
     case StateId::kDeleting: return spi_i && spi_r && window.outstanding;
+    case StateId::kEnded: return false;  // in no table
   }
   return false;
 }

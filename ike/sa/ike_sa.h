@@ -147,8 +147,11 @@ struct Deleting {
   bool sent = false;
 };
 
+/// Both: destroyed in the middle of an input, so that whoever holds a reference still may look; freed at the input's end.
+struct Ended {};
+
 using State = std::variant<InitPolicyWait, InitAnswered, AuthResponding, InitSent, AuthMaking, AuthSent, AuthFinishing,
-                           Established, Rekeyed, Deleting>;
+                           Established, Rekeyed, Deleting, Ended>;
 /// Mirrors the variant.
 enum class StateId : uint8_t {
   kInitPolicyWait,
@@ -160,7 +163,8 @@ enum class StateId : uint8_t {
   kAuthFinishing,
   kEstablished,
   kRekeyed,
-  kDeleting
+  kDeleting,
+  kEnded
 };
 std::string_view to_string(StateId state);
 

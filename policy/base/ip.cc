@@ -65,9 +65,15 @@ IpAddress IpAddress::previous() const {
 }
 
 namespace {
-IpAddress with_host_bits(IpAddress address, uint8_t length, int value) {
-  for (unsigned i = length; i < address.bits(); ++i) address = address.with_bit(static_cast<uint8_t>(i), value);
-  return address;
+IpAddress with_host_bits(const IpAddress& address, uint8_t length, int value) {
+  if (length >= address.bits()) return address;
+  std::array<uint8_t, 16> bytes{};
+  std::copy(address.bytes().begin(), address.bytes().end(), bytes.begin());
+  const size_t part = length / 8U;
+  const auto mask = static_cast<uint8_t>(0xff >> length % 8);
+  bytes[part] = static_cast<uint8_t>(value != 0 ? bytes[part] | mask : bytes[part] & ~mask);
+  std::fill(bytes.begin() + part + 1, bytes.begin() + address.size(), static_cast<uint8_t>(value != 0 ? 0xff : 0));
+  return IpAddress::from_bytes({bytes.data(), address.size()}).value();
 }
 }  // namespace
 
@@ -108,6 +114,30 @@ std::vector<IpPrefix> IpRange::prefixes() const {
     if (end >= last) return found;
     from = end.next();
   }
+}
+
+size_t IpRange::prefix_count() const {
+  const unsigned bits = first.bits();
+  auto bit = [](const IpAddress& address, unsigned index) { return address.bit(static_cast<uint8_t>(index)); };
+  unsigned common = 0;
+  while (common < bits && bit(first, common) == bit(last, common)) ++common;
+  // Blocks from `edge` to the end of its half of what is below the common bits: one where its bits that point inwards
+  // end, and one beside each bit above that points outwards.
+  auto half = [&](const IpAddress& edge, bool inward) -> size_t {
+    unsigned end = bits;
+    while (end > common + 1 && bit(edge, end - 1) != inward) --end;
+    size_t count = 1;
+    for (unsigned i = common + 1; i + 1 < end; ++i)
+      if (bit(edge, i) != inward) ++count;
+    return count;
+  };
+  auto whole = [&](const IpAddress& edge, bool inward) {
+    for (unsigned i = common; i < bits; ++i)
+      if (bit(edge, i) == inward) return false;
+    return true;
+  };
+  if (whole(first, true) && whole(last, false)) return 1;
+  return half(first, true) + half(last, false);
 }
 
 std::string to_string(const IpAddress& address) {

@@ -69,6 +69,7 @@ struct IpRange {
   bool contains(const IpRange& other) const { return contains(other.first) && contains(other.last); }
   /// The fewest prefixes whose union is exactly this range (at most 2 * bits - 2 of them), in ascending order.
   std::vector<IpPrefix> prefixes() const;
+  size_t prefix_count() const;  ///< How many those are, without making them.
   friend auto operator<=>(const IpRange&, const IpRange&) = default;
 };
 

@@ -47,11 +47,43 @@ TEST_CASE("config rules: selectors that can never meet are refused, with both li
   }
 }
 
-TEST_CASE("config rules: selectors that need more kernel policies than a child may have are refused with the number") {
-  const ConfigError error = only_error(
-      Document{.local_selector = "10.1.0.1-10.1.255.254", .remote_selector = "10.2.0.1-10.2.255.254"}.text());
+TEST_CASE("config rules: a child that needs more kernel policies than its policy allows is split, with a warning") {
+  const ConfigOutcome outcome =
+      parse_one(Document{.local_selector = "10.1.0.1-10.1.255.254", .remote_selector = "10.2.0.1-10.2.255.254"}.text());
 
-  CHECK(error.allowed.find("900 kernel policies would be needed, at most 256 are allowed") != std::string::npos);
+  REQUIRE(outcome.errors.empty());
+  const auto& children = outcome.config->tunnels.at("a")->children;
+  REQUIRE(children.size() == 4);
+  CHECK(children[0].name == "lan.1");
+  CHECK(children[3].name == "lan.4");
+  CHECK(children[3].split_from == "lan");
+  CHECK(children[3].policy == children[0].policy);
+  CHECK(std::count(outcome.config->warnings.begin(), outcome.config->warnings.end(),
+                   "tunnel a: child lan needs more kernel policies than 256 (policies_max of child policy fast): it is "
+                   "split into lan.1 to lan.4") == 1);
+
+  CHECK(parse_one(Document{.child_policy = R"(, "policies_max": 1000)",
+                           .local_selector = "10.1.0.1-10.1.255.254",
+                           .remote_selector = "10.2.0.1-10.2.255.254"}
+                      .text())
+            .config->tunnels.at("a")
+            ->children.size() == 1);
+}
+
+TEST_CASE("config rules: parts count as children and take names, both within limits") {
+  const Document many{.child_policy = R"(, "policies_max": 1)",
+                      .local_selector = "10.1.0.1-10.1.255.254",
+                      .remote_selector = "10.2.0.1-10.2.255.254"};
+  CHECK(only_error(many.text()).allowed == "more than 256 children of at most 1 kernel policies would be needed");
+  Document few = many;
+  few.local_selector = "10.1.0.0/16";
+  few.ike_policy = R"(, "children_max": 29)";
+  CHECK(only_error(few.text()).found == "30 children");
+  few.ike_policy = {};
+  CHECK(parse_one(few.text()).errors.empty());
+  few.child = second_child("10.1.0.0/16", "10.3.0.0/16");
+  few.child.replace(few.child.find("\"b\""), 3, "\"lan.7\"");
+  CHECK(only_error(few.text()).allowed.find("lan.7 is taken") != std::string::npos);
 }
 
 TEST_CASE("config rules: two children of one tunnel do not take each other's traffic") {

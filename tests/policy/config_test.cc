@@ -69,40 +69,6 @@ TEST_CASE("config: the example of the product description is accepted") {
   CHECK(outcome.config->warnings.size() == 1);  // what attachment auto chose
 }
 
-TEST_CASE("config: lifetimes, rekeying, retries and what ends mean are read as they are written") {
-  const ConfigOutcome outcome = parse_one(R"({
-  "version": 1,
-  "node": { "admission": { "half_open_max": 500, "rekey_rate": 7, "half_open_timeout": "1m" } },
-  "ike_policies": { "std": {
-    "rekey": { "share": 80, "jitter": 5 }, "dpd_mode": "reply_only", "dpd_tries": 4,
-    "retransmit": { "factor_percent": 150 }, "retry": { "first": "5s", "most": "1m", "tries": 9 },
-    "on_failure": "traffic", "on_close": "clear", "duplicates": "refuse", "childless": "force",
-    "children_max": 3, "children_overload": "replace_oldest" } },
-  "child_policies": { "std": { "rekey": { "enabled": false }, "idle": "end", "policies_max": 12 } }
-})");
-
-  REQUIRE(outcome.errors.empty());
-  const IkePolicy& ike = *outcome.config->ike_policies.at("std");
-  CHECK(ike.rekey == RekeyPolicy{.enabled = true, .share_percent = 80, .jitter_percent = 5});
-  CHECK(ike.dpd_mode == DpdMode::kReplyOnly);
-  CHECK(ike.dpd_tries == 4);
-  CHECK(ike.retransmit.factor_percent == 150);
-  CHECK(ike.retry == RetryPolicy{.first = 5s, .most = 60s, .tries = 9});
-  CHECK(ike.on_failure == EndAction::kTraffic);
-  CHECK(ike.on_close == EndAction::kClear);
-  CHECK(ike.duplicates == DuplicatePolicy::kRefuse);
-  CHECK(ike.childless == ChildlessPolicy::kForce);
-  CHECK(ike.children_max == 3);
-  CHECK(ike.children_overload == ChildOverload::kReplaceOldest);
-  const ChildPolicy& child = *outcome.config->child_policies.at("std");
-  CHECK_FALSE(child.rekey.enabled);
-  CHECK(child.idle == IdleRekey::kEnd);
-  CHECK(child.policies_max == 12);
-  CHECK(outcome.config->admission.half_open_max == 500);
-  CHECK(outcome.config->admission.rekey_rate == 7);
-  CHECK(outcome.config->admission.half_open_timeout == 60s);
-}
-
 namespace {
 /// One wrong document per kind of error.
 const std::vector<Wrong> kWrongDocuments = {
