@@ -56,6 +56,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kIkeQueueLimit, "ike-queue-limit", "too much work is waiting for one IKE SA", "peer", "The peer sends faster than it may."},
     {Reason::kIkePrefixLimit, "ike-prefix-limit", "too many half-open IKE SAs from one network", "peer", "A flood from there; `node.admission.half_open_per_prefix` sets the limit."},
     {Reason::kIkeInitRate, "ike-init-rate", "new IKE SAs are asked for faster than allowed", "peer", "Peers try again by themselves; `node.admission` sets the rates."},
+    {Reason::kIkeAnswerRate, "ike-answer-rate", "strangers are answered no faster than this", "", "Peers try again by themselves; somebody floods this machine with requests."},
     {Reason::kIkeRekeyRate, "ike-rekey-rate", "a peer asks for children or rekeys faster than allowed", "peer,limit", "It was answered TEMPORARY_FAILURE; `node.admission.rekey_rate` sets the rate."},
     {Reason::kIkeDecryptLimit, "ike-decrypt-limit", "too many forged messages in a row for an IKE SA being set up", "peer,limit", "Somebody disturbs the set-up, or the peer computes other keys."},
     {Reason::kIkeMessageIdsUsedUp, "ike-message-ids-used-up", "an IKE SA has used all its message IDs", "peer", "It is set up anew; rekeying it earlier avoids this."},

@@ -62,6 +62,7 @@ enum class Reason : uint16_t {
   kIkeQueueLimit,
   kIkePrefixLimit,
   kIkeInitRate,
+  kIkeAnswerRate,
   kIkeRekeyRate,
   kIkeDecryptLimit,
   kIkeMessageIdsUsedUp,
