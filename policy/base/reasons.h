@@ -65,6 +65,14 @@ enum class Reason : uint16_t {
   kIkeRekeyRate,
   kIkeDecryptLimit,
   kIkeMessageIdsUsedUp,
+  kIkeZeroSpi,
+  kIkeFirstPayload,
+  kIkeNestedEncryption,
+  kIkeCriticalIgnored,
+  kIkeProtocolId,
+  kIkeSpiSize,
+  kIkeNonceSize,
+  kIkeAttributeIgnored,
 
   // Negotiation
   kNoProposalChosen,
@@ -93,6 +101,13 @@ enum class Reason : uint16_t {
   kChildlessRefused,
   kDuplicateRefused,
   kChildLimit,
+  kProposalUnusable,
+  kTransformUnusable,
+  kProtocolNotServed,
+  kSelectorsEmpty,
+  kSelectorType,
+  kIdentityType,
+  kCertificateEncoding,
 
   // State changes
   kIkeEstablished,
