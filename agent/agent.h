@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/event_loop.h"
+#include "agent/negotiation_log.h"
 #include "agent/tunnel_manager.h"
 #include "agent/worker.h"
 #include "hwoffload/verify.h"
@@ -41,6 +42,7 @@ class Agent final : private WorkerPort {
   TunnelManager& manager() { return *manager_; }
   netlink::XfrmKernel& kernel() { return *kernel_; }
   EventRing& events() { return events_; }
+  const NegotiationLog& negotiations() const { return negotiations_; }
   const Credentials& credentials() const { return *credentials_; }
   const policy::Config& config() const { return *config_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
@@ -76,6 +78,7 @@ class Agent final : private WorkerPort {
   std::shared_ptr<const policy::Config> config_;
   Log& log_;
   EventRing events_;
+  NegotiationLog negotiations_;
   Counters counters_;
   WallTime started_at_;
   std::vector<std::string> warnings_;

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "agent/negotiation_json.h"
 #include "policy/config_parser.h"
 
 namespace ipsec::agent {
@@ -370,6 +371,10 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
     if (!status.ok()) return done(std::move(status).error());
     done(outcome_of(tunnel));
   });
+}
+
+Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
+  return negotiation_failures(agent_.negotiations(), agent_.config(), peer);
 }
 
 json ControlBackend::config_check(const std::vector<NamedText>& files) {

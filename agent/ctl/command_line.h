@@ -17,6 +17,7 @@ enum class Verb : uint8_t {
   kDown,
   kMonitor,
   kExplain,
+  kExplainNegotiation,
   kConfigCheck,
   kConfigShow,
   kVersion,
@@ -28,7 +29,7 @@ enum class ColorChoice : uint8_t { kAuto, kAlways, kNever };
 struct Command {
   Verb verb = Verb::kStatus;
   std::string kind;  ///< Plural.
-  std::string name;  ///< Of the object or tunnel, or a code.
+  std::string name;  ///< Of the object or tunnel, a code, or a peer (may be empty).
   std::string child;
   std::vector<std::string> files;
   std::map<std::string, std::string> filter;
