@@ -5,6 +5,7 @@
 
 #include "agent/leftovers.h"
 #include "agent/limits.h"
+#include "ike/sa/admission.h"
 #include "netlink/xfrm_stat.h"
 
 namespace ipsec::agent {
@@ -48,7 +49,7 @@ Status Agent::open() {
   const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, config_->node_id, view,
+               Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view,
                               [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
                "worker");
     workers_.push_back(std::move(worker));
@@ -56,6 +57,7 @@ Status Agent::open() {
   manager_ = std::make_unique<TunnelManager>(TunnelManager::Services{
       .kernel = *kernel_,
       .workers = *this,
+      .random = random_,
       .log = log_,
       .events = events_,
       .counters = counters_,
@@ -208,9 +210,11 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
   std::optional<ike::IkeSaView> view;
   if (const auto* identity = std::get_if<ike::IdentityEstablished>(&*carried))
     view = workers_[worker]->engine().view(identity->ike);
+  else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&*carried))
+    view = workers_[worker]->engine().view(rekeyed->fresh);
   loop_->post([this, worker, carried, view = std::move(view)] {
     if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
-    if (view) manager_->on_view(*view);
+    if (view) manager_->on_view(monotonic_now(), *view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
   });
 }
@@ -232,6 +236,15 @@ void Agent::initiate(size_t worker, Initiation initiation) {
   });
 }
 
+void Agent::create_child(size_t worker, Creation creation) {
+  workers_[worker]->post([this, creation = std::move(creation)](Worker& self) {
+    const Status status = self.engine().create_child(monotonic_now(), creation.ike, creation.child, creation.trigger);
+    loop_->post([this, creation, status] {
+      manager_->on_creating(monotonic_now(), creation.ike, creation.tunnel, creation.child, status);
+    });
+  });
+}
+
 void Agent::answer(size_t worker, ike::Answer answer) {
   workers_[worker]->post([answer = std::move(answer)](Worker& self) { self.engine().answer(monotonic_now(), answer); });
 }
@@ -242,6 +255,22 @@ void Agent::close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::Close
 
 void Agent::close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) {
   workers_[worker]->post([=](Worker& self) { self.engine().close_child(monotonic_now(), ike, child, reason); });
+}
+
+void Agent::rekey_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) {
+  workers_[worker]->post([=](Worker& self) { self.engine().rekey_child(monotonic_now(), ike, child, reason); });
+}
+
+void Agent::rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) {
+  workers_[worker]->post([=](Worker& self) { self.engine().rekey_ike(monotonic_now(), ike, reason); });
+}
+
+void Agent::inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {
+  workers_[worker]->post([=](Worker& self) { self.engine().inbound_used(monotonic_now(), ike, child); });
+}
+
+void Agent::child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {
+  workers_[worker]->post([=](Worker& self) { self.engine().child_used(monotonic_now(), ike, child); });
 }
 
 }  // namespace ipsec::agent

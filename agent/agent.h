@@ -69,6 +69,11 @@ class Agent final : private WorkerPort {
 
   // WorkerPort
   void initiate(size_t worker, Initiation initiation) override;
+  void create_child(size_t worker, Creation creation) override;
+  void rekey_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override;
+  void rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) override;
+  void inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) override;
+  void child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) override;
   void answer(size_t worker, ike::Answer answer) override;
   void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override;
   void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override;
@@ -80,6 +85,7 @@ class Agent final : private WorkerPort {
   EventRing events_;
   NegotiationLog negotiations_;
   Counters counters_;
+  SystemRandom random_;
   WallTime started_at_;
   std::vector<std::string> warnings_;
   std::unique_ptr<EventLoop> loop_;

@@ -25,6 +25,7 @@ policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& 
   copy.df_clear = sa.df_clear;
   copy.dscp_zero = sa.dscp_zero;
   copy.hard_lifetime = sa.hard_lifetime;
+  copy.volume = sa.volume;
   copy.offload = offload;
   copy.keys = keys.material.clone();
   return copy;
@@ -93,7 +94,7 @@ hwoffload::Placement ChildInstaller::place(const InstalledChild& child, policy::
 void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec,
                                      const policy::ChildIds& ids, policy::ChildKeys keys, Done done) {
   if (find(id) != nullptr) return done({});  // asked again after a restore of the engine: it is there
-  auto plan = policy::plan_child(*spec, ids);
+  auto plan = policy::plan_child(*spec, ids, random_.u64());
   if (!plan.ok()) return done(std::move(plan).error());
   auto child = std::make_unique<InstalledChild>();
   child->spec = std::move(spec);
@@ -205,19 +206,33 @@ void ChildInstaller::mark_not_counting(ike::ChildId id) {
   child->outbound.detail = "packets are dropped (XfrmOutNoStates rises) while the SA's counter stands still";
 }
 
+/// Routes first, so that traffic stops taking the tunnel.
+void ChildInstaller::release_outbound(ike::ChildId id, InstalledChild& child) {
+  const std::string in_public = public_netns(child), in_private = private_netns(child);
+  for (const auto& each : child.plan.routes) shared_.release(id.value(), in_private, each);
+  for (const auto& each : child.plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
+  // One that the kernel still works on goes when its answer comes.
+  if (child.outbound_sa == InstalledChild::Standing::kPresent)
+    queue_.submit(in_public, policy::DeleteSa{child.plan.outbound.key}, {});
+}
+
+void ChildInstaller::stop_outbound(ike::ChildId id) {
+  InstalledChild* child = find(id);
+  if (child == nullptr || child->outbound_sa == InstalledChild::Standing::kAsked) return;
+  release_outbound(id, *child);
+  child->outbound_sa = InstalledChild::Standing::kAbsent;
+  child->has_outbound = false;
+  child->stopped = true;
+}
+
 void ChildInstaller::remove(ike::ChildId id) {
   auto it = children_.find(id);
   if (it == children_.end()) return;
   const std::unique_ptr<InstalledChild> child = std::move(it->second);
   children_.erase(it);
-  const std::string in_public = public_netns(*child), in_private = private_netns(*child);
-  // Routes first, so that traffic stops taking the tunnel; outbound before inbound, so that nothing is sent that the
-  // answer of could not be received.
-  for (const auto& each : child->plan.routes) shared_.release(id.value(), in_private, each);
-  for (const auto& each : child->plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
-  // One that the kernel still works on goes when its answer comes.
-  if (child->outbound_sa == InstalledChild::Standing::kPresent)
-    queue_.submit(in_public, policy::DeleteSa{child->plan.outbound.key}, {});
+  // Outbound before inbound, so that nothing is sent that the answer of could not be received.
+  release_outbound(id, *child);
+  const std::string in_public = public_netns(*child);
   for (const auto& each : child->plan.inbound_policies) shared_.release(id.value(), in_public, each.key);
   if (child->inbound_sa == InstalledChild::Standing::kPresent)
     queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});

@@ -10,6 +10,7 @@
 #include "agent/shared_objects.h"
 #include "hwoffload/placement.h"
 #include "ike/actions.h"
+#include "policy/base/random.h"
 #include "policy/plan.h"
 
 namespace ipsec::agent {
@@ -21,6 +22,7 @@ struct InstalledChild {
   policy::ChildPlan plan;  ///< Without keys.
   hwoffload::Effective inbound, outbound;
   bool has_inbound = false, has_outbound = false;  ///< The SA was accepted and read back.
+  bool stopped = false;                            ///< Replaced: only its inbound half lingers.
   /// What of an SA this child has to take out again. Never what stood under the same key before: the peer chooses the
   /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
   enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
@@ -36,14 +38,17 @@ class ChildInstaller {
   using Done = std::function<void(Status)>;
   /// What is known of a group's devices, in order of preference.
   using Devices = std::function<std::vector<hwoffload::DeviceFacts>(const policy::TunnelGroup&)>;
-  ChildInstaller(KernelQueue& queue, SharedObjects& shared, Devices devices)
-      : queue_(queue), shared_(shared), devices_(std::move(devices)) {}
+  ChildInstaller(KernelQueue& queue, SharedObjects& shared, Devices devices, Random& random)
+      : queue_(queue), shared_(shared), devices_(std::move(devices)), random_(random) {}
 
   /// SA, then its policies. On failure nothing of it is left and the error says what the kernel said.
   void install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec, const policy::ChildIds& ids,
                        policy::ChildKeys keys, Done done);
   /// SA, then policies and routes: from then on traffic takes it.
   void install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done);
+  /// Takes out the outbound SA and gives up the outbound policies and routes; the inbound half stays. Nothing while the
+  /// outbound half is still being installed.
+  void stop_outbound(ike::ChildId id);
   /// Takes out whatever of the child is there, whatever is still under way.
   void remove(ike::ChildId id);
 
@@ -59,6 +64,7 @@ class ChildInstaller {
   void hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies, const hwoffload::Effective& effective,
                      Done done);
   void hold_routes(ike::ChildId id, Done done);
+  void release_outbound(ike::ChildId id, InstalledChild& child);
   hwoffload::Placement place(const InstalledChild& child, policy::Direction direction) const;
   InstalledChild* find(ike::ChildId id);
   bool is_of_another(ike::ChildId id, const std::string& netns, const policy::SaKey& key) const;
@@ -70,6 +76,7 @@ class ChildInstaller {
   KernelQueue& queue_;
   SharedObjects& shared_;
   Devices devices_;
+  Random& random_;
   std::map<ike::ChildId, std::unique_ptr<InstalledChild>> children_;
 };
 

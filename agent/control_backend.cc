@@ -43,6 +43,19 @@ json effective_fields(const hwoffload::Effective& effective, bool installed) {
           {"offload_detail", or_null(effective.detail)}};
 }
 
+/// Where a child stands in its life, and in that of the one whose place it takes.
+std::string_view state_of(const InstalledChild& child, bool replaces) {
+  if (child.stopped) return "replaced";
+  if (child.has_inbound && child.has_outbound) return "up";
+  return replaces ? "replacing" : "establishing";
+}
+
+/// Seconds from now to what was `from_then` when the view was made.
+json seconds_left(const std::optional<Duration>& from_then, Instant then, Instant now) {
+  if (!from_then) return nullptr;
+  return std::max<Duration>(*from_then - (now - then), Duration{0}) / 1s;
+}
+
 json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
   const bool in = direction == policy::Direction::kIn;
   const policy::SaConfig& sa = in ? child.plan.inbound : child.plan.outbound;
@@ -59,14 +72,18 @@ json sa_row(const InstalledChild& child, policy::Direction direction, const poli
               {"reqid", sa.reqid},
               {"udp_encapsulation", child.spec->udp_encapsulation},
               {"packets", kernel != nullptr ? json(kernel->packets) : json(nullptr)},
-              {"bytes", kernel != nullptr ? json(kernel->bytes) : json(nullptr)}});
+              {"bytes", kernel != nullptr ? json(kernel->bytes) : json(nullptr)},
+              {"sequence", kernel == nullptr ? json(nullptr)
+                           : in              ? json(kernel->sequence_received)
+                                             : json(kernel->sequence_sent)}});
   return row;
 }
 
-json child_row(const InstalledChild& child) {
+json child_row(const InstalledChild& child, const InstalledChild* replaces) {
   return {{"tunnel", child.spec->tunnel->name},
           {"child", child.spec->child},
-          {"state", child.has_inbound && child.has_outbound ? "up" : "establishing"},
+          {"state", state_of(child, replaces != nullptr)},
+          {"replaces", replaces != nullptr ? json(hex_spi(replaces->spec->spi_in)) : json(nullptr)},
           {"spi_in", hex_spi(child.spec->spi_in)},
           {"spi_out", hex_spi(child.spec->spi_out)},
           {"local", policy::to_string(child.spec->local)},
@@ -160,20 +177,24 @@ json ControlBackend::sas() {
     if (fresh)
       if (auto states = agent_.kernel().dump_sas(netns); states.ok())
         for (policy::SaState& state : *states) dump->second.emplace(state.key, std::move(state));
-    auto state_of = [&, &states = dump->second](const policy::SaKey& key) {
+    auto shown = [&, &states = dump->second](const policy::SaKey& key) {
       auto it = states.find(key);
       return it == states.end() ? nullptr : &it->second;
     };
-    if (child->has_inbound) rows.push_back(sa_row(*child, policy::Direction::kIn, state_of(child->plan.inbound.key)));
-    if (child->has_outbound)
-      rows.push_back(sa_row(*child, policy::Direction::kOut, state_of(child->plan.outbound.key)));
+    auto show = [&, id = id, &child = *child](policy::Direction direction, const policy::SaKey& key) {
+      rows.push_back(sa_row(child, direction, shown(key)));
+      rows.back()["state"] = state_of(child, agent_.manager().predecessor_of(id) != nullptr);
+    };
+    if (child->has_inbound) show(policy::Direction::kIn, child->plan.inbound.key);
+    if (child->has_outbound) show(policy::Direction::kOut, child->plan.outbound.key);
   }
   return rows;
 }
 
 json ControlBackend::children() const {
   json rows = json::array();
-  for (const auto& [id, child] : agent_.manager().installer().children()) rows.push_back(child_row(*child));
+  for (const auto& [id, child] : agent_.manager().installer().children())
+    rows.push_back(child_row(*child, agent_.manager().predecessor_of(id)));
   return rows;
 }
 
@@ -189,7 +210,9 @@ json ControlBackend::peer_row(const IkeRow& row) const {
                  {"remote_id", nullptr},
                  {"proposal", nullptr},
                  {"nat", nullptr},
-                 {"age_seconds", nullptr}});
+                 {"age_seconds", nullptr},
+                 {"rekey_in_seconds", nullptr},
+                 {"ends_in_seconds", nullptr}});
     return peer;
   }
   const ike::IkeSaView& view = *row.view;
@@ -203,7 +226,9 @@ json ControlBackend::peer_row(const IkeRow& row) const {
                {"remote_id", or_null(view.remote_id)},
                {"proposal", or_null(view.proposal)},
                {"nat", std::move(nat)},
-               {"age_seconds", age / 1s}});
+               {"age_seconds", age / 1s},
+               {"rekey_in_seconds", seconds_left(view.rekey_in, row.view_at, monotonic_now())},
+               {"ends_in_seconds", seconds_left(view.ends_in, row.view_at, monotonic_now())}});
   return peer;
 }
 
@@ -312,7 +337,8 @@ Result<json> ControlBackend::show(std::string_view kind, std::string_view name) 
 }
 
 json ControlBackend::status() {
-  std::map<std::string_view, size_t> states{{"up", 0}, {"down", 0}, {"establishing", 0}, {"idle", 0}, {"disabled", 0}};
+  std::map<std::string_view, size_t> states{{"up", 0},   {"down", 0},   {"establishing", 0},
+                                            {"idle", 0}, {"failed", 0}, {"disabled", 0}};
   for (const auto& [name, row] : agent_.manager().tunnels()) ++states[TunnelManager::state_of(row)];
   std::map<std::string_view, size_t> offload{{"packet", 0}, {"crypto", 0}, {"software", 0}};
   size_t silently = 0;
@@ -335,7 +361,7 @@ json ControlBackend::status() {
       counters[std::string(code(static_cast<Reason>(i)))] = count;
   size_t established = 0;
   for (const auto& [id, row] : agent_.manager().ike_sas()) established += row.view ? 1 : 0;
-  const bool degraded = states["down"] + states["establishing"] != 0 || !warnings.empty();
+  const bool degraded = states["down"] + states["establishing"] + states["failed"] != 0 || !warnings.empty();
   return {{"version", IPSEC_VERSION},
           {"node_id", agent_.config().node_id},
           {"started_at", to_rfc3339(agent_.started_at())},
@@ -375,6 +401,15 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
 
 Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
   return negotiation_failures(agent_.negotiations(), agent_.config(), peer);
+}
+
+void ControlBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
+  const auto what =
+      target == RekeyTarget::kIke ? TunnelManager::RekeyTarget::kIke : TunnelManager::RekeyTarget::kChildren;
+  agent_.manager().rekey(monotonic_now(), tunnel, child, what, [this, tunnel, done = std::move(done)](Status status) {
+    if (!status.ok()) return done(std::move(status).error());
+    done(outcome_of(tunnel));
+  });
 }
 
 json ControlBackend::config_check(const std::vector<NamedText>& files) {

@@ -14,9 +14,15 @@ inline constexpr int kSocketBufferBytes = 8 << 20;   ///< Receive buffer of each
 inline constexpr size_t kSecretFileBytesMax = 4096;  ///< Bytes of a pre-shared key's file.
 inline constexpr size_t kSecretBytesMin = 8;         ///< Shorter keys are refused: they can be guessed.
 inline constexpr uint32_t kStrangerReportsPerSecond =
-    20;                                         ///< Log lines about peers that have not authenticated; all are counted.
-inline constexpr Duration kRetryFirst = 1s;     ///< Before a failed set-up is tried again; doubles...
-inline constexpr Duration kRetryMost = 60s;     ///< ... up to this.
+    20;                                   ///< Log lines about peers that have not authenticated; all are counted.
+inline constexpr Duration kUpSlack = 1s;  ///< How much longer than a tunnel's set-up time an operator's `up` may wait.
+inline constexpr Duration kChildlessGrace = 30s;      ///< For an IKE SA without child to get one, before it is closed.
+inline constexpr Duration kRekeyTimeout = 30s;        ///< For a rekey that an operator asked for.
+inline constexpr size_t kWatchReadsMax = 64;          ///< SAs being read at a time, to see what they carried.
+inline constexpr Duration kInboundLookFirst = 100ms;  ///< Between looks whether a new inbound SA is used ...
+inline constexpr Duration kInboundLookSoon = 2s;      ///< ... this long, ...
+inline constexpr Duration kInboundLookLater = 1s;     ///< ... and between looks after that.
+inline constexpr Duration kIdleLookMost = 60s;        ///< Between looks whether a child carries anything.
 inline constexpr Duration kDownTimeout = 10s;   ///< For a tunnel to leave the kernel when an operator takes it down.
 inline constexpr Duration kOffloadWatch = 5s;   ///< Between looks whether offloaded SAs carry traffic.
 inline constexpr Duration kShutdownGrace = 5s;  ///< For the answers to our Deletes when the daemon stops.

@@ -33,18 +33,20 @@ bool PeerDirectory::fits(const policy::Tunnel& tunnel, const ike::Path& path) co
   return std::find(own.begin(), own.end(), path.local.address) != own.end();
 }
 
-std::vector<policy::Proposal> PeerDirectory::proposals_for(const ike::Path& path) const {
-  std::vector<policy::Proposal> proposals;
+ike::InitPolicy PeerDirectory::init_policy(const ike::Path& path) const {
+  ike::InitPolicy policy;
+  auto& proposals = policy.proposals;
   auto take = [&](const Tunnels& tunnels) {
     for (const auto& tunnel : tunnels) {
       if (!fits(*tunnel, path) || tunnel->ike_policy->role == policy::Role::kInitiate) continue;
+      policy.childless = policy.childless || tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
       for (const policy::Proposal& each : tunnel->ike_policy->proposals)
         if (std::find(proposals.begin(), proposals.end(), each) == proposals.end()) proposals.push_back(each);
     }
   };
   if (auto it = by_address_.find(path.remote.address); it != by_address_.end()) take(it->second);
   take(any_address_);
-  return proposals;
+  return policy;
 }
 
 Result<std::shared_ptr<const policy::Tunnel>> PeerDirectory::find(const ike::Path& path, const policy::Identity& remote,

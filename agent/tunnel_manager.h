@@ -10,77 +10,29 @@
 
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
+#include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
-#include "ike/engine.h"
+#include "agent/tunnel_rows.h"
+#include "agent/worker_port.h"
 #include "policy/base/counters.h"
 #include "policy/base/events.h"
 #include "policy/base/log.h"
-#include "policy/config.h"
+#include "policy/base/random.h"
 
 namespace ipsec::agent {
 
-/// What the manager asks of the workers. The agent posts it to their threads; tests record it.
-class WorkerPort {
- public:
-  virtual ~WorkerPort() = default;
-  struct Initiation {
-    std::shared_ptr<const policy::Tunnel> tunnel;
-    std::string child;
-    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger;
-  };
-  /// Begins an IKE SA on one worker; `on_initiated` of the manager is called with the outcome.
-  virtual void initiate(size_t worker, Initiation initiation) = 0;
-  virtual void answer(size_t worker, ike::Answer answer) = 0;
-  virtual void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) = 0;
-  virtual void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) = 0;
-  virtual size_t workers() const = 0;
-};
-
-/// One IKE SA as the main thread knows it, from what its worker reported.
-struct IkeRow {
-  ike::IkeSaId id;
-  size_t worker = 0;
-  std::string tunnel;        ///< Empty while a responder does not know yet.
-  std::string wanted_child;  ///< Initiator: the child that it was started for.
-  bool initiator = false;
-  std::optional<ike::IkeSaView> view;  ///< Once established.
-  Reason last_reason = Reason::kNone;
-  std::string last_detail;
-};
-
-/// One child of the configuration.
-struct ChildRow {
-  const policy::ChildConfig* config = nullptr;
-  policy::ChildIds ids;
-  bool trap = false;  ///< Policies of `start: traffic` stand.
-  bool establishing = false;
-  std::optional<ike::IkeSaId> attempt;     ///< The IKE SA under way for it.
-  std::vector<ike::ChildId> up;            ///< Installed in both directions.
-  std::optional<policy::Acquire> acquire;  ///< What the kernel waits for an answer to.
-  std::optional<Instant> retry_at;
-  Duration pause{0};
-};
-
-struct TunnelRow {
-  std::shared_ptr<const policy::Tunnel> tunnel;
-  uint32_t if_id = 0;
-  std::string interface;
-  bool link_ready = false;
-  std::map<std::string, ChildRow> children;
-  Reason last_reason = Reason::kNone;
-  std::string last_detail;
-  WallTime since;
-  bool held_down = false;  ///< By an operator, until `up`.
-};
-
 /// The life of all tunnels on the main thread: interfaces and traps at start, IKE SAs when traffic, the configuration
-/// or an operator wants them, kernel objects when IKE agrees, retries with growing pauses, everything out at the end.
+/// or an operator wants them, kernel objects when IKE agrees, rekeys when SAs have carried enough, retries with growing
+/// pauses, everything out at the end. One IKE SA serves all children of a tunnel.
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
+/// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
+/// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for).
 class TunnelManager {
  public:
   struct Services {
     policy::KernelPort& kernel;
     WorkerPort& workers;
+    Random& random;
     Log& log;
     EventRing& events;
     Counters& counters;
@@ -92,20 +44,26 @@ class TunnelManager {
 
   /// Interfaces, traps, then what starts now. Errors of one tunnel are reported and leave the others alone.
   void start(Instant now, std::shared_ptr<const policy::Config> config);
-  /// Drains kernel completions and events; runs due retries. After every input.
+  /// Drains kernel completions and events; runs due retries and looks. After every input.
   void run(Instant now);
   std::optional<Instant> next_deadline() const;
 
   // From the workers, in order.
   void on_action(Instant now, size_t worker, ike::Action action);
-  void on_view(ike::IkeSaView view);
+  void on_view(Instant now, ike::IkeSaView view);
   void on_initiated(Instant now, size_t worker, const std::string& tunnel, const std::string& child,
                     Result<ike::IkeSaId> outcome);
+  void on_creating(Instant now, ike::IkeSaId ike, const std::string& tunnel, const std::string& child,
+                   const Status& status);
 
   using Done = std::function<void(Status)>;
-  /// Operator: brings up one child (empty name: all). `done` once, with the outcome.
+  /// Operator: brings up one child (empty name: all), also after retries were given up. `done` once, with the outcome.
   void up(Instant now, const std::string& tunnel, const std::string& child, Done done);
+  /// Takes down one child, or all, and holds it down against traffic, retries and the peer until `up`.
   void down(Instant now, const std::string& tunnel, const std::string& child, Done done);
+  /// Replaces what is up of one child, or of all, by fresh SAs; or the IKE SA. `done` when the fresh one is in use.
+  enum class RekeyTarget : uint8_t { kChildren, kIke };
+  void rekey(Instant now, const std::string& tunnel, const std::string& child, RekeyTarget target, Done done);
 
   /// An SA that is shown on the NIC does not carry its traffic: reported once.
   void offload_not_counting(ike::ChildId id);
@@ -118,49 +76,108 @@ class TunnelManager {
   const std::map<std::string, TunnelRow>& tunnels() const { return tunnels_; }
   const std::unordered_map<ike::IkeSaId, IkeRow>& ike_sas() const { return ikes_; }
   const ChildInstaller& installer() const { return installer_; }
+  /// The child whose place this one takes or took, while it is still there.
+  const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
   const policy::Config& config() const { return *config_; }
-  /// "up", "establishing", "idle" (waits for traffic), "down", "disabled".
+  /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
   static std::string_view state_of(const TunnelRow& row);
 
  private:
+  enum class WaitFor : uint8_t { kUp, kDown, kChildRekey, kIkeRekey };
   struct Waiter {
     std::string tunnel, child;
-    bool for_up = true;
+    WaitFor what = WaitFor::kUp;
     Instant deadline;
     Done done;
   };
+  /// Where a child SA belongs.
+  struct Home {
+    ike::IkeSaId ike;
+    size_t worker = 0;
+    std::optional<ike::ChildId> replaces;
+    bool sequence_told = false;
+  };
+  /// A child whose successor's outbound half is on its way into the kernel: what ends the old one waits for that.
+  struct Renewal {
+    ike::ChildId fresh;
+    bool stop = false;
+    std::optional<ike::RemoveChild> removal;
+  };
+
+  // tunnel_manager.cc
   void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel);
   void start_children(Instant now, TunnelRow& row);
   void set_trap(TunnelRow& row, ChildRow& child);
-  void begin(Instant now, TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
-  void on_install_inbound(size_t worker, ike::InstallInbound action);
-  void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
-  void on_child_up(Instant now, ike::ChildId id, const Status& status);
-  void on_remove_child(Instant now, const ike::RemoveChild& action);
+  void drop_trap(TunnelRow& row, ChildRow& child);
   bool may_log_stranger(Instant now);
   void on_report(Instant now, size_t worker, const ike::Report& report);
-  void on_gone(Instant now, ike::IkeSaId id);
-  void on_identity(Instant now, const ike::IdentityEstablished& action);
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
-  void on_expired(const policy::SaExpired& expired);
-  void attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
-  void settle_waiters(const std::string& tunnel, const std::string& child, bool for_up, const Status& outcome);
   /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);
   TunnelRow* find(const std::string& tunnel);
-  ChildRow* find(TunnelRow& row, const std::string& child);
+  static ChildRow* find(TunnelRow& row, const std::string& child);
+
+  // tunnel_operations.cc
+  void settle_waiters(const std::string& tunnel, const std::string& child, WaitFor what, const Status& outcome);
+  void expire_waiters(Instant now);
+  void fail_rekeys(const ike::Report& report);
+
+  // tunnel_attempts.cc
+  void begin(Instant now, TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
+  void choose_way(TunnelRow& row, ChildRow& child);
+  void move_waiting(TunnelRow& row);
+  void attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
+  void plan_retry(Instant now, TunnelRow& row, ChildRow& child, const std::string& detail);
+  void set_retry(ChildRow& child, std::optional<Instant> when);
+  void run_retries(Instant now);
+  void on_identity(Instant now, size_t worker, const ike::IdentityEstablished& action);
+  void on_child_failed(Instant now, const ike::ChildFailed& action);
+  void on_ike_rekeyed(size_t worker, const ike::IkeRekeyed& action);
+  void on_gone(Instant now, ike::IkeSaId id);
+  /// The row of an IKE SA, made if it is new, and listed with its tunnel.
+  IkeRow& ike_row(ike::IkeSaId id, size_t worker, const std::string& tunnel);
+  IkeRow* ike_in_use(const TunnelRow& row);
+  void close(IkeRow& ike, Reason reason, ike::CloseMode mode);
+  bool is_wanted(const TunnelRow& row, const IkeRow& ike, bool retries_count) const;
+  void close_if_childless(ike::IkeSaId id, Reason reason, bool retries_count);
+  Duration vary(Duration pause);
+
+  // child_life.cc
+  void on_install_inbound(size_t worker, ike::InstallInbound action);
+  void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
+  void on_outbound(Instant now, ike::ChildId id, const Status& status);
+  void on_child_up(Instant now, TunnelRow& row, ChildRow& child, const InstalledChild& installed, ike::ChildId id);
+  void announce_offload(const TunnelRow& row, const InstalledChild& installed);
+  void on_watch_inbound(Instant now, const ike::WatchInbound& action);
+  void on_stop_outbound(const ike::StopOutbound& action);
+  void on_remove_child(Instant now, const ike::RemoveChild& action);
+  void remove_child(Instant now, const ike::RemoveChild& action);
+  void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
+  void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
+  void on_expired(const policy::SaExpired& expired);
+  void on_resync(const std::string& netns);
+  void on_sequence_due(ike::ChildId id, uint64_t sequence);
+  void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
+  void forget_home(ike::ChildId id);
+  const Home* home_of(ike::ChildId id) const;
+  ChildRow* row_of(const policy::ChildSpec& spec, TunnelRow** row);
 
   Services services_;
   KernelQueue queue_;
   SharedObjects shared_;
   ChildInstaller installer_;
+  SaWatch watch_;
   std::shared_ptr<const policy::Config> config_;
   std::map<std::string, TunnelRow> tunnels_;
   std::unordered_map<ike::IkeSaId, IkeRow> ikes_;
+  std::unordered_map<ike::ChildId, Home> homes_;
+  std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
+  TimerQueue<uint32_t> retries_;  // by reqid
+  TimerQueue<ike::IkeSaId> childless_;
   std::vector<Waiter> waiters_;
   uint32_t last_if_id_ = 0, last_reqid_ = 0;
   size_t next_worker_ = 0;

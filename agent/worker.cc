@@ -4,20 +4,21 @@
 
 namespace ipsec::agent {
 
-Worker::Worker(size_t index, uint8_t node, WorkerView view, Outlet outlet)
+Worker::Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet)
     : index_(index),
       view_(std::move(view)),
       outlet_(std::move(outlet)),
       spis_(static_cast<uint8_t>(index), random_, node),
-      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{}, random_, spis_)) {}
+      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{admission}, random_, spis_)) {}
 
 Worker::~Worker() {
   stop();
   join();
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, WorkerView view, Outlet outlet) {
-  std::unique_ptr<Worker> worker(new Worker(index, node, std::move(view), std::move(outlet)));
+Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
+                                               WorkerView view, Outlet outlet) {
+  std::unique_ptr<Worker> worker(new Worker(index, node, admission, std::move(view), std::move(outlet)));
   TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
   return worker;
 }
@@ -93,7 +94,7 @@ void Worker::carry_out(ike::Action action) {
   const Instant now = monotonic_now();
   if (const auto* datagram = std::get_if<ike::SendDatagram>(&action)) return send(*datagram);
   if (const auto* need = std::get_if<ike::NeedInitPolicy>(&action))
-    return engine_->answer(now, {need->id, need->ike, ike::InitPolicy{view_.peers->proposals_for(need->path)}});
+    return engine_->answer(now, {need->id, need->ike, view_.peers->init_policy(need->path)});
   if (const auto* need = std::get_if<ike::NeedPeer>(&action)) {
     auto tunnel = view_.peers->find(need->path, need->remote_id, need->local_id);
     if (tunnel.ok()) return engine_->answer(now, {need->id, need->ike, ike::PeerFound{std::move(*tunnel)}});

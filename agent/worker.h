@@ -27,11 +27,13 @@ struct WorkerView {
 /// Threads: construct, start() and join() on the main thread; `post` from any; everything else on the worker's own.
 class Worker {
  public:
-  /// Takes an action for the main thread: InstallInbound, InstallOutbound, RemoveChild, IdentityEstablished, Report,
-  /// SnapshotChanged. Called on the worker's thread; must only hand it over.
+  /// Takes an action for the main thread: whatever concerns children, IKE SAs as a whole, or people. Called on the
+  /// worker's thread; must only hand it over.
   using Outlet = std::function<void(size_t worker, ike::Action)>;
 
-  static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, WorkerView view, Outlet outlet);
+  /// `admission`: this worker's share of the node's limits.
+  static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
+                                                WorkerView view, Outlet outlet);
   ~Worker();
 
   void add_socket(UdpSocket socket);  ///< Before start().
@@ -48,7 +50,7 @@ class Worker {
   const Counters& counters() const { return engine_->counters(); }
 
  private:
-  Worker(size_t index, uint8_t node, WorkerView view, Outlet outlet);
+  Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
   void drain();
   void carry_out(ike::Action action);
   void send(const ike::SendDatagram& datagram);

@@ -139,7 +139,7 @@ struct SnapshotChanged {
 struct IdentityEstablished {
   IkeSaId ike;
   std::shared_ptr<const policy::Tunnel> tunnel;
-  bool has_child = false;        ///< The first child was made too.
+  bool has_child = false;        ///< The first child was made too, or is being made (RFC 6023).
   bool initial_contact = false;  ///< The peer says that it has no other IKE SA with us (RFC 7296 section 2.4).
 };
 
@@ -171,6 +171,7 @@ using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, Inst
 /// The IKE proposals that any tunnel allows that this address may be. None: the request is refused.
 struct InitPolicy {
   std::vector<policy::Proposal> proposals;
+  bool childless = false;  ///< One of those tunnels takes IKE SAs without a child (RFC 6023).
 };
 struct PeerFound {
   std::shared_ptr<const policy::Tunnel> tunnel;

@@ -2,13 +2,21 @@
 
 #include <algorithm>
 
+#include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
+#include "ike/exchange/upkeep.h"
 
 namespace ipsec::ike {
 
 EngineCore::EngineCore(IkeEngine::Options engine_options, Random& randomness, SpiSource& spi_source)
-    : options(engine_options), random(randomness), spis(spi_source), cookies(randomness) {}
+    : options(engine_options),
+      random(randomness),
+      spis(spi_source),
+      cookies(randomness),
+      init_index(0, InitKeyHash{{randomness.u64()}}),
+      admission(options.admission, randomness) {}
 
 NotifyPayload notify(NotifyType type, Bytes data) { return {.type = type, .data = std::move(data)}; }
 
@@ -18,8 +26,7 @@ IkeSa* EngineCore::find(IkeSaId id) {
 }
 
 IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path& path, State state, Instant deadline) {
-  IkeSpi own = spis.next_ike_spi();
-  while (!own || sas.contains(IkeSaId(own.value()))) own = spis.next_ike_spi();
+  const IkeSpi own = fresh_ike_spi();
   auto sa = std::make_unique<IkeSa>(IkeSa{.id = IkeSaId(own.value()),
                                           .initiator = initiator,
                                           .spi_i = initiator ? own : spi_i,
@@ -33,7 +40,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
   IkeSa& made = *sa;
   sas.emplace(made.id, std::move(sa));
   if (!initiator) init_index.emplace(InitKey{spi_i.value(), path.remote}, made.id);
-  if (made.half_open()) ++half_open;
+  if (made.half_open()) admission.half_open_changed(made.init_remote.address, +1);
   return made;
 }
 
@@ -41,13 +48,15 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
   const bool was_half_open = sa.half_open();
   sa.state = std::move(next);
   sa.deadline = deadline;
-  if (was_half_open && !sa.half_open()) --half_open;
-  if (!was_half_open && sa.half_open()) ++half_open;
+  if (was_half_open != sa.half_open()) admission.half_open_changed(sa.init_remote.address, was_half_open ? -1 : +1);
 }
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
+  adopt_by_rival(*this, sa);
+  abandon_exchanges(*this, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state))
-    for (ChildSa& child : established->children) act(RemoveChild{sa.id, child.id, child.spec, reason});
+    for (ChildSa& child : established->children)
+      if (child.phase != ChildPhase::kClosed) act(RemoveChild{sa.id, child.id, child.spec, reason});
   // A child whose inbound half was asked for may be in the kernel already, whatever the answer would have been.
   std::optional<PendingChild>* pending = nullptr;
   if (auto* responding = std::get_if<AuthResponding>(&sa.state)) pending = &responding->work->child;
@@ -57,10 +66,12 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   for (ChildSpi spi : sa.spis_in()) spis.release(spi);
   report(sa, reason, std::move(fields));
   act(SnapshotChanged{sa.id, true});
-  if (sa.half_open()) --half_open;
+  if (sa.half_open()) admission.half_open_changed(sa.init_remote.address, -1);
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
-  sas.erase(sa.id);
+  auto node = sas.extract(sa.id);
+  ended.push_back(std::move(node.mapped()));
+  sa.state = Ended{};  // with its keys
 }
 
 void EngineCore::forget_init(const IkeSa& sa) {
@@ -69,14 +80,12 @@ void EngineCore::forget_init(const IkeSa& sa) {
 }
 
 void EngineCore::arm(const IkeSa& sa) {
+  if (sa.state_id() == StateId::kEnded) return;
   std::optional<Instant> next = sa.deadline;
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   if (sa.window.outstanding) consider(sa.window.outstanding->next_at);
-  if (sa.state_id() == StateId::kEstablished) {
-    const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
-    if (policy.dpd > Duration{0} && !sa.window.outstanding) consider(sa.last_heard + policy.dpd);
-    consider(*sa.established_at + policy.lifetime);
-  }
+  if (sa.state_id() == StateId::kEstablished)
+    if (const auto upkeep = next_upkeep(sa)) consider(*upkeep);
   if (next)
     timers.set(sa.id, *next);
   else
@@ -85,9 +94,36 @@ void EngineCore::arm(const IkeSa& sa) {
 
 AskId EngineCore::next_ask() { return AskId(++ask_counter_ << 32 | random.u32()); }
 
-void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields) {
+void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields,
+                        std::shared_ptr<const policy::Negotiation> negotiation) {
   count(reason);
-  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields)});
+  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation)});
+}
+
+Bytes EngineCore::fresh_nonce() {
+  constexpr size_t kOwnNonceBytes = 32;
+  Bytes nonce(kOwnNonceBytes);
+  random.fill(nonce);
+  return nonce;
+}
+
+IkeSpi EngineCore::fresh_ike_spi() {
+  IkeSpi spi = spis.next_ike_spi();
+  while (!spi || sas.contains(IkeSaId(spi.value()))) spi = spis.next_ike_spi();
+  return spi;
+}
+
+Duration EngineCore::soft_lifetime(Duration lifetime, const policy::RekeyPolicy& rekey) {
+  constexpr int64_t kPercent = 100, kFine = 1000;
+  const auto jitter = static_cast<int64_t>(random.below(kFine)) * rekey.jitter_percent;
+  return lifetime / (kPercent * kFine) * (int64_t{rekey.share_percent} * kFine - jitter);
+}
+
+void EngineCore::start_lifetime(Instant now, IkeSa& sa) {
+  auto& established = std::get<Established>(sa.state);
+  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
+  established.until = now + policy.lifetime;
+  if (policy.rekey.enabled) established.rekey_at = now + soft_lifetime(policy.lifetime, policy.rekey);
 }
 
 Bytes EngineCore::plain_message(const Header& header, const PayloadWriter& payloads) {
@@ -139,6 +175,8 @@ void EngineCore::start_request(Instant now, IkeSa& sa, Exchange exchange, Bytes 
 }
 
 Status EngineCore::send_request(Instant now, IkeSa& sa, Exchange exchange, const PayloadWriter& payloads) {
+  // RFC 7296 2.2: message IDs never start over within one IKE SA; it should have been rekeyed long ago.
+  if (sa.window.next_request == UINT32_MAX) return Error(Reason::kIkeMessageIdsUsedUp, "request");
   TRY_ASSIGN(Bytes bytes, seal(sa, {.exchange = exchange, .message_id = sa.window.next_request}, payloads), "request");
   start_request(now, sa, exchange, std::move(bytes));
   return {};
@@ -164,8 +202,18 @@ void EngineCore::repeat_ask(IkeSa& sa) {
     case StateId::kInitAnswered:
     case StateId::kInitSent:
     case StateId::kAuthSent:
-    case StateId::kEstablished:
-    case StateId::kDeleting: return;
+    case StateId::kRekeyed:
+    case StateId::kDeleting:
+    case StateId::kEnded: return;
+    case StateId::kEstablished: {
+      const auto& established = std::get<Established>(sa.state);
+      const auto& own = established.own;
+      if (own && own->stage == OwnExchange::Stage::kInstalling) ask_install(*this, sa, *own->child, own->ask);
+      if (established.peer) ask_install(*this, sa, established.peer->child, established.peer->ask);
+      for (const ChildSa& child : established.children)
+        if (child.phase == ChildPhase::kAwaitingUse) act(WatchInbound{sa.id, child.id});
+      return;
+    }
   }
 }
 

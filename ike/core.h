@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ike/engine.h"
+#include "ike/sa/admission.h"
 #include "ike/sa/cookie.h"
 #include "ike/sa/ike_sa.h"
 #include "ike/wire/header.h"
@@ -37,6 +38,7 @@ class EngineCore {
   Counters counters;
   std::deque<Action> actions;
   std::unordered_map<IkeSaId, std::unique_ptr<IkeSa>> sas;
+  std::vector<std::unique_ptr<IkeSa>> ended;  ///< Destroyed by the input under way.
   /// Responders by what a repeated IKE_SA_INIT shows: the initiator's SPI and address.
   struct InitKey {
     uint64_t spi_i;
@@ -44,18 +46,25 @@ class EngineCore {
     friend bool operator==(const InitKey&, const InitKey&) = default;
   };
   struct InitKeyHash {
-    size_t operator()(const InitKey& key) const noexcept { return key.spi_i ^ std::hash<Endpoint>{}(key.remote); }
+    KeyedHash spread;  ///< The initiator chooses the SPI, but must not choose its place in the table.
+    size_t operator()(const InitKey& key) const noexcept {
+      return spread(spread(key.spi_i) ^ std::hash<Endpoint>{}(key.remote));
+    }
   };
   std::unordered_map<InitKey, IkeSaId, InitKeyHash> init_index;
   TimerQueue<IkeSaId> timers;
-  size_t half_open = 0;
+  size_t own_exchanges = 0;  ///< CREATE_CHILD_SA exchanges of ours under way.
+  size_t own_exchanges_max = kRekeysAtOnce;
+  std::deque<IkeSaId> pace_queue;  ///< Whose rekey waits for one of them to end.
+  Admission admission;
 
   IkeSa* find(IkeSaId id);
   /// A new IKE SA in the tables. As responder `spi_i` is the peer's; as initiator it is chosen.
   IkeSa& create(Instant now, bool initiator, IkeSpi spi_i, const Path& path, State state, Instant deadline);
   /// The only writer of `IkeSa::state`. The deadline is that of the new state.
   void enter(IkeSa& sa, State next, std::optional<Instant> deadline);
-  /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is dangling afterwards.
+  /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is in state `Ended` afterwards, in no
+  /// table, and lives until the public input that this is part of settles.
   void destroy(IkeSa& sa, Reason reason, std::vector<Field> fields = {});
   void arm(const IkeSa& sa);
   /// A repeated IKE_SA_INIT is not looked for any more.
@@ -63,8 +72,16 @@ class EngineCore {
 
   AskId next_ask();
   void act(Action action) { actions.push_back(std::move(action)); }
-  void report(const IkeSa& sa, Reason reason, std::vector<Field> fields = {});
+  void report(const IkeSa& sa, Reason reason, std::vector<Field> fields = {},
+              std::shared_ptr<const policy::Negotiation> negotiation = nullptr);
   void count(Reason reason) { counters.add(reason); }
+
+  Bytes fresh_nonce();
+  IkeSpi fresh_ike_spi();
+  /// The time after which an SA with this lifetime is rekeyed, varied at random.
+  Duration soft_lifetime(Duration lifetime, const policy::RekeyPolicy& rekey);
+  /// Sets rekey and end of an IKE SA that begins to be used.
+  void start_lifetime(Instant now, IkeSa& sa);
 
   /// Makes a protected message and puts it on its way as our next request; starts retransmission.
   Status send_request(Instant now, IkeSa& sa, Exchange exchange, const PayloadWriter& payloads);
@@ -77,7 +94,9 @@ class EngineCore {
   void send_stateless(const Path& path, Bytes bytes);
   /// Keeps `bytes` as our outstanding request and sends it.
   void start_request(Instant now, IkeSa& sa, Exchange exchange, Bytes bytes);
-  void snapshot_changed(const IkeSa& sa) { act(SnapshotChanged{sa.id}); }
+  void snapshot_changed(const IkeSa& sa) {
+    if (sa.state_id() != StateId::kEnded) act(SnapshotChanged{sa.id});
+  }
 
   /// Emits the question of the state that `sa` is in (again, after a restore).
   void repeat_ask(IkeSa& sa);

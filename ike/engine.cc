@@ -1,9 +1,14 @@
 #include "ike/engine.h"
 
+#include <algorithm>
+
 #include "ike/core.h"
+#include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
 #include "ike/exchange/informational.h"
+#include "ike/exchange/upkeep.h"
 #include "ike/notify_for_error.h"
 #include "ike/sa/transitions.h"
 #include "ike/snapshot.h"
@@ -17,14 +22,19 @@ struct IkeEngine::Impl {
   void on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void on_response(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram);
   void dispatch(Instant now, IkeSa& sa, const Message& message, MessageRole role);
-  void answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error);
+  void follow_peer(IkeSa& sa, const Path& path);
   std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
+  void on_forged(IkeSa& sa);
   Status make_keys(IkeSa& sa);
   void answer_version(const Path& path, const Header& header);
   void on_timer(Instant now, IkeSa& sa);
   bool retransmit(Instant now, IkeSa& sa);
   void on_deadline(Instant now, IkeSa& sa);
+  template <typename Value>
+  void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
+  IkeSa* owner_of(IkeSaId ike, ChildId child);
   void settle(IkeSaId id);
+  void serve_waiting(Instant now);
 
   EngineCore core;
 };
@@ -35,10 +45,25 @@ IkeEngine::~IkeEngine() = default;
 
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
-  const IkeSa* sa = core.find(id);
-  if (sa == nullptr) return;
-  VERIFY(sa->is_consistent());
-  core.arm(*sa);
+  core.ended.clear();
+  if (const IkeSa* sa = core.find(id)) {
+    VERIFY(sa->is_consistent());
+    core.arm(*sa);
+  }
+}
+
+/// Rekeys that waited for others to end.
+void IkeEngine::Impl::serve_waiting(Instant now) {
+  while (!core.pace_queue.empty() && core.own_exchanges < core.own_exchanges_max) {
+    IkeSa* sa = core.find(core.pace_queue.front());
+    core.pace_queue.pop_front();
+    auto* established = sa != nullptr ? std::get_if<Established>(&sa->state) : nullptr;
+    if (established == nullptr) continue;
+    established->waits_for_pace = false;
+    const IkeSaId id = sa->id;
+    serve(core, now, *sa);
+    settle(id);
+  }
 }
 
 void IkeEngine::Impl::answer_version(const Path& path, const Header& header) {
@@ -83,6 +108,7 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   const IkeSaId id = sa->id;
   impl_->on_message(now, *sa, path, *header, datagram);
   impl_->settle(id);
+  impl_->serve_waiting(now);
 }
 
 void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
@@ -94,6 +120,11 @@ void IkeEngine::Impl::on_message(Instant now, IkeSa& sa, const Path& path, const
 
 namespace {
 
+bool deletes_ike(const Payloads& payloads) {
+  return std::ranges::any_of(payloads.deletes,
+                             [](const DeletePayload& each) { return each.protocol == policy::Protocol::kIke; });
+}
+
 /// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
 Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
   TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
@@ -102,6 +133,14 @@ Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
 }
 
 }  // namespace
+
+/// RFC 7296 2.23: the address of a peer behind a NAT is that of its last authentic message. Whoever is behind one
+/// itself does not follow, lest somebody on the way leads it astray.
+void IkeEngine::Impl::follow_peer(IkeSa& sa, const Path& path) {
+  if (!sa.nat_remote || sa.nat_local || path.remote == sa.path.remote || sa.state_id() != StateId::kEstablished) return;
+  sa.path = path;
+  core.report(sa, Reason::kNatDetected, {field("peer", to_string(path.remote))});
+}
 
 void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const Header& header, ByteView datagram) {
   switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
@@ -123,16 +162,13 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
+  if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
   auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
-  // RFC 7296 2.23: behind a NAT the peer's address is that of its last authentic message.
-  if (sa.nat_remote && path.remote != sa.path.remote && sa.state_id() == StateId::kEstablished) {
-    sa.path = path;
-    core.report(sa, Reason::kNatDetected, {field("peer", to_string(path.remote))});
-  }
+  follow_peer(sa, path);
   static const Payloads kNothing;
   const Message message{path, header, datagram, payloads.ok() ? *payloads : kNothing};
-  if (!payloads.ok()) return answer_invalid(now, sa, message, payloads.error());
+  if (!payloads.ok()) return answer_invalid(core, now, sa, message, payloads.error());
   dispatch(now, sa, message, MessageRole::kRequest);
 }
 
@@ -153,6 +189,7 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (!plain) return;
   auto payloads = parse_inner(*outer, *plain);
   sa.last_heard = now;
+  follow_peer(sa, path);
   if (!payloads.ok())
     // RFC 7296 2.21: a response that is authentic and malformed leaves both sides in doubt about what holds.
     return core.destroy(sa, payloads.error().reason(), {field("detail", payloads.error().text())});
@@ -164,24 +201,14 @@ void IkeEngine::Impl::dispatch(Instant now, IkeSa& sa, const Message& message, M
   if (row == nullptr) return core.count(Reason::kIkeUnexpected);
   for (PayloadType type : row->required)
     if (!message.payloads.has(type))
-      return answer_invalid(now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
+      return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, name(type)));
+  // Requests on an IKE SA that the peer made while our rekey crosses its own: it uses it, so it stands (RFC
+  // 7296 2.8.2).
+  if (const auto* established = std::get_if<Established>(&sa.state);
+      established != nullptr && established->predecessor && role == MessageRole::kRequest &&
+      !deletes_ike(message.payloads))
+    if (IkeSa* old = core.find(*established->predecessor)) adopt_by_rival(core, *old);
   row->handle(core, now, sa, message);
-}
-
-/// RFC 7296 2.21: an authentic request that breaks the rules is answered; in IKE_AUTH that is the end of the IKE SA.
-void IkeEngine::Impl::answer_invalid(Instant now, IkeSa& sa, const Message& message, const Error& error) {
-  core.report(sa, error.reason(), {field("peer", to_string(message.path.remote)), field("detail", error.text())});
-  const NotifyType type = notify_for_error(error.reason()).value_or(NotifyType::kInvalidSyntax);
-  PayloadWriter out;
-  out.add(notify(type, type == NotifyType::kUnsupportedCriticalPayload ? critical_payload_of(error) : Bytes()));
-  sa.window.expected = message.header.message_id + 1;
-  Status sent = core.send_response(now, sa, message.header.exchange, message.header.message_id,
-                                   datagram_hash(message.datagram), message.path, out);
-  if (!sent.ok()) core.count(sent.error().reason());
-  // RFC 7296 2.21.3: INVALID_SYNTAX in an authentic exchange ends the IKE SA; an unknown critical payload only its
-  // exchange.
-  if (type != NotifyType::kUnsupportedCriticalPayload || message.header.exchange == Exchange::kIkeAuth)
-    core.destroy(sa, error.reason());
 }
 
 std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const Payloads& outer) {
@@ -196,9 +223,25 @@ std::optional<Bytes> IkeEngine::Impl::open(IkeSa& sa, ByteView datagram, const P
       core.crypto.open(sa.keys()->cipher_keys(!sa.initiator), datagram, Header::kBytes + outer.encrypted->offset);
   if (!plain.ok()) {
     core.count(plain.error().reason());
+    on_forged(sa);
     return std::nullopt;
   }
+  sa.forged_in_row = 0;
   return std::move(*plain);
+}
+
+/// Whoever has seen a set-up knows its SPIs and can send forged messages into it; whoever has not cannot hit it. So
+/// forgeries must not end what the true peer may still complete: each further message is tried all the same, at the
+/// price of one decryption, and the first good one goes on as if nothing had been. What many forgeries do cost is the
+/// patience: a half-open IKE SA that nobody but a forger talks to (or whose peer computes other keys) makes room
+/// sooner. Once a message was good, and where we are the initiator, the IKE SA waits as long as ever.
+void IkeEngine::Impl::on_forged(IkeSa& sa) {
+  if (sa.forged_in_row < UINT16_MAX) ++sa.forged_in_row;
+  if (sa.state_id() != StateId::kInitAnswered || sa.forged_in_row != core.options.admission.decrypt_failures_max)
+    return;
+  sa.deadline = std::min(*sa.deadline, sa.window.answered->sent_at + kForgedTimeout);
+  core.report(sa, Reason::kIkeDecryptLimit,
+              {field("peer", to_string(sa.path.remote)), field("limit", uint64_t{sa.forged_in_row})});
 }
 
 /// Responder: the first protected message is here, now the shared secret is worth its price. It is computed once,
@@ -227,15 +270,13 @@ void IkeEngine::tick(Instant now) {
     impl_->on_timer(now, *sa);
     impl_->settle(*id);
   }
+  impl_->serve_waiting(now);
 }
 
 void IkeEngine::Impl::on_timer(Instant now, IkeSa& sa) {
   if (sa.deadline && *sa.deadline <= now) return on_deadline(now, sa);
   if (sa.window.outstanding && sa.window.outstanding->next_at <= now && !retransmit(now, sa)) return;
-  if (sa.state_id() != StateId::kEstablished) return;
-  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
-  if (*sa.established_at + policy.lifetime <= now) return start_delete_ike(core, now, sa, Reason::kReplaced);
-  if (policy.dpd > Duration{0} && sa.last_heard + policy.dpd <= now) ike::check_liveness(core, now, sa);
+  if (sa.state_id() == StateId::kEstablished) run_upkeep(core, now, sa);
 }
 
 /// Sends our request again, or gives the peer up; false when the IKE SA is gone.
@@ -249,13 +290,15 @@ bool IkeEngine::Impl::retransmit(Instant now, IkeSa& sa) {
            false;
   }
   const policy::RetransmitPolicy& policy = sa.tunnel->ike_policy->retransmit;
-  if (request.sent >= policy.tries) {
+  const uint8_t tries = request.tries != 0 ? request.tries : policy.tries;
+  if (request.sent >= tries) {
     return core.destroy(sa, Reason::kPeerUnreachable,
                         {field("peer", to_string(request.path.remote)), field("tries", uint64_t{request.sent})}),
            false;
   }
   ++request.sent;
-  request.interval = std::min(request.interval * 2, policy.most);
+  constexpr int64_t kPercent = 100;
+  request.interval = std::min(request.interval * policy.factor_percent / kPercent, policy.most);
   request.next_at = now + request.interval;
   core.send(sa, request.path, request.bytes);
   return true;
@@ -274,6 +317,8 @@ void IkeEngine::Impl::on_deadline(Instant now, IkeSa& sa) {
       return core.destroy(
           sa, Reason::kSetupTimeout,
           {field("peer", to_string(sa.path.remote)), field("state", std::string(to_string(sa.state_id())))});
+    case StateId::kRekeyed: return start_delete_ike(core, now, sa, Reason::kReplaced);
+    case StateId::kEnded: return;
     case StateId::kEstablished:
     case StateId::kDeleting:
       return core.destroy(sa, Reason::kPeerUnreachable, {field("peer", to_string(sa.path.remote))});
@@ -290,14 +335,28 @@ std::optional<Action> IkeEngine::poll_action() {
   return action;
 }
 
+/// The kernel about a child of CREATE_CHILD_SA.
+template <typename Value>
+void IkeEngine::Impl::answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value) {
+  const auto& established = std::get<Established>(sa.state);
+  const bool of_peer = established.peer && established.peer->ask == ask;
+  if constexpr (std::is_same_v<Value, Installed>)
+    return of_peer ? on_peer_child_installed(core, now, sa) : on_own_child_installed(core, now, sa);
+  else if constexpr (std::is_same_v<Value, Refused>)
+    return of_peer ? on_peer_child_refused(core, now, sa, value.error)
+                   : on_own_child_refused(core, now, sa, value.error);
+  core.count(Reason::kInternal);  // an answer of another kind than the question
+}
+
 void IkeEngine::answer(Instant now, Answer answer) {
   EngineCore& core = impl_->core;
   IkeSa* sa = core.find(answer.ike);
-  if (sa == nullptr || sa->open_ask() != answer.id) return core.count(Reason::kCancelled);
+  if (sa == nullptr || !sa->waits_for(answer.id)) return core.count(Reason::kCancelled);
   const StateId state = sa->state_id();
   std::visit(
       [&](auto& value) {
         using V = std::decay_t<decltype(value)>;
+        if (state == StateId::kEstablished) return impl_->answer_child(now, *sa, answer.id, value);
         const bool responder = state == StateId::kAuthResponding;
         const auto stage = responder ? std::get<AuthResponding>(sa->state).work->stage : AuthWork::Stage::kPeer;
         const bool installing = state == StateId::kAuthFinishing &&
@@ -325,50 +384,110 @@ void IkeEngine::answer(Instant now, Answer answer) {
       },
       answer.value);
   impl_->settle(answer.ike);
+  impl_->serve_waiting(now);
 }
 
-Result<IkeSaId> IkeEngine::initiate(
-    Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child, const Path& path,
-    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+Result<IkeSaId> IkeEngine::initiate(Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child,
+                                    const Path& path,
+                                    std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger,
+                                    Contact contact) {
   auto id = start_init(impl_->core, now, std::move(tunnel), child, path, trigger);
+  if (id.ok()) std::get<InitSent>(impl_->core.find(*id)->state).initial_contact = contact == Contact::kInitial;
   if (id.ok()) impl_->settle(*id);
   return id;
 }
 
 void IkeEngine::close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mode) {
   IkeSa* sa = impl_->core.find(ike);
+  if (sa != nullptr && sa->successor) sa = impl_->core.find(*sa->successor);
   if (sa == nullptr || sa->state_id() == StateId::kDeleting) return;
-  const bool tell = mode == CloseMode::kTellPeer && sa->state_id() == StateId::kEstablished;
-  if (!tell) return impl_->core.destroy(*sa, reason);
+  auto* established = std::get_if<Established>(&sa->state);
+  // Made by the peer while our own rekey crosses: which of the two stands is not known yet, so the end waits for that.
+  if (established != nullptr && established->predecessor && mode == CloseMode::kTellPeer)
+    if (IkeSa* old = impl_->core.find(*established->predecessor)) {
+      sa = old;
+      established = std::get_if<Established>(&sa->state);
+    }
+  const IkeSaId id = sa->id;
+  if (established == nullptr || mode == CloseMode::kSilently) return impl_->core.destroy(*sa, reason);
   impl_->core.report(*sa, reason);
-  start_delete_ike(impl_->core, now, *sa, reason);
-  impl_->settle(ike);
+  // Its rekey is with the peer, who may have made the new one already: that one has to be closed.
+  if (established->own && established->own->task.kind == Task::Kind::kRekeyIke)
+    established->closing = reason;
+  else
+    start_delete_ike(impl_->core, now, *sa, reason);
+  impl_->settle(id);
+  impl_->serve_waiting(now);
+}
+
+/// The IKE SA that a child belongs to now: the shell may not know of a rekey yet.
+IkeSa* IkeEngine::Impl::owner_of(IkeSaId ike, ChildId child) {
+  IkeSa* sa = core.find(ike);
+  for (int steps = 0; sa != nullptr && steps < 8; ++steps) {
+    auto* established = std::get_if<Established>(&sa->state);
+    if (established != nullptr && (!child || established->child(child) != nullptr)) return sa;
+    sa = sa->successor ? core.find(*sa->successor) : nullptr;
+  }
+  return nullptr;
 }
 
 void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
-  IkeSa* sa = impl_->core.find(ike);
-  auto* established = sa != nullptr ? std::get_if<Established>(&sa->state) : nullptr;
-  if (established == nullptr) return;
-  for (auto it = established->children.begin(); it != established->children.end(); ++it) {
-    if (it->id != child) continue;
-    const ChildSpi spi_in = it->spec->spi_in;
-    impl_->core.report(*sa, Reason::kChildDeleted, {field("child", it->spec->child), field("by", std::string("us"))});
-    impl_->core.act(RemoveChild{ike, child, it->spec, reason});
-    impl_->core.spis.release(spi_in);
-    established->children.erase(it);
-    delete_child_spi(impl_->core, now, *sa, spi_in);
-    return impl_->settle(ike);
-  }
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr) return;
+  ChildSa& closed = *std::get<Established>(sa->state).child(child);
+  if (closed.phase == ChildPhase::kDeleting || closed.phase == ChildPhase::kClosed ||
+      closed.phase == ChildPhase::kLingering)
+    return;
+  impl_->core.report(*sa, Reason::kChildDeleted, {field("child", closed.spec->child), field("by", std::string("us"))});
+  ike::close_child(impl_->core, now, *sa, closed, reason);
+  serve(impl_->core, now, *sa);
+  impl_->settle(sa->id);
 }
 
-Status IkeEngine::create_child(Instant, IkeSaId, std::string_view,
-                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>) {
-  return Error(Reason::kUnsupported, "further children");
+Status IkeEngine::create_child(Instant now, IkeSaId ike, std::string_view child,
+                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  if (sa == nullptr) return Error(Reason::kNotFound, "an established IKE SA");
+  if (sa->tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
+  Task task{.kind = Task::Kind::kCreateChild, .name = std::string(child), .reason = Reason::kTrafficStart};
+  if (trigger) {
+    task.trigger_local.push_back(trigger->first);
+    task.trigger_remote.push_back(trigger->second);
+  }
+  const IkeSaId id = sa->id;
+  Status added = add_task(impl_->core, now, *sa, std::move(task));
+  impl_->settle(id);
+  return added;
 }
-void IkeEngine::rekey_child(Instant, IkeSaId, ChildId, Reason) {}
-void IkeEngine::rekey_ike(Instant, IkeSaId, Reason) {}
-void IkeEngine::inbound_used(Instant, IkeSaId, ChildId) {}
-void IkeEngine::child_used(Instant, IkeSaId, ChildId) {}
+
+void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reason) {
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr || std::get<Established>(sa->state).child(child)->phase != ChildPhase::kInUse) return;
+  const IkeSaId id = sa->id;
+  impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
+  (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyChild, .child = child, .reason = reason});
+  impl_->settle(id);
+}
+
+void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
+  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  if (sa == nullptr) return;
+  const IkeSaId id = sa->id;
+  impl_->core.report(*sa, reason);
+  (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyIke, .reason = reason});
+  impl_->settle(id);
+}
+
+void IkeEngine::inbound_used(Instant now, IkeSaId ike, ChildId child) {
+  IkeSa* sa = impl_->owner_of(ike, child);
+  if (sa == nullptr) return;
+  child_seen_in_use(impl_->core, now, *sa, child);
+  impl_->settle(sa->id);
+}
+
+void IkeEngine::child_used(Instant, IkeSaId ike, ChildId child) {
+  if (IkeSa* sa = impl_->owner_of(ike, child)) std::get<Established>(sa->state).child(child)->used = true;
+}
 
 void IkeEngine::check_liveness(Instant now, IkeSaId ike) {
   IkeSa* sa = impl_->core.find(ike);
@@ -391,9 +510,13 @@ Result<IkeSaId> IkeEngine::restore(
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
-  if (sa->half_open()) ++core.half_open;
+  if (sa->half_open()) core.admission.half_open_changed(sa->init_remote.address, +1);
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
   IkeSa& restored = *core.sas.emplace(id, std::move(sa)).first->second;
+  if (auto* established = std::get_if<Established>(&restored.state)) {
+    if (established->own) ++core.own_exchanges;
+    if (established->waits_for_pace) core.pace_queue.push_back(id);
+  }
   core.repeat_ask(restored);
   impl_->settle(id);
   return id;
@@ -425,11 +548,15 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .nat_remote = sa->nat_remote,
       .children = {}};
   if (const auto* established = std::get_if<Established>(&sa->state))
-    for (const ChildSa& child : established->children) view.children.push_back(child.spec);
+    for (const ChildSa& child : established->children) {
+      const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
+                          child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
+      (leaves ? view.leaving : view.children).push_back(child.spec);
+    }
   return view;
 }
 
-size_t IkeEngine::half_open() const { return impl_->core.half_open; }
+size_t IkeEngine::half_open() const { return impl_->core.admission.half_open(); }
 Counters& IkeEngine::counters() { return impl_->core.counters; }
 const Counters& IkeEngine::counters() const { return impl_->core.counters; }
 

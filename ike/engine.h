@@ -17,6 +17,9 @@ namespace ipsec::ike {
 /// Why an IKE SA or child is brought down, and whether the peer is told.
 enum class CloseMode : uint8_t { kTellPeer, kSilently };
 
+/// Whether we have, or may have, another IKE SA with the same peer: says INITIAL_CONTACT or not (RFC 7296 section 2.4).
+enum class Contact : uint8_t { kInitial, kFurther };
+
 /// What operators see of an IKE SA.
 struct IkeSaView {
   IkeSaId id;
@@ -29,6 +32,8 @@ struct IkeSaView {
   std::optional<Instant> established_at;
   bool nat_local = false, nat_remote = false;
   std::vector<std::shared_ptr<const policy::ChildSpec>> children;
+  /// Replaced or deleted, with an inbound SA that stays for what is on its way.
+  std::vector<std::shared_ptr<const policy::ChildSpec>> leaving;
   std::optional<Duration> rekey_in, ends_in;  ///< From now; of the IKE SA.
 };
 
@@ -41,9 +46,7 @@ struct IkeSaView {
 class IkeEngine {
  public:
   struct Options {
-    size_t half_open_max = kHalfOpenMax;
-    size_t half_open_cookie_from = kHalfOpenCookieFrom;
-    size_t ike_sas_max = kIkeSasMax;
+    policy::AdmissionLimits admission;  ///< What this engine keeps to: a worker's share (ike/sa/admission.h).
   };
 
   IkeEngine(Options options, Random& random, SpiSource& spis);
@@ -60,11 +63,13 @@ class IkeEngine {
   /// The answer to a question. Unknown or repeated ids are ignored (and counted).
   void answer(Instant now, Answer answer);
 
-  /// Starts an IKE SA with its first child. `path`: our address and where the peer is expected.
-  /// `trigger`: the packet that asked for it, whose selectors are offered first (RFC 7296 section 2.9).
+  /// Starts an IKE SA with its first child (an empty name: without one, where the IKE policy allows it). `path`: our
+  /// address and where the peer is expected. `trigger`: the packet that asked for it, whose selectors are offered first
+  /// (RFC 7296 section 2.9).
   Result<IkeSaId> initiate(Instant now, std::shared_ptr<const policy::Tunnel> tunnel, std::string_view child,
                            const Path& path,
-                           std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {});
+                           std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {},
+                           Contact contact = Contact::kFurther);
   /// Adds a child of the tunnel to an established IKE SA (RFC 7296 section 1.3.1); waits its turn behind other
   /// requests. Its end is InstallOutbound or ChildFailed. Errors: kNotFound (no such IKE SA in use, no such child),
   /// kExists (one is under way).

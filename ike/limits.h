@@ -24,16 +24,22 @@ inline constexpr size_t kNonceBytesMax = 256;
 inline constexpr size_t kCookieBytesMax = 64;       ///< RFC 7296 section 2.6.
 inline constexpr size_t kConfigAttributesMax = 64;  ///< Attributes per CP payload.
 
-inline constexpr size_t kHalfOpenMax = 10000;        ///< Half-open IKE SAs per worker.
-inline constexpr size_t kHalfOpenCookieFrom = 1000;  ///< Cookies are asked for from this many half-open IKE SAs on.
-inline constexpr size_t kIkeSasMax = 200000;         ///< IKE SAs per worker.
-inline constexpr size_t kChildrenPerIkeSaMax = 64;   ///< Child SAs per IKE SA.
-inline constexpr size_t kActionsMax = 1 << 20;       ///< Actions waiting to be polled.
-inline constexpr size_t kInvalidKeRetriesMax = 2;    ///< INVALID_KE_PAYLOAD answers followed per negotiation.
-inline constexpr size_t kCookieRetriesMax = 2;       ///< COOKIE answers followed per negotiation.
-inline constexpr Duration kHalfOpenTimeout = 30s;    ///< From IKE_SA_INIT answered to IKE_AUTH accepted.
-inline constexpr Duration kAskTimeout = 10s;         ///< For the answer to NeedPeer, NeedAuth, Install.
-inline constexpr Duration kDeleteTimeout = 30s;      ///< For the response to the Delete of an IKE SA.
+inline constexpr size_t kChildrenPerIkeSaMax = 64;  ///< Child SAs per IKE SA.
+inline constexpr size_t kActionsMax = 1 << 20;      ///< Actions waiting to be polled.
+inline constexpr size_t kInvalidKeRetriesMax = 2;   ///< INVALID_KE_PAYLOAD answers followed per negotiation.
+inline constexpr size_t kCookieRetriesMax = 2;      ///< COOKIE answers followed per negotiation.
+inline constexpr Duration kForgedTimeout = 10s;     ///< The same as half_open_timeout, after too many forged messages.
+inline constexpr Duration kAskTimeout = 10s;        ///< For the answer to NeedPeer, NeedAuth, Install.
+inline constexpr Duration kDeleteTimeout = 30s;     ///< For the response to the Delete of an IKE SA.
+inline constexpr Duration kInboundLinger = 5s;      ///< An old inbound SA stays after its outbound half is out.
+inline constexpr Duration kRekeyGuard = 120s;       ///< For what a rekeying peer owes: use of the new SA, the Delete.
+inline constexpr Duration kRetryFirst = 1s;         ///< Pause after TEMPORARY_FAILURE; doubles, varied at random ...
+inline constexpr Duration kRetryMost = 64s;         ///< ... up to this.
+inline constexpr Duration kRetryLeast = 200ms;      ///< The shortest such pause, near the end of a lifetime.
+inline constexpr size_t kTasksMax = 128;            ///< Requests of ours waiting within one IKE SA.
+inline constexpr size_t kRekeysAtOnce = 256;        ///< Rekeys of ours under way per worker; the others wait.
+inline constexpr uint32_t kMessageIdRekey =
+    0xf0000000;  ///< From this message ID on the IKE SA is rekeyed (RFC 7296 2.2).
 inline constexpr Duration kResponseCacheInterval =
     100ms;  ///< At most one repetition of a cached response per this time.
 inline constexpr Duration kCookieSecretLife =

@@ -5,8 +5,10 @@ namespace ipsec::ike {
 std::optional<NotifyType> notify_for_error(Reason reason) {
   // A switch over some values of a long enumeration: everything else is our own trouble, of which a peer learns only
   // that the child could not be made.
-  if (reason == Reason::kNoProposalChosen || reason == Reason::kModeMismatch) return NotifyType::kNoProposalChosen;
-  if (reason == Reason::kTsUnacceptable) return NotifyType::kTsUnacceptable;
+  if (reason == Reason::kNoProposalChosen || reason == Reason::kModeMismatch || reason == Reason::kPfsMismatch ||
+      reason == Reason::kKeRejected)
+    return NotifyType::kNoProposalChosen;
+  if (reason == Reason::kTsUnacceptable || reason == Reason::kSelectorCount) return NotifyType::kTsUnacceptable;
   if (reason == Reason::kSinglePairRequired) return NotifyType::kSinglePairRequired;
   if (reason == Reason::kInvalidKe) return NotifyType::kInvalidKePayload;
   if (reason == Reason::kAuthFailed || reason == Reason::kAuthMethod || reason == Reason::kUnknownPeerIdentity ||
@@ -23,7 +25,8 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
       reason == Reason::kTimeout || reason == Reason::kPermission || reason == Reason::kDeviceMissing ||
       reason == Reason::kVrfMissing || reason == Reason::kNamespaceMissing || reason == Reason::kSystemCall ||
       reason == Reason::kUnsupported || reason == Reason::kExists || reason == Reason::kKernelReadBack ||
-      reason == Reason::kInternal || reason == Reason::kNoAdditionalSas || reason == Reason::kConfigNotSupported)
+      reason == Reason::kInternal || reason == Reason::kNoAdditionalSas || reason == Reason::kChildLimit ||
+      reason == Reason::kDeletedByOperator || reason == Reason::kCryptoFailed || reason == Reason::kConfigNotSupported)
     return NotifyType::kNoAdditionalSas;
   return std::nullopt;
 }
@@ -44,6 +47,8 @@ Reason reason_for_notify(NotifyType type) {
   if (type == NotifyType::kAuthenticationFailed) return Reason::kPeerAuthFailed;
   if (type == NotifyType::kNoAdditionalSas) return Reason::kNoAdditionalSas;
   if (type == NotifyType::kSinglePairRequired) return Reason::kSinglePairRequired;
+  if (type == NotifyType::kChildSaNotFound) return Reason::kChildNotFound;
+  if (type == NotifyType::kInvalidKePayload) return Reason::kPfsMismatch;
   if (type == NotifyType::kTemporaryFailure) return Reason::kPeerTemporaryFailure;
   return Reason::kPeerError;
 }

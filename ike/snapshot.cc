@@ -62,7 +62,7 @@ void fields(A& a, AuthPayload& v) {
 }
 template <typename A>
 void fields(A& a, Outstanding& v) {
-  a(v.message_id, v.exchange, v.bytes, v.path, v.sent, v.next_at, v.interval);
+  a(v.message_id, v.exchange, v.bytes, v.path, v.sent, v.tries, v.next_at, v.interval);
 }
 template <typename A>
 void fields(A& a, Answered& v) {
@@ -88,11 +88,36 @@ template <typename A>
 void fields(A& a, ChildSa& v) {
   a(v.id);
   spec_fields(a, v.spec);
+  a(v.phase, v.outbound, v.used, v.rekey_at, v.until, v.replaces, v.outbound_key);
 }
 template <typename A>
 void fields(A& a, PendingChild& v) {
   spec_fields(a, v.spec);
-  a(v.ni, v.nr);
+  a(v.key_in, v.key_out, v.replaces);
+}
+template <typename A>
+void fields(A& a, Task& v) {
+  a(v.kind, v.child, v.name, v.reason, v.trigger_local, v.trigger_remote, v.not_before, v.failures, v.is_last);
+}
+template <typename A>
+void fields(A& a, OwnExchange& v) {
+  a(v.task, v.stage, v.nonce, v.key_pair, v.offered, v.group_retries, v.spi_in, v.offered_local, v.offered_remote,
+    v.lowest_nonce, v.ask, v.deadline, v.child, v.ike_spi, v.rival_nonce, v.rival_child, v.rival_ike);
+}
+template <typename A>
+void fields(A& a, PeerExchange& v) {
+  a(v.message_id, v.request_hash, v.path, v.ask, v.deadline, v.child, v.number, v.group, v.public_value, v.nonce,
+    v.redundant);
+}
+
+/// Something that may be there, on the heap.
+template <typename A, typename T>
+void pointed_fields(A& a, std::unique_ptr<T>& v) {
+  bool present = v != nullptr;
+  a(present);
+  if (!present) return;
+  if constexpr (A::kReading) v = std::make_unique<T>();
+  a(*v);
 }
 
 template <typename A>
@@ -103,7 +128,8 @@ void fields(A& a, AuthWork& v) {
 }
 template <typename A>
 void fields(A& a, AuthContext& v) {
-  a(v.init_request, v.init_response, v.ni, v.nr, v.child, v.trigger_local, v.trigger_remote);
+  a(v.init_request, v.init_response, v.ni, v.nr, v.child, v.trigger_local, v.trigger_remote, v.initial_contact,
+    v.childless);
 }
 
 // The states, each without its keys, which the caller handles.
@@ -123,7 +149,7 @@ void rest_of(A& a, AuthResponding& v) {
 template <typename A>
 void rest_of(A& a, InitSent& v) {
   a(v.key_pair, v.ni, v.child, v.trigger_local, v.trigger_remote, v.cookie, v.cookie_retries, v.invalid_ke_retries,
-    v.hint);
+    v.initial_contact, v.hint);
 }
 template <typename A, typename S>
 void context_of(A& a, S& v) {
@@ -143,23 +169,33 @@ void rest_of(A& a, AuthSent& v) {
 template <typename A>
 void rest_of(A& a, AuthFinishing& v) {
   context_of(a, v);
-  a(v.stage, v.ask, v.id_body, v.auth, v.child, v.unused_spi, v.refusal, v.refusal_reason, v.tell_peer);
+  a(v.stage, v.ask, v.id_body, v.auth, v.child, v.unused_spi, v.tell_peer);
 }
 template <typename A>
 void rest_of(A& a, Established& v) {
-  a(v.children, v.deletes_waiting);
+  a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.closing,
+    v.waits_for_pace);
+  pointed_fields(a, v.own);
+  pointed_fields(a, v.peer);
 }
+template <typename A>
+void rest_of(A&, Rekeyed&) {}
 template <typename A>
 void rest_of(A& a, Deleting& v) {
   a(v.notice, v.sent);
 }
+
+/// Never written, and refused when read: no table holds it.
+template <typename A>
+void rest_of(A&, Ended&) {}
 
 /// Everything but the state.
 template <typename A>
 void head_of(A& a, IkeSa& v) {
   a(v.id, v.initiator, v.spi_i, v.spi_r, v.path, v.init_remote);
   a.tunnel(v.tunnel);
-  a(v.remote_id, v.nat_local, v.nat_remote, v.window, v.created_at, v.last_heard, v.established_at, v.deadline);
+  a(v.remote_id, v.nat_local, v.nat_remote, v.window, v.created_at, v.last_heard, v.established_at, v.deadline,
+    v.successor);
 }
 
 template <typename S>

@@ -64,10 +64,18 @@ Status read_sa_attributes(const Attributes& attributes, DecodedSa& sa) {
   TRY(read_algorithms(attributes, sa.state), "");
   TRY_ASSIGN(const auto if_id, attributes.get<uint32_t>(XFRMA_IF_ID), "if_id");
   TRY_ASSIGN(const auto replay, attributes.get<ReplayHeader>(XFRMA_REPLAY_ESN_VAL), "replay state");
+  TRY_ASSIGN(const auto legacy, attributes.get<LegacyReplay>(XFRMA_REPLAY_VAL), "replay state");
   TRY(read_offload(attributes, sa.state.offload, &sa.state.direction, sa.offload_ifindex), "");
   TRY_ASSIGN(const auto direction, attributes.get<uint8_t>(uapi::kXfrmaSaDir), "direction");
   sa.state.if_id = if_id.value_or(0);
-  if (replay) sa.state.replay_window = static_cast<uint16_t>(replay->replay_window);
+  if (replay) {
+    sa.state.replay_window = static_cast<uint16_t>(replay->replay_window);
+    sa.state.sequence_sent = uint64_t{replay->oseq_hi} << 32 | replay->oseq;
+    sa.state.sequence_received = uint64_t{replay->seq_hi} << 32 | replay->seq;
+  } else if (legacy) {
+    sa.state.sequence_sent = legacy->oseq;
+    sa.state.sequence_received = legacy->seq;
+  }
   if (direction == uapi::kSaDirIn) sa.state.direction = Direction::kIn;
   if (direction == uapi::kSaDirOut) sa.state.direction = Direction::kOut;
   return {};
@@ -196,6 +204,8 @@ Result<DecodedExpire> decode_expire(ByteView payload) {
   TRY_ASSIGN(expire.event.key.destination, from_kernel(info.state.id.daddr, info.state.family), "expire");
   expire.event.key.spi = policy::ChildSpi(ntohl(info.state.id.spi));
   expire.event.hard = info.hard != 0;
+  expire.event.bytes = info.state.curlft.bytes;
+  expire.event.packets = info.state.curlft.packets;
   return expire;
 }
 

@@ -15,9 +15,12 @@ using policy::TransformType;
 
 constexpr uint16_t kLegacyWindowMax = 32;  // bits of the kernel's old replay bitmap
 
-void set_lifetime(xfrm_lifetime_cfg& lifetime, Duration hard) {
-  lifetime.soft_byte_limit = lifetime.hard_byte_limit = kUnlimited;
-  lifetime.soft_packet_limit = lifetime.hard_packet_limit = kUnlimited;
+void set_lifetime(xfrm_lifetime_cfg& lifetime, Duration hard, const policy::VolumeLimits& volume) {
+  const auto limit = [](uint64_t value) { return value != 0 ? value : kUnlimited; };
+  lifetime.soft_byte_limit = limit(volume.soft_bytes);
+  lifetime.hard_byte_limit = limit(volume.hard_bytes);
+  lifetime.soft_packet_limit = limit(volume.soft_packets);
+  lifetime.hard_packet_limit = limit(volume.hard_packets);
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(hard).count();
   // The time limit is only a backstop behind our own timers, so it has no soft half that would wake us.
   lifetime.hard_add_expires_seconds = seconds > 0 ? static_cast<uint64_t>(seconds) : (hard.count() > 0 ? 1 : 0);
@@ -185,7 +188,7 @@ Result<Message> encode_new_sa(const policy::SaConfig& sa, const EncodeContext& c
   info.reqid = sa.reqid;
   info.mode = detail::to_kernel(sa.mode);
   info.replay_window = replay.legacy_window;
-  set_lifetime(info.lft, sa.hard_lifetime);
+  set_lifetime(info.lft, sa.hard_lifetime, sa.volume);
   // In tunnel mode the inner family is the packet's: one SA carries both (IPv4 in IPv6 and the reverse).
   if (sa.mode == policy::EspMode::kTunnel) info.flags |= XFRM_STATE_AF_UNSPEC;
   if (sa.suite.esn) info.flags |= XFRM_STATE_ESN;
@@ -220,7 +223,7 @@ Result<Message> encode_policy(const policy::PolicyConfig& policy, PolicyWrite wr
                  "a policy from " + to_string(policy.key.source) + " to " + to_string(policy.key.destination));
   auto info = zeroed<xfrm_userpolicy_info>();
   info.sel = to_kernel_selector(policy.key);
-  set_lifetime(info.lft, Duration{0});
+  set_lifetime(info.lft, Duration{0}, {});
   info.priority = policy.priority;
   info.dir = to_kernel(policy.key.direction);
   info.action = policy.action == policy::PolicyAction::kAllow ? XFRM_POLICY_ALLOW : XFRM_POLICY_BLOCK;

@@ -26,11 +26,15 @@ struct AeadHeader {  // xfrm_algo_aead
   std::array<char, 64> alg_name;
   uint32_t alg_key_len, alg_icv_len;
 };
+struct LegacyReplay {  // xfrm_replay_state
+  uint32_t oseq, seq, bitmap;
+};
 struct ReplayHeader {  // xfrm_replay_state_esn
   uint32_t bmp_len, oseq, seq, oseq_hi, seq_hi, replay_window;
 };
 static_assert(sizeof(CipherHeader) == sizeof(xfrm_algo) && sizeof(AuthHeader) == sizeof(xfrm_algo_auth) &&
-              sizeof(AeadHeader) == sizeof(xfrm_algo_aead) && sizeof(ReplayHeader) == sizeof(xfrm_replay_state_esn));
+              sizeof(AeadHeader) == sizeof(xfrm_algo_aead) && sizeof(ReplayHeader) == sizeof(xfrm_replay_state_esn) &&
+              sizeof(LegacyReplay) == sizeof(xfrm_replay_state));
 
 inline constexpr uint8_t kEsp = IPPROTO_ESP;
 inline constexpr uint64_t kUnlimited = UINT64_MAX;  // XFRM_INF

@@ -38,6 +38,13 @@ struct OffloadRequest {
   friend bool operator==(const OffloadRequest&, const OffloadRequest&) = default;
 };
 
+/// How much an SA may carry; 0: no limit. At a soft limit the kernel says so once, at a hard one it ends the SA.
+struct VolumeLimits {
+  uint64_t soft_bytes = 0, hard_bytes = 0;
+  uint64_t soft_packets = 0, hard_packets = 0;
+  friend bool operator==(const VolumeLimits&, const VolumeLimits&) = default;
+};
+
 /// An SA as it should be installed. Holds keys: move-only.
 struct SaConfig {
   SaKey key;
@@ -53,6 +60,7 @@ struct SaConfig {
   bool df_clear = false;                                       ///< XFRM_STATE_NOPMTUDISC.
   bool dscp_zero = false;                                      ///< XFRM_SA_XFLAG_DONT_ENCAP_DSCP.
   Duration hard_lifetime{0};  ///< The kernel's backstop behind our own timers; 0: none.
+  VolumeLimits volume;
   OffloadRequest offload;
   Secret keys;  ///< ChildKeys::material.
 };
@@ -69,6 +77,9 @@ struct SaState {
   OffloadKind offload = OffloadKind::kNone;
   std::string offload_device;
   uint64_t packets = 0, bytes = 0;
+  /// The last sequence numbers sent and received (with ESN all 64 bits). Not the number of packets: one packet that is
+  /// cut up late (GSO) takes many.
+  uint64_t sequence_sent = 0, sequence_received = 0;
   uint64_t replay_drops = 0, integrity_drops = 0;
   bool larval = false;  ///< SPI reserved or acquire pending.
 };

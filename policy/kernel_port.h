@@ -74,6 +74,7 @@ struct SaExpired {
   std::string netns;
   SaKey key;
   bool hard = false;
+  uint64_t bytes = 0, packets = 0;  ///< What the SA had carried.
 };
 struct SaMappingChanged {
   std::string netns;

@@ -96,7 +96,7 @@ std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tu
   return routes;
 }
 
-SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction) {
+SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction, uint64_t spread) {
   const ChildPolicy& policy = *spec.tunnel->child(spec.child)->policy;
   const bool in = direction == Direction::kIn;
   const Endpoint& source = in ? spec.remote_endpoint : spec.local_endpoint;
@@ -118,6 +118,7 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction)
   sa.dscp_zero = policy.dscp == DscpMode::kZero;
   // The kernel's clock is a backstop behind our own timers (architecture, decision 12): a fifth later.
   sa.hard_lifetime = policy.lifetime * kBackstopNumerator / kBackstopDenominator;
+  sa.volume = volume_limits(policy, spread);
   return sa;
 }
 
@@ -211,10 +212,26 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids) {
           .group = kLinkGroup};
 }
 
-Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids) {
+uint64_t rekey_point(uint64_t whole, const RekeyPolicy& rekey, uint64_t spread) {
+  constexpr uint64_t kSteps = 1000;  // of the jitter
+  const long double jitter =
+      static_cast<long double>(rekey.jitter_percent) * static_cast<long double>(spread % (kSteps + 1)) / kSteps;
+  const long double percent = std::max(static_cast<long double>(rekey.share_percent) - jitter, 1.0L);
+  return std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<long double>(whole) * percent / 100));
+}
+
+VolumeLimits volume_limits(const ChildPolicy& policy, uint64_t spread) {
+  VolumeLimits limits{.hard_bytes = policy.lifetime_bytes, .hard_packets = policy.lifetime_packets};
+  if (!policy.rekey.enabled) return limits;
+  if (limits.hard_bytes != 0) limits.soft_bytes = rekey_point(limits.hard_bytes, policy.rekey, spread);
+  if (limits.hard_packets != 0) limits.soft_packets = rekey_point(limits.hard_packets, policy.rekey, spread);
+  return limits;
+}
+
+Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread) {
   ChildPlan plan;
-  plan.inbound = sa_for(spec, ids, Direction::kIn);
-  plan.outbound = sa_for(spec, ids, Direction::kOut);
+  plan.inbound = sa_for(spec, ids, Direction::kIn, spread);
+  plan.outbound = sa_for(spec, ids, Direction::kOut, spread);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id), "selectors");

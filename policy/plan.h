@@ -22,6 +22,13 @@ struct ChildIds {
 };
 std::string interface_name(uint32_t if_id);
 
+/// Where the kernel reports and where it ends an SA that has carried much (ChildPolicy::lifetime_bytes, _packets): the
+/// soft limits at rekey.share_percent, minus up to rekey.jitter_percent as `spread` (any random number) has it. Without
+/// rekeying there are only hard ones.
+VolumeLimits volume_limits(const ChildPolicy& policy, uint64_t spread);
+/// A share of `whole` less a part of it that `spread` chooses, as RekeyPolicy says.
+uint64_t rekey_point(uint64_t whole, const RekeyPolicy& rekey, uint64_t spread);
+
 /// The objects of one child SA. Keys and offload are filled in by whoever installs.
 struct ChildPlan {
   SaConfig inbound, outbound;
@@ -35,7 +42,8 @@ Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const Sele
 
 /// Error kTsUnacceptable when the selectors need more than kPoliciesPerChildMax policies per direction (the detail
 /// names the count), or cannot be expressed in the kernel (OPAQUE ports, ranges over several ICMP types).
-Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids);
+/// `spread`: see volume_limits().
+Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread = 0);
 
 /// What makes a packet of an idle child ask for the tunnel (`start: traffic`): outbound policies whose SA is missing,
 /// so that the kernel sends an acquire, and routes with the idle metric.

@@ -42,6 +42,13 @@ class Backend {
   using Done = std::function<void(Result<nlohmann::json>)>;
   virtual void up(const std::string& tunnel, const std::string& child, Done done) = 0;
   virtual void down(const std::string& tunnel, const std::string& child, Done done) = 0;
+  /// Replaces the SAs of a tunnel's children (or of one; "" is all), or its IKE SA; `done` as above.
+  enum class RekeyTarget : uint8_t { kChildren, kIke };
+  virtual void rekey([[maybe_unused]] const std::string& tunnel, [[maybe_unused]] const std::string& child,
+                     [[maybe_unused]] RekeyTarget target, Done done) {
+    const Done answer = std::move(done);
+    answer(Error(Reason::kUnsupported, "rekeying on demand"));
+  }
   /// Events from a sequence number on; see EventRing::read.
   virtual EventRing::Page events(uint64_t from, size_t most) = 0;
   /// Failed negotiations, the newest first: rows of the interface's type NegotiationFailure. `peer` is an address, an

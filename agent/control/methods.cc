@@ -21,6 +21,9 @@ constexpr Parameter kListParameters[] = {{.name = "kind"},
                                          {.name = "filter", .type = Type::kTextMap, .presence = kOptional}};
 constexpr Parameter kShowParameters[] = {{.name = "kind"}, {.name = "name"}};
 constexpr Parameter kTunnelParameters[] = {{.name = "tunnel"}, {.name = "child", .presence = kOptional}};
+constexpr Parameter kRekeyParameters[] = {{.name = "tunnel"},
+                                          {.name = "child", .presence = kOptional},
+                                          {.name = "ike", .type = Type::kBoolean, .presence = kOptional}};
 constexpr Parameter kMonitorParameters[] = {{.name = "from", .type = Type::kNumber, .presence = kOptional},
                                             {.name = "follow", .type = Type::kBoolean, .presence = kOptional}};
 constexpr Parameter kFilesParameters[] = {{.name = "files", .type = Type::kNamedTexts}};
@@ -37,6 +40,7 @@ constexpr Method kMethods[] = {
     {MethodId::kShow, kInterface, "Show", Access::kRead, kShowParameters},
     {MethodId::kUp, kInterface, "Up", Access::kWrite, kTunnelParameters},
     {MethodId::kDown, kInterface, "Down", Access::kWrite, kTunnelParameters},
+    {MethodId::kRekey, kInterface, "Rekey", Access::kWrite, kRekeyParameters},
     {MethodId::kMonitor, kInterface, "Monitor", Access::kRead, kMonitorParameters},
     {MethodId::kConfigCheck, kInterface, "ConfigCheck", Access::kRead, kFilesParameters},
     {MethodId::kConfigEffective, kInterface, "ConfigEffective", Access::kRead, {}},

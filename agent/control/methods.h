@@ -18,6 +18,7 @@ enum class MethodId : uint8_t {
   kShow,
   kUp,
   kDown,
+  kRekey,
   kMonitor,
   kConfigCheck,
   kConfigEffective,

@@ -160,7 +160,8 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kList: return on_list(call);
     case MethodId::kShow: return on_show(call.parameters);
     case MethodId::kUp:
-    case MethodId::kDown: return on_operation(method.id, call.parameters);
+    case MethodId::kDown:
+    case MethodId::kRekey: return on_operation(method.id, call.parameters);
     case MethodId::kMonitor: return on_monitor(call);
     case MethodId::kConfigCheck: return on_config_check(call.parameters);
     case MethodId::kConfigEffective: return send_result(host_.backend.config_effective(), "config");

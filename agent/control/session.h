@@ -64,7 +64,7 @@ class Session {
   bool wants_write() const { return !closed_ && (output_.size() > 0 || runnable_); }
 
  private:
-  struct Operation {};  ///< up or down
+  struct Operation {};  ///< up, down or rekey
   struct ListStream {
     std::string kind;
     std::map<std::string, std::string> filter;

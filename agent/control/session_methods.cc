@@ -148,6 +148,11 @@ void Session::on_operation(MethodId method, const json& parameters) {
   work_ = Operation{};
   if (method == MethodId::kUp)
     host_.backend.up(tunnel, child, host_.make_done(id_));
+  else if (method == MethodId::kRekey)
+    host_.backend.rekey(
+        tunnel, child,
+        flag_at(parameters, "ike") == Flag::kOn ? Backend::RekeyTarget::kIke : Backend::RekeyTarget::kChildren,
+        host_.make_done(id_));
   else
     host_.backend.down(tunnel, child, host_.make_done(id_));
 }

@@ -23,6 +23,7 @@ struct Raw {
   std::string sort;
   int64_t from = 0;
   bool no_follow = false;
+  bool ike = false;
   bool json = false;
   bool effective = false;
   std::string color = "auto";
@@ -86,6 +87,12 @@ void add_operations(CLI::App& app, Raw& raw) {
     command->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
     command->add_option("CHILD", raw.child, "One of its children; default: all");
   }
+  CLI::App* rekey = add(app, "rekey", "Replace the SAs of a tunnel by fresh ones, without a gap",
+                        "  ipsecctl rekey branch-7\n  ipsecctl rekey branch-7 --child lan\n"
+                        "  ipsecctl rekey branch-7 --ike");
+  rekey->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
+  CLI::Option* child = rekey->add_option("--child", raw.child, "Only this child; default: all");
+  rekey->add_flag("--ike", raw.ike, "The IKE SA instead of its children")->excludes(child);
   CLI::App* monitor = add(app, "monitor", "Show events as they happen",
                           "  ipsecctl monitor\n  ipsecctl monitor --from 1200\n"
                           "  ipsecctl monitor --no-follow --json\n  ipsecctl monitor --from=-50 --no-follow");
@@ -112,7 +119,8 @@ void add_globals(CLI::App& app, Raw& raw) {
   app.add_option("--color", raw.color, "auto (only on a terminal), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
-  app.add_option("--timeout", raw.timeout_seconds, "Seconds to wait for an answer; default: 10, 120 for up and down")
+  app.add_option("--timeout", raw.timeout_seconds,
+                 "Seconds to wait for an answer; default: 10, 120 for up, down, rekey")
       ->check(CLI::Range(int64_t{1}, int64_t{86400}));
 }
 
@@ -157,6 +165,7 @@ Verb verb_of(const CLI::App& app) {
   if (name == "show") return Verb::kShow;
   if (name == "up") return Verb::kUp;
   if (name == "down") return Verb::kDown;
+  if (name == "rekey") return Verb::kRekey;
   if (name == "monitor") return Verb::kMonitor;
   if (name == "explain")
     return chosen->get_option("WHAT")->as<std::string>() == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
@@ -169,10 +178,11 @@ Verb verb_of(const CLI::App& app) {
 CommandLine command_of(const CLI::App& app, const Raw& raw) {
   Command command;
   command.verb = verb_of(app);
+  command.name = raw.name;
   const std::string complaint = complete(raw, command);
   if (!complaint.empty()) return usage_error(complaint);
-  command.name = raw.name;
   command.child = raw.child;
+  command.ike = raw.ike;
   command.files = raw.files;
   command.sort = raw.sort;
   command.follow = !raw.no_follow;

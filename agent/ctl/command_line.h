@@ -15,6 +15,7 @@ enum class Verb : uint8_t {
   kShow,
   kUp,
   kDown,
+  kRekey,
   kMonitor,
   kExplain,
   kExplainNegotiation,
@@ -31,6 +32,7 @@ struct Command {
   std::string kind;  ///< Plural.
   std::string name;  ///< Of the object or tunnel, a code, or a peer (may be empty).
   std::string child;
+  bool ike = false;  ///< rekey: the IKE SA.
   std::vector<std::string> files;
   std::map<std::string, std::string> filter;
   std::string sort;

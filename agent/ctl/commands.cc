@@ -276,12 +276,14 @@ int version(Run& run) {
 int operate(Run& run, std::string_view method, const std::string& verb) {
   json parameters = {{"tunnel", run.command.name}};
   if (!run.command.child.empty()) parameters["child"] = run.command.child;
-  return ask(run, {.method = method,
-                   .parameters = std::move(parameters),
-                   .part = "outcome",
-                   .doing = "taking " + run.command.name + " " + verb,
-                   .usual = kOperationTime,
-                   .text = [&verb](const json& outcome, Color color) { return render_outcome(verb, outcome, color); }});
+  if (run.command.ike) parameters["ike"] = true;
+  return ask(run,
+             {.method = method,
+              .parameters = std::move(parameters),
+              .part = "outcome",
+              .doing = method == "Rekey" ? "rekeying " + run.command.name : "taking " + run.command.name + " " + verb,
+              .usual = kOperationTime,
+              .text = [&verb](const json& outcome, Color color) { return render_outcome(verb, outcome, color); }});
 }
 
 int show(Run& run) {
@@ -311,6 +313,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kShow: return show(run);
     case Verb::kUp: return operate(run, "Up", "up");
     case Verb::kDown: return operate(run, "Down", "down");
+    case Verb::kRekey: return operate(run, "Rekey", "rekeyed");
     case Verb::kMonitor: return monitor(run);
     case Verb::kExplain: return explain(run);
     case Verb::kExplainNegotiation: return explain_negotiation(run);

@@ -43,7 +43,7 @@ _ipsecctl() {
   local -a given=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
-      --socket | --color | --timeout | --sort | --filter | --from) ((++i)) ;;
+      --socket | --color | --timeout | --sort | --filter | --from | --child) ((++i)) ;;
       -*) ;;
       *) given+=("${COMP_WORDS[i]}") ;;
     esac
@@ -54,18 +54,20 @@ _ipsecctl() {
       mapfile -t COMPREPLY < <(compgen -f -- "$current")
       return
       ;;
+    --child) words=$(_ipsecctl_children "${given[1]-}") ;;
     --timeout | --sort | --filter | --from) return ;;
     *)
       case ${given[0]-}:${#given[@]} in
-        :0) words="status list show up down monitor explain config version $options" ;;
+        :0) words="status list show up down rekey monitor explain config version $options" ;;
         list:1) words="$plural" ;;
         list:*) words="--sort --filter $options" ;;
         show:1) words="$singular" ;;
         show:2) words=$(_ipsecctl_names "${given[1]}") ;;
-        up:1 | down:1) words=$(_ipsecctl_column tunnels name) ;;
+        up:1 | down:1 | rekey:1) words=$(_ipsecctl_column tunnels name) ;;
         up:2 | down:2) words=$(_ipsecctl_children "${given[1]}") ;;
         explain:1) words="negotiation $options" ;;
         explain:2) [[ ${given[1]} == negotiation ]] && words=$(_ipsecctl_failed) || words="$options" ;;
+        rekey:*) words="--child --ike $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
         config:1) words='check show' ;;
         config:*)

@@ -111,7 +111,7 @@ std::string render_list(std::string_view kind, const std::vector<json>& rows, Co
       const json& value = member_at(row, column.key);
       // Only counters are worth the word: an absent name is simply absent.
       const bool counter = column.key == "packets" || column.key == "bytes";
-      if (column.key == "age_seconds")
+      if (column.key == "age_seconds" || (column.key == "rekey_in_seconds" && !value.is_null()))
         cells.push_back(duration(value));
       else
         cells.push_back(value.is_null() && !counter ? "-" : cell(value));

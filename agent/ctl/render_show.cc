@@ -46,6 +46,12 @@ std::string render_ike_sa(const json& sa, Color color) {
   out.append(line(2, "state",
                   paint(clean(state), paint_of(state), color) + ", " + at(sa, "role") + ", age " +
                       duration(member_at(sa, "age_seconds")) + ", worker " + at(sa, "worker")));
+  const json& rekey = member_at(sa, "rekey_in_seconds");
+  const json& ends = member_at(sa, "ends_in_seconds");
+  if (!rekey.is_null() || !ends.is_null())
+    out.append(line(2, "lifetime",
+                    (rekey.is_null() ? "not rekeyed" : "rekeyed in " + duration(rekey)) +
+                        (ends.is_null() ? "" : ", ends in " + duration(ends))));
   out.append(line(2, "path", at(sa, "local") + " to " + at(sa, "remote")));
   out.append(line(2, "remote id", at(sa, "remote_id")));
   out.append(line(2, "proposal", at(sa, "proposal")));
@@ -77,10 +83,16 @@ std::string render_child(const json& child, const json& sas, Color color) {
   const std::string state = text_at(child, "state", "unknown");
   std::string out = paint("Child " + clean(name), Paint::kBold, color);
   out.append(": ").append(paint(clean(state), paint_of(state), color)).append("\n");
+  const std::string replaces = text_at(child, "replaces");
+  if (!replaces.empty()) out.append(line(2, "replaces", clean(replaces)));
   out.append(line(2, "selectors", at(child, "local") + " === " + at(child, "remote")));
   out.append(line(2, "proposal", at(child, "proposal")));
+  // During a rekey two children have one name.
+  const std::string in = text_at(child, "spi_in"), outward = text_at(child, "spi_out");
   for (const json& sa : sas)
-    if (text_at(sa, "child") == name) out.append(render_direction(sa, color));
+    if (const std::string spi = text_at(sa, "spi");
+        text_at(sa, "child") == name && (in.empty() || spi == in || spi == outward))
+      out.append(render_direction(sa, color));
   return out;
 }
 

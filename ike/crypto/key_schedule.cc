@@ -95,17 +95,33 @@ policy::Proposal IkeSuite::to_proposal() const {
 //   {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)
 Result<KeySchedule> KeySchedule::derive(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs,
                                         Secret shared) {
-  TRY_ASSIGN(const Sizes sizes, sizes_of(suite), "key schedule");
   Bytes nonces(inputs.ni.begin(), inputs.ni.end());
   nonces.insert(nonces.end(), inputs.nr.begin(), inputs.nr.end());
+  TRY(sizes_of(suite), "key schedule");
   TRY_ASSIGN(const Secret seed, crypto.prf(suite.prf, nonces, {shared.expose()}), "SKEYSEED");
   shared.wipe();
+  return expand(crypto, suite, inputs, seed);
+}
+
+// RFC 7296 section 2.18: the rekeying exchange belongs to the old IKE SA, and so does the PRF that makes SKEYSEED.
+Result<KeySchedule> KeySchedule::rekey(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs,
+                                       Secret shared) const {
+  const ByteView sk_d = keys_.expose().first(known_sizes_of(suite_).prf);
+  TRY_ASSIGN(const Secret seed, crypto.prf(suite_.prf, sk_d, {shared.expose(), inputs.ni, inputs.nr}), "SKEYSEED");
+  shared.wipe();
+  return expand(crypto, suite, inputs, seed);
+}
+
+Result<KeySchedule> KeySchedule::expand(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs,
+                                        const Secret& seed) {
+  TRY_ASSIGN(const Sizes sizes, sizes_of(suite), "key schedule");
   ByteWriter spis(16);
   spis.u64(inputs.spi_i.value());
   spis.u64(inputs.spi_r.value());
   KeySchedule schedule;
   schedule.suite_ = suite;
-  TRY_ASSIGN(schedule.keys_, crypto.prf_plus(suite.prf, seed.expose(), {nonces, spis.view()}, sizes.whole()), "keys");
+  TRY_ASSIGN(schedule.keys_,
+             crypto.prf_plus(suite.prf, seed.expose(), {inputs.ni, inputs.nr, spis.view()}, sizes.whole()), "keys");
   return schedule;
 }
 

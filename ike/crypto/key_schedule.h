@@ -29,6 +29,10 @@ class KeySchedule {
   /// `shared` is given up: it is wiped.
   static Result<KeySchedule> derive(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs, Secret shared);
 
+  /// The keys of the IKE SA that replaces this one (RFC 7296 section 2.18): SKEYSEED = prf(SK_d (old), g^ir | Ni | Nr)
+  /// with the PRF of the old one, the rest with that of the new one.
+  Result<KeySchedule> rekey(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs, Secret shared) const;
+
   const IkeSuite& suite() const { return suite_; }
   /// Keys for what the original initiator (true) or responder (false) of the IKE SA sends.
   CryptoContext::CipherKeys cipher_keys(bool initiator) const;
@@ -52,6 +56,8 @@ class KeySchedule {
 
  private:
   KeySchedule() = default;
+  static Result<KeySchedule> expand(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs,
+                                    const Secret& seed);
   IkeSuite suite_;
   Secret keys_;  ///< SK_d | SK_ai | SK_ar | SK_ei | SK_er [| SK_pi | SK_pr]
 };

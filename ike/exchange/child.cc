@@ -1,34 +1,85 @@
 #include "ike/exchange/child.h"
 
+#include <algorithm>
+
+#include "ike/notify_for_error.h"
+
 namespace ipsec::ike {
 namespace {
 
 constexpr uint32_t kReservedSpiMax = 255;
 
-policy::SelectorList all_of(const policy::Tunnel& tunnel, policy::SelectorList policy::ChildConfig::*side) {
+policy::SelectorList all_of(const policy::Tunnel& tunnel, policy::SelectorList policy::ChildConfig::*side,
+                            std::string_view only) {
   policy::SelectorList all;
   for (const policy::ChildConfig& child : tunnel.children)
-    all.insert(all.end(), (child.*side).begin(), (child.*side).end());
+    if (only.empty() || child.name == only) all.insert(all.end(), (child.*side).begin(), (child.*side).end());
   return all;
 }
 
-/// Keys for the direction towards us and away from us.
-struct DirectedKeys {
-  Secret in, out;
-};
+policy::Negotiation record(const policy::Tunnel& tunnel, policy::Negotiation::About about) {
+  policy::Negotiation negotiation;
+  negotiation.about = about;
+  negotiation.tunnel = tunnel.name;
+  return negotiation;
+}
 
-Result<DirectedKeys> directed_keys(EngineCore& core, const IkeSa& sa, const PendingChild& child) {
-  TRY_ASSIGN(auto pair, sa.keys()->child_keys(core.crypto, child.spec->suite, child.ni, child.nr), "child keys");
-  // RFC 7296 2.17: the first part of KEYMAT protects what the initiator of the exchange sends.
-  if (child.spec->initiator)
-    return DirectedKeys{std::move(pair.responder_to_initiator), std::move(pair.initiator_to_responder)};
-  return DirectedKeys{std::move(pair.initiator_to_responder), std::move(pair.responder_to_initiator)};
+ChildRefusal refusal(Error error, policy::Negotiation negotiation) {
+  return {std::move(error), std::make_shared<const policy::Negotiation>(std::move(negotiation))};
+}
+
+ChildRefusal selectors_do_not_meet(const policy::Tunnel& tunnel, const ChildRequest& request) {
+  policy::Negotiation about = record(tunnel, policy::Negotiation::About::kSelectors);
+  about.child = request.only;
+  about.offered_local = request.ts_r;
+  about.offered_remote = request.ts_i;
+  about.configured_local = all_of(tunnel, &policy::ChildConfig::local, request.only);
+  about.configured_remote = all_of(tunnel, &policy::ChildConfig::remote, request.only);
+  Error error(Reason::kTsUnacceptable, "offered local " + policy::to_string(request.ts_r) + " remote " +
+                                           policy::to_string(request.ts_i) + "; configured local " +
+                                           policy::to_string(about.configured_local) + " remote " +
+                                           policy::to_string(about.configured_remote));
+  return refusal(std::move(error), std::move(about));
+}
+
+/// What of one configured child's ESP settings does not meet the offer.
+ChildRefusal proposals_do_not_meet(const policy::Tunnel& tunnel, const policy::ChildConfig& child,
+                                   const ChildRequest& request, std::vector<policy::Proposal> configured) {
+  policy::Negotiation about = record(tunnel, policy::Negotiation::About::kChildProposal);
+  about.child = child.name;
+  about.offered = request.offered;
+  const bool without_groups = policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored).has_value();
+  Error error(without_groups ? Reason::kPfsMismatch : Reason::kNoProposalChosen,
+              "offered " + policy::to_string(request.offered) + "; configured " + policy::to_string(configured));
+  about.configured = std::move(configured);
+  return refusal(std::move(error), std::move(about));
+}
+
+ChildRefusal modes_do_not_meet(const policy::Tunnel& tunnel, const policy::ChildConfig& child) {
+  policy::Negotiation about = record(tunnel, policy::Negotiation::About::kMode);
+  about.child = child.name;
+  about.offered_text = "tunnel";
+  about.configured_text = "transport";
+  return refusal(Error(Reason::kModeMismatch, "transport mode is configured, tunnel mode was requested"),
+                 std::move(about));
+}
+
+uint16_t group_of(const policy::Proposal& chosen) {
+  const policy::Transform* group = chosen.first(policy::TransformType::kKeyExchange);
+  return group != nullptr ? group->id : uint16_t{0};
 }
 
 }  // namespace
 
-std::vector<policy::Proposal> esp_offer(const policy::ChildPolicy& policy) {
+std::string hex(ChildSpi spi) {
+  ByteWriter out(4);
+  out.u32(spi.value());
+  return to_hex(out.view());
+}
+
+std::vector<policy::Proposal> esp_offer(const policy::ChildPolicy& policy, ChildExchange exchange) {
   std::vector<policy::Proposal> offer = policy.proposals;
+  if (exchange == ChildExchange::kCreateChild && policy.pfs) return offer;
   for (policy::Proposal& each : offer)
     std::erase_if(each.transforms, [](const policy::Transform& transform) {
       return transform.type == policy::TransformType::kKeyExchange;
@@ -47,6 +98,15 @@ Result<policy::EspSuite> esp_suite_of(const policy::Proposal& chosen) {
                           .esn = esn != nullptr && esn->id == policy::kEsn};
 }
 
+policy::Proposal esp_proposal_of(const policy::EspSuite& suite) {
+  policy::Proposal proposal{.protocol = policy::Protocol::kEsp};
+  proposal.transforms.push_back({policy::TransformType::kEncryption, suite.encryption, suite.key_bits});
+  if (suite.integrity != policy::kAuthNone)
+    proposal.transforms.push_back({policy::TransformType::kIntegrity, suite.integrity});
+  proposal.transforms.push_back({policy::TransformType::kEsn, uint16_t{suite.esn ? policy::kEsn : policy::kNoEsn}});
+  return proposal;
+}
+
 Result<ChildSpi> parse_esp_spi(ByteView spi) {
   ByteReader reader(spi);
   TRY_ASSIGN(const uint32_t value, reader.u32(), "ESP SPI");
@@ -55,58 +115,172 @@ Result<ChildSpi> parse_esp_spi(ByteView spi) {
   return ChildSpi(value);
 }
 
-Result<ChildDecision> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request) {
-  std::optional<Error> proposal_error;
+std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request) {
+  std::optional<ChildRefusal> refused;
   for (const policy::ChildConfig& child : tunnel.children) {
+    if (!request.only.empty() && child.name != request.only) continue;
     ChildDecision decision{.config = &child,
                            .mode = child.policy->mode,
                            .local = policy::narrow(child.local, request.ts_r),
                            .remote = policy::narrow(child.remote, request.ts_i)};
     if (decision.local.empty() || decision.remote.empty()) continue;
-    const auto configured = esp_offer(*child.policy);
-    auto choice = policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored);
+    auto configured = esp_offer(*child.policy, request.exchange);
+    auto choice = policy::choose(configured, request.offered,
+                                 request.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
+                                                                             : policy::KeyExchangeUse::kRequired);
     if (!choice) {
-      proposal_error.emplace(Reason::kNoProposalChosen, "offered " + policy::to_string(request.offered) +
-                                                            "; configured " + policy::to_string(configured));
+      refused = proposals_do_not_meet(tunnel, child, request, std::move(configured));
       continue;
     }
     // RFC 7296 1.3.1: the initiator asks for transport mode; a responder may decline it, but cannot demand it.
     if (child.policy->mode == policy::EspMode::kTransport && !request.wants_transport) {
-      proposal_error.emplace(Reason::kModeMismatch, "transport mode is configured, tunnel mode was requested");
+      refused = modes_do_not_meet(tunnel, child);
       continue;
     }
     decision.offered_index = choice->offered_index;
-    TRY_ASSIGN(decision.suite, esp_suite_of(choice->chosen), "");
-    TRY_ASSIGN(decision.spi_out, parse_esp_spi(request.spis[choice->offered_index]), "");
+    auto suite = esp_suite_of(choice->chosen);
+    if (!suite.ok()) return ChildRefusal{std::move(suite).error(), nullptr};
+    auto spi_out = parse_esp_spi(request.spis[choice->offered_index]);
+    if (!spi_out.ok()) return ChildRefusal{std::move(spi_out).error(), nullptr};
+    decision.suite = *suite;
+    decision.spi_out = *spi_out;
+    decision.group = group_of(choice->chosen);
+    decision.chosen = std::move(choice->chosen);
     return decision;
   }
-  if (proposal_error) return std::move(*proposal_error);
-  return Error(Reason::kTsUnacceptable,
-               "offered local " + policy::to_string(request.ts_r) + " remote " + policy::to_string(request.ts_i) +
-                   "; configured local " + policy::to_string(all_of(tunnel, &policy::ChildConfig::local)) + " remote " +
-                   policy::to_string(all_of(tunnel, &policy::ChildConfig::remote)));
+  if (refused) return std::move(*refused);
+  return selectors_do_not_meet(tunnel, request);
 }
 
-Status ask_install(EngineCore& core, IkeSa& sa, const PendingChild& child, AskId ask) {
-  TRY_ASSIGN(DirectedKeys keys, directed_keys(core, sa, child), "");
+void add_offer(PayloadWriter& out, const std::vector<policy::Proposal>& offered, ChildSpi spi_in) {
+  SaPayload offer;
+  for (const policy::Proposal& each : offered) {
+    ByteWriter spi(4);
+    spi.u32(spi_in.value());
+    offer.proposals.push_back(
+        {.number = static_cast<uint8_t>(offer.proposals.size() + 1), .spi = std::move(spi).take(), .proposal = each});
+  }
+  out.add(offer);
+}
+
+namespace {
+
+/// What the peer was offered when it refused.
+ChildRefusal refused_by_peer(const ChildAnswer& answer, Error error) {
+  const bool selectors = error.reason() == Reason::kTsUnacceptable || error.reason() == Reason::kSinglePairRequired;
+  policy::Negotiation about = record(
+      answer.tunnel, selectors ? policy::Negotiation::About::kSelectors : policy::Negotiation::About::kChildProposal);
+  about.we_offered = true;
+  about.child = answer.config.name;
+  about.offered = answer.offered;
+  about.offered_local = answer.offered_local;
+  about.offered_remote = answer.offered_remote;
+  return refusal(std::move(error), std::move(about));
+}
+
+Result<ChildAccepted> accept_answer(const ChildAnswer& given) {
+  const Payloads& answer = given.answer;
+  if (const NotifyPayload* error = answer.first_error())
+    return Error(reason_for_notify(error->type), "the peer refused the child: " + name(error->type));
+  if (!answer.sa || !answer.ts_i || !answer.ts_r)
+    return Error(Reason::kIkePayloadMissing, "no SA or TS in the response");
+  if (answer.sa->proposals.size() != 1 || answer.sa->proposals[0].unusable)
+    return Error(Reason::kIkeInvalidSyntax, "not exactly one usable proposal");
+  ChildAccepted accepted;
+  TRY_ASSIGN(const policy::Proposal chosen, policy::check_answer(given.offered, answer.sa->proposals[0].proposal), "");
+  TRY_ASSIGN(accepted.suite, esp_suite_of(chosen), "");
+  TRY_ASSIGN(accepted.spi_out, parse_esp_spi(answer.sa->proposals[0].spi), "");
+  accepted.group = group_of(chosen);
+  // RFC 7296 2.9: the answer may only be a subset of what was offered.
+  if (answer.ts_i->selectors.empty() || answer.ts_r->selectors.empty() ||
+      !policy::all_within(answer.ts_i->selectors, given.offered_local) ||
+      !policy::all_within(answer.ts_r->selectors, given.offered_remote))
+    return Error(Reason::kTsUnacceptable, "answered local " + policy::to_string(answer.ts_i->selectors) + " remote " +
+                                              policy::to_string(answer.ts_r->selectors) + "; offered local " +
+                                              policy::to_string(given.offered_local) + " remote " +
+                                              policy::to_string(given.offered_remote));
+  accepted.mode = given.config.policy->mode;
+  const bool transport = answer.notify(NotifyType::kUseTransportMode) != nullptr;
+  if (transport != (accepted.mode == policy::EspMode::kTransport))
+    return Error(Reason::kModeMismatch, std::string(policy::to_string(accepted.mode)) + " mode was offered");
+  return accepted;
+}
+
+}  // namespace
+
+std::variant<ChildAccepted, ChildRefusal> read_child_answer(const ChildAnswer& answer) {
+  auto accepted = accept_answer(answer);
+  if (accepted.ok()) return std::move(*accepted);
+  return refused_by_peer(answer, std::move(accepted).error());
+}
+
+policy::ChildSpec child_spec(const IkeSa& sa, const policy::ChildConfig& config) {
+  policy::ChildSpec spec;
+  spec.tunnel = sa.tunnel;
+  spec.child = config.name;
+  spec.mode = config.policy->mode;
+  spec.local_endpoint = sa.path.local;
+  spec.remote_endpoint = sa.path.remote;
+  spec.udp_encapsulation = sa.nat_local || sa.nat_remote;
+  return spec;
+}
+
+Result<PendingChild> make_pending(EngineCore& core, const IkeSa& sa, std::shared_ptr<const policy::ChildSpec> spec,
+                                  ByteView ni, ByteView nr, ByteView shared) {
+  TRY_ASSIGN(auto pair, sa.keys()->child_keys(core.crypto, spec->suite, ni, nr, shared), "child keys");
+  PendingChild pending{.spec = std::move(spec)};
+  // RFC 7296 2.17: the first part of KEYMAT protects what the initiator of the exchange sends.
+  if (pending.spec->initiator) std::swap(pair.initiator_to_responder, pair.responder_to_initiator);
+  pending.key_in = std::move(pair.initiator_to_responder);
+  pending.key_out = std::move(pair.responder_to_initiator);
+  return pending;
+}
+
+void ask_install(EngineCore& core, const IkeSa& sa, const PendingChild& child, AskId ask) {
+  core.act(InstallInbound{
+      ask, sa.id, ChildId(child.spec->spi_in.value()), child.replaces, child.spec, {child.key_in.clone()}});
+}
+
+ChildSa make_child(EngineCore& core, Instant now, PendingChild pending) {
+  const policy::ChildConfig* config = pending.spec->tunnel->child(pending.spec->child);
+  const policy::ChildPolicy& policy = *config->policy;
+  ChildSa child{.id = ChildId(pending.spec->spi_in.value()),
+                .spec = std::move(pending.spec),
+                .phase = ChildPhase::kAwaitingUse,
+                .until = now + policy.lifetime,
+                .replaces = pending.replaces,
+                .outbound_key = std::move(pending.key_out)};
+  if (policy.rekey.enabled) child.rekey_at = now + core.soft_lifetime(policy.lifetime, policy.rekey);
+  return child;
+}
+
+void use_child(EngineCore& core, Instant now, IkeSa& sa, std::vector<ChildSa>& children, ChildId id) {
+  auto find = [&](ChildId wanted) {
+    return std::find_if(children.begin(), children.end(), [&](const ChildSa& each) { return each.id == wanted; });
+  };
+  ChildSa& child = *find(id);
+  VERIFY(child.phase == ChildPhase::kAwaitingUse);
+  auto old = child.replaces ? find(*child.replaces) : children.end();
+  const bool moves = old != children.end();
+  child.phase = ChildPhase::kInUse;
+  child.outbound = true;
+  const policy::ChildPolicy& policy = *child.spec->tunnel->child(child.spec->child)->policy;
+  child.until = now + policy.lifetime;
   core.act(
-      InstallInbound{ask, sa.id, ChildId(child.spec->spi_in.value()), std::nullopt, child.spec, {std::move(keys.in)}});
-  return {};
-}
-
-Status finish_child(EngineCore& core, IkeSa& sa, const PendingChild& child, std::vector<ChildSa>& children) {
-  TRY_ASSIGN(DirectedKeys keys, directed_keys(core, sa, child), "");
-  const ChildId id(child.spec->spi_in.value());
-  core.act(InstallOutbound{sa.id, id, std::nullopt, child.spec, {std::move(keys.out)}});
-  children.push_back({id, child.spec});
-  ByteWriter spis(8);
-  spis.u32(child.spec->spi_in.value());
-  spis.u32(child.spec->spi_out.value());
-  core.report(sa, Reason::kChildEstablished,
-              {field("child", child.spec->child), field("local", policy::to_string(child.spec->local)),
-               field("remote", policy::to_string(child.spec->remote)), field("spi_in", to_hex(spis.view().first(4))),
-               field("spi_out", to_hex(spis.view().last(4))), field("proposal", policy::to_string(child.spec->suite))});
-  return {};
+      InstallOutbound{sa.id, id, moves ? child.replaces : std::nullopt, child.spec, {std::move(child.outbound_key)}});
+  child.outbound_key = Secret();
+  std::vector<Field> fields{field("child", child.spec->child),
+                            field("local", policy::to_string(child.spec->local)),
+                            field("remote", policy::to_string(child.spec->remote)),
+                            field("spi_in", hex(child.spec->spi_in)),
+                            field("spi_out", hex(child.spec->spi_out)),
+                            field("proposal", policy::to_string(child.spec->suite))};
+  if (child.replaces) fields.push_back(field("old_spi_in", hex(ChildSpi(child.replaces->value()))));
+  core.report(sa, child.replaces ? Reason::kChildRekeyed : Reason::kChildEstablished, std::move(fields));
+  if (!moves || !old->outbound) return;
+  old->outbound = false;
+  if (old->phase == ChildPhase::kInUse) old->phase = ChildPhase::kReplaced;
+  core.act(StopOutbound{sa.id, old->id, old->spec});
 }
 
 }  // namespace ipsec::ike

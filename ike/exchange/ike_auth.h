@@ -30,8 +30,12 @@ void ask_responding(EngineCore& core, IkeSa& sa);
 void ask_own_auth(EngineCore& core, IkeSa& sa);
 void ask_finishing(EngineCore& core, IkeSa& sa);
 
+struct FirstContact {
+  bool initial = false;        ///< The peer said INITIAL_CONTACT.
+  bool child_follows = false;  ///< We ask for the first child in an exchange of its own.
+};
 /// Both roles: authentication is over. Reports, drops the AUTH keys.
 void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule keys, std::vector<ChildSa> children,
-                       bool initial_contact);
+                       const FirstContact& contact);
 
 }  // namespace ipsec::ike

@@ -1,4 +1,5 @@
 #include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/informational.h"
 #include "ike/notify_for_error.h"
@@ -19,65 +20,41 @@ policy::SelectorList with_trigger(const policy::SelectorList& trigger, const pol
 
 /// The payloads of our IKE_AUTH request; fills what AuthSent must remember.
 PayloadWriter build_request(const IkeSa& sa, const AuthContext& context, AuthMade made, AuthSent& sent) {
-  const policy::ChildConfig& child = *sa.tunnel->child(context.child);
   PayloadWriter out;
   out.add(PayloadType::kIdI, IdPayload::of(sa.tunnel->local_id));
   if (sa.tunnel->remote_id) out.add(PayloadType::kIdR, IdPayload::of(*sa.tunnel->remote_id));
   out.add(AuthPayload{made.method, std::move(made.auth)});
+  if (context.initial_contact) out.add(notify(NotifyType::kInitialContact));
+  if (context.childless) return out;
+  const policy::ChildConfig& child = *sa.tunnel->child(context.child);
   if (child.policy->mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
-  sent.offered = esp_offer(*child.policy);
+  sent.offered = esp_offer(*child.policy, ChildExchange::kIkeAuth);
   sent.offered_local = with_trigger(context.trigger_local, child.local);
   sent.offered_remote = with_trigger(context.trigger_remote, child.remote);
-  SaPayload offer;
-  for (const policy::Proposal& each : sent.offered) {
-    ByteWriter spi(4);
-    spi.u32(sent.spi_in.value());
-    offer.proposals.push_back(
-        {.number = static_cast<uint8_t>(offer.proposals.size() + 1), .spi = std::move(spi).take(), .proposal = each});
-  }
-  out.add(offer);
+  add_offer(out, sent.offered, sent.spi_in);
   out.add(PayloadType::kTsI, TsPayload{.selectors = sent.offered_local});
   out.add(PayloadType::kTsR, TsPayload{.selectors = sent.offered_remote});
   return out;
 }
 
 /// The child in the response, or why there is none.
-Result<PendingChild> read_child(const IkeSa& sa, const AuthSent& sent, const Payloads& answer) {
-  if (const NotifyPayload* error = answer.first_error())
-    return Error(reason_for_notify(error->type), "the peer refused the child: " + name(error->type));
-  if (!answer.sa || !answer.ts_i || !answer.ts_r)
-    return Error(Reason::kIkePayloadMissing, "no SA or TS in the response");
-  if (answer.sa->proposals.size() != 1 || answer.sa->proposals[0].unusable)
-    return Error(Reason::kIkeInvalidSyntax, "not exactly one usable proposal");
-  TRY_ASSIGN(const policy::Proposal chosen, policy::check_answer(sent.offered, answer.sa->proposals[0].proposal), "");
-  TRY_ASSIGN(const policy::EspSuite suite, esp_suite_of(chosen), "");
-  TRY_ASSIGN(const ChildSpi spi_out, parse_esp_spi(answer.sa->proposals[0].spi), "");
-  // RFC 7296 2.9: the answer may only be a subset of what was offered.
-  if (answer.ts_i->selectors.empty() || answer.ts_r->selectors.empty() ||
-      !policy::all_within(answer.ts_i->selectors, sent.offered_local) ||
-      !policy::all_within(answer.ts_r->selectors, sent.offered_remote))
-    return Error(Reason::kTsUnacceptable, "answered local " + policy::to_string(answer.ts_i->selectors) + " remote " +
-                                              policy::to_string(answer.ts_r->selectors) + "; offered local " +
-                                              policy::to_string(sent.offered_local) + " remote " +
-                                              policy::to_string(sent.offered_remote));
-  const policy::EspMode wanted = sa.tunnel->child(sent.context->child)->policy->mode;
-  const bool transport = answer.notify(NotifyType::kUseTransportMode) != nullptr;
-  if (transport != (wanted == policy::EspMode::kTransport))
-    return Error(Reason::kModeMismatch, std::string(policy::to_string(wanted)) + " mode was offered");
-  auto spec = std::make_shared<policy::ChildSpec>();
-  *spec = {.tunnel = sa.tunnel,
-           .child = sent.context->child,
-           .spi_in = sent.spi_in,
-           .spi_out = spi_out,
-           .suite = suite,
-           .mode = wanted,
-           .local = answer.ts_i->selectors,
-           .remote = answer.ts_r->selectors,
-           .local_endpoint = sa.path.local,
-           .remote_endpoint = sa.path.remote,
-           .udp_encapsulation = sa.nat_local || sa.nat_remote,
-           .initiator = true};
-  return PendingChild{std::move(spec), sent.context->ni, sent.context->nr};
+std::variant<PendingChild, ChildRefusal> read_child(EngineCore& core, const IkeSa& sa, const AuthSent& sent,
+                                                    const Payloads& answer) {
+  const policy::ChildConfig& config = *sa.tunnel->child(sent.context->child);
+  auto read = read_child_answer({*sa.tunnel, config, sent.offered, sent.offered_local, sent.offered_remote, answer});
+  if (auto* refusal = std::get_if<ChildRefusal>(&read)) return std::move(*refusal);
+  const ChildAccepted& accepted = std::get<ChildAccepted>(read);
+  auto spec = std::make_shared<policy::ChildSpec>(child_spec(sa, config));
+  spec->spi_in = sent.spi_in;
+  spec->spi_out = accepted.spi_out;
+  spec->suite = accepted.suite;
+  spec->mode = accepted.mode;
+  spec->local = answer.ts_i->selectors;
+  spec->remote = answer.ts_r->selectors;
+  spec->initiator = true;
+  auto pending = make_pending(core, sa, std::move(spec), sent.context->ni, sent.context->nr);
+  if (pending.ok()) return std::move(*pending);
+  return ChildRefusal{std::move(pending).error(), nullptr};
 }
 
 bool id_acceptable(const policy::Tunnel& tunnel, const policy::Identity& received, const Path& path) {
@@ -92,14 +69,21 @@ void finish(EngineCore& core, Instant now, IkeSa& sa) {
   auto& finishing = std::get<AuthFinishing>(sa.state);
   std::vector<ChildSa> children;
   if (finishing.child) {
-    if (Status finished = finish_child(core, sa, *finishing.child, children); !finished.ok())
-      return core.destroy(sa, finished.error().reason(), error_fields(sa, finished.error()));
-  } else {
-    core.report(sa, finishing.refusal_reason, {field("detail", std::string(as_text(finishing.refusal)))});
-    if (finishing.unused_spi) core.spis.release(*finishing.unused_spi);
+    children.push_back(make_child(core, now, std::move(*finishing.child)));
+    use_child(core, now, sa, children, children.front().id);
+  } else if (finishing.unused_spi) {
+    core.spis.release(*finishing.unused_spi);
   }
   const std::optional<ChildSpi> orphan = finishing.tell_peer ? finishing.unused_spi : std::nullopt;
-  enter_established(core, now, sa, std::move(finishing.keys), std::move(children), false);
+  const std::unique_ptr<AuthContext> context = std::move(finishing.context);
+  const bool child_follows = context->childless && !context->child.empty();
+  enter_established(core, now, sa, std::move(finishing.keys), std::move(children), {.child_follows = child_follows});
+  if (child_follows)
+    (void)add_task(core, now, sa,
+                   {.kind = Task::Kind::kCreateChild,
+                    .name = context->child,
+                    .trigger_local = context->trigger_local,
+                    .trigger_remote = context->trigger_remote});
   core.snapshot_changed(sa);
   if (orphan) delete_child_spi(core, now, sa, *orphan);
 }
@@ -116,8 +100,8 @@ void ask_own_auth(EngineCore& core, IkeSa& sa) {
 
 void on_own_auth_initiator(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   auto& making = std::get<AuthMaking>(sa.state);
-  AuthSent next{
-      .keys = std::move(making.keys), .context = std::move(making.context), .spi_in = core.spis.next_child_spi()};
+  AuthSent next{.keys = std::move(making.keys), .context = std::move(making.context)};
+  if (!next.context->childless) next.spi_in = core.spis.next_child_spi();
   const PayloadWriter request = build_request(sa, *next.context, std::move(made), next);
   core.enter(sa, std::move(next), sa.deadline);
   if (Status sent = core.send_request(now, sa, Exchange::kIkeAuth, request); !sent.ok())
@@ -137,19 +121,22 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
                          field("identity", policy::to_string(sa.tunnel->local_id))});
   }
   sa.remote_id = answer.id_r->identity;
-  auto child = read_child(sa, sent, answer);
+  const bool childless = sent.context->childless;
+  std::variant<PendingChild, ChildRefusal> child;
+  if (!childless) child = read_child(core, sa, sent, answer);
   AuthFinishing next{.keys = std::move(sent.keys),
                      .context = std::move(sent.context),
                      .id_body = answer.id_r->body,
                      .auth = *answer.auth};
-  if (child.ok()) {
-    next.child = std::move(*child);
+  if (childless) {
+    // Nothing of a child was asked for, so nothing of one is looked at.
+  } else if (auto* pending = std::get_if<PendingChild>(&child)) {
+    next.child = std::move(*pending);
   } else {
+    const ChildRefusal& refusal = std::get<ChildRefusal>(child);
     next.unused_spi = sent.spi_in;
-    next.refusal_reason = child.error().reason();
-    const ByteView text = as_bytes(child.error().detail());
-    next.refusal.assign(text.begin(), text.end());
     next.tell_peer = answer.sa && answer.first_error() == nullptr;
+    core.report(sa, refusal.error.reason(), {field("detail", refusal.error.text())}, refusal.negotiation);
   }
   if (!id_acceptable(*sa.tunnel, sa.remote_id, sa.path)) {
     const std::string expected =
@@ -167,9 +154,7 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
 void ask_finishing(EngineCore& core, IkeSa& sa) {
   auto& finishing = std::get<AuthFinishing>(sa.state);
   if (finishing.stage == AuthFinishing::Stage::kInstall) {
-    if (Status asked = ask_install(core, sa, *finishing.child, finishing.ask); !asked.ok())
-      core.count(asked.error().reason());
-    return;
+    return ask_install(core, sa, *finishing.child, finishing.ask);
   }
   // RFC 7296 2.15: the responder signed its first message, our nonce and its identity.
   auto octets = finishing.keys.auth_octets(core.crypto, false, finishing.context->init_response, finishing.context->ni,
@@ -201,26 +186,25 @@ void on_refused_initiator(EngineCore& core, Instant now, IkeSa& sa, const Error&
   }
   core.act(RemoveChild{sa.id, ChildId(finishing.child->spec->spi_in.value()), finishing.child->spec, error.reason()});
   finishing.unused_spi = finishing.child->spec->spi_in;
-  finishing.refusal_reason = error.reason();
-  const std::string text = error.text();
-  finishing.refusal.assign(text.begin(), text.end());
+  core.report(sa, error.reason(), {field("detail", error.text())});
   finishing.tell_peer = true;
   finishing.child.reset();
   finish(core, now, sa);
 }
 
 void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule keys, std::vector<ChildSa> children,
-                       bool initial_contact) {
+                       const FirstContact& contact) {
   keys.forget_auth_keys();
   const policy::Proposal proposal = keys.suite().to_proposal();
-  const bool has_child = !children.empty();
+  const bool has_child = !children.empty() || contact.child_follows;
   core.enter(sa, Established{.keys = std::move(keys), .children = std::move(children)}, std::nullopt);
+  core.start_lifetime(now, sa);
   sa.established_at = now;
   sa.last_heard = now;
   core.report(sa, Reason::kIkeEstablished,
               {field("peer", to_string(sa.path.remote)), field("identity", policy::to_string(sa.remote_id)),
                field("proposal", policy::to_string(proposal))});
-  core.act(IdentityEstablished{sa.id, sa.tunnel, has_child, initial_contact});
+  core.act(IdentityEstablished{sa.id, sa.tunnel, has_child, contact.initial});
 }
 
 }  // namespace ipsec::ike

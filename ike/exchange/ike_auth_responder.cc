@@ -38,7 +38,7 @@ std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& 
 void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector<Field> fields) {
   const AuthWork& work = work_of(sa);
   PayloadWriter out;
-  out.add(notify(NotifyType::kAuthenticationFailed));
+  out.add(notify(reason == Reason::kChildlessRefused ? NotifyType::kInvalidSyntax : NotifyType::kAuthenticationFailed));
   Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
   if (!sent.ok()) core.count(sent.error().reason());
   core.destroy(sa, reason, std::move(fields));
@@ -64,31 +64,35 @@ Result<Bytes> peer_nonce(const AuthWork& work) {
 }
 
 /// Begins the child, or says why there is none.
-Result<PendingChild> begin_child(EngineCore& core, IkeSa& sa, AuthWork& work) {
-  TRY_ASSIGN(const ChildDecision decision,
-             decide_child(*sa.tunnel, {work.offered, work.offered_spis, work.ts_i, work.ts_r, work.wants_transport}),
-             "");
-  TRY_ASSIGN(Bytes ni, peer_nonce(work), "");
-  TRY_ASSIGN(Bytes nr, own_nonce(work), "");
+std::variant<PendingChild, ChildRefusal> begin_first_child(EngineCore& core, IkeSa& sa, AuthWork& work) {
+  auto decided = decide_child(*sa.tunnel, {.offered = work.offered,
+                                           .spis = work.offered_spis,
+                                           .ts_i = work.ts_i,
+                                           .ts_r = work.ts_r,
+                                           .wants_transport = work.wants_transport});
+  if (auto* refusal = std::get_if<ChildRefusal>(&decided)) return std::move(*refusal);
+  const ChildDecision& decision = std::get<ChildDecision>(decided);
+  auto ni = peer_nonce(work), nr = own_nonce(work);
+  VERIFY(ni.ok() && nr.ok());  // both messages were parsed before
   work.child_number = work.offered_numbers[decision.offered_index];
-  auto spec = std::make_shared<policy::ChildSpec>();
-  *spec = {.tunnel = sa.tunnel,
-           .child = decision.config->name,
-           .spi_in = core.spis.next_child_spi(),
-           .spi_out = decision.spi_out,
-           .suite = decision.suite,
-           .mode = decision.mode,
-           .local = decision.local,
-           .remote = decision.remote,
-           .local_endpoint = work.path.local,
-           .remote_endpoint = work.path.remote,
-           .udp_encapsulation = sa.nat_local || sa.nat_remote,
-           .initiator = false};
-  return PendingChild{std::move(spec), std::move(ni), std::move(nr)};
+  auto spec = std::make_shared<policy::ChildSpec>(child_spec(sa, *decision.config));
+  spec->spi_in = core.spis.next_child_spi();
+  spec->spi_out = decision.spi_out;
+  spec->suite = decision.suite;
+  spec->mode = decision.mode;
+  spec->local = decision.local;
+  spec->remote = decision.remote;
+  spec->local_endpoint = work.path.local;
+  spec->remote_endpoint = work.path.remote;
+  const ChildSpi spi = spec->spi_in;
+  auto pending = make_pending(core, sa, std::move(spec), *ni, *nr);
+  if (pending.ok()) return std::move(*pending);
+  core.spis.release(spi);
+  return ChildRefusal{std::move(pending).error(), nullptr};
 }
 
 /// The response with everything that was found; `child_error` stands for a child that could not be had.
-void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Error>& child_error) {
+void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<ChildRefusal>& refusal) {
   auto& responding = std::get<AuthResponding>(sa.state);
   AuthWork& work = *responding.work;
   PayloadWriter out;
@@ -97,22 +101,16 @@ void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Error
   if (work.child) {
     const policy::ChildSpec& spec = *work.child->spec;
     if (spec.mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
-    policy::Proposal chosen{.protocol = policy::Protocol::kEsp};
-    chosen.transforms.push_back({policy::TransformType::kEncryption, spec.suite.encryption, spec.suite.key_bits});
-    if (spec.suite.integrity != policy::kAuthNone)
-      chosen.transforms.push_back({policy::TransformType::kIntegrity, spec.suite.integrity});
-    chosen.transforms.push_back(
-        {policy::TransformType::kEsn, uint16_t{spec.suite.esn ? policy::kEsn : policy::kNoEsn}});
     ByteWriter spi(4);
     spi.u32(spec.spi_in.value());
     SaPayload sa_payload;
     sa_payload.proposals.push_back(
-        {.number = work.child_number, .spi = std::move(spi).take(), .proposal = std::move(chosen)});
+        {.number = work.child_number, .spi = std::move(spi).take(), .proposal = esp_proposal_of(spec.suite)});
     out.add(sa_payload);
     out.add(PayloadType::kTsI, TsPayload{.selectors = spec.remote});
     out.add(PayloadType::kTsR, TsPayload{.selectors = spec.local});
-  } else if (child_error) {
-    out.add(notify(notify_for_error(child_error->reason()).value_or(NotifyType::kNoAdditionalSas)));
+  } else if (refusal) {
+    out.add(notify(notify_for_error(refusal->error.reason()).value_or(NotifyType::kNoAdditionalSas)));
   }
   if (Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
       !sent.ok())
@@ -120,12 +118,12 @@ void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Error
 
   std::vector<ChildSa> children;
   if (work.child) {
-    if (Status finished = finish_child(core, sa, *work.child, children); !finished.ok())
-      return core.destroy(sa, finished.error().reason(), peer_fields(sa, finished.error()));
-  } else if (child_error) {
-    core.report(sa, child_error->reason(), peer_fields(sa, *child_error));
+    children.push_back(make_child(core, now, std::move(*work.child)));
+    use_child(core, now, sa, children, children.front().id);
+  } else if (refusal) {
+    core.report(sa, refusal->error.reason(), peer_fields(sa, refusal->error), refusal->negotiation);
   }
-  enter_established(core, now, sa, std::move(responding.keys), std::move(children), work.initial_contact);
+  enter_established(core, now, sa, std::move(responding.keys), std::move(children), {.initial = work.initial_contact});
   core.snapshot_changed(sa);
 }
 
@@ -174,9 +172,7 @@ void ask_responding(EngineCore& core, IkeSa& sa) {
       if (octets.ok()) core.act(NeedAuth{work.ask, sa.id, sa.tunnel, prf, std::move(*octets)});
       return;
     }
-    case AuthWork::Stage::kInstall:
-      if (Status asked = ask_install(core, sa, *work.child, work.ask); !asked.ok()) core.count(asked.error().reason());
-      return;
+    case AuthWork::Stage::kInstall: return ask_install(core, sa, *work.child, work.ask);
   }
 }
 
@@ -196,16 +192,21 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
   next_stage(core, now, sa, AuthWork::Stage::kVerify);
 }
 
-void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) { next_stage(core, now, sa, AuthWork::Stage::kProve); }
+void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) {
+  // Where RFC 6023 is not in force, a request without a child breaks the rules of RFC 7296 1.2.
+  if (!work_of(sa).has_child && sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kRefuse)
+    return refuse(core, now, sa, Reason::kChildlessRefused, {field("configured", std::string("refuse"))});
+  next_stage(core, now, sa, AuthWork::Stage::kProve);
+}
 
 void on_own_auth_responder(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   AuthWork& work = work_of(sa);
   work.own_method = made.method;
   work.own_auth = std::move(made.auth);
   if (!work.has_child) return respond(core, now, sa, std::nullopt);
-  auto child = begin_child(core, sa, work);
-  if (!child.ok()) return respond(core, now, sa, std::move(child).error());
-  work.child = std::move(*child);
+  auto child = begin_first_child(core, sa, work);
+  if (auto* refusal = std::get_if<ChildRefusal>(&child)) return respond(core, now, sa, std::move(*refusal));
+  work.child = std::move(std::get<PendingChild>(child));
   next_stage(core, now, sa, AuthWork::Stage::kInstall);
 }
 
@@ -218,7 +219,7 @@ void on_refused_responder(EngineCore& core, Instant now, IkeSa& sa, const Error&
   core.act(RemoveChild{sa.id, ChildId(work.child->spec->spi_in.value()), work.child->spec, error.reason()});
   core.spis.release(work.child->spec->spi_in);
   work.child.reset();
-  respond(core, now, sa, error);
+  respond(core, now, sa, ChildRefusal{error, nullptr});
 }
 
 }  // namespace ipsec::ike

@@ -5,6 +5,7 @@
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/nat_detection.h"
 #include "ike/notify_for_error.h"
+#include "ike/wire/init_outline.h"
 
 namespace ipsec::ike {
 namespace {
@@ -36,24 +37,43 @@ std::vector<policy::Proposal> usable_proposals(const SaPayload& payload) {
   return proposals;
 }
 
-/// Whether the request may take state here; answers with a cookie or refuses where not.
-bool admit(EngineCore& core, Instant now, const Path& path, const Header& header, const Payloads& payloads) {
-  const bool wants_cookie = core.half_open >= core.options.half_open_cookie_from;
-  if (wants_cookie) {
-    const NotifyPayload* cookie = payloads.notify(NotifyType::kCookie);
-    if (cookie == nullptr ||
-        !core.cookies.check(now, core.crypto, cookie->data, payloads.nonce->nonce, path.remote, header.initiator_spi)) {
-      if (cookie != nullptr) core.count(Reason::kIkeCookieBad);
-      auto fresh = core.cookies.make(now, core.crypto, payloads.nonce->nonce, path.remote, header.initiator_spi);
-      if (!fresh.ok()) return core.count(Reason::kCryptoFailed), false;
+/// The COOKIE notification alone, in one buffer: the only answer that a flood gets (RFC 7296 section 2.6).
+Bytes cookie_answer(const Header& request, const CookieJar::Cookie& cookie) {
+  constexpr size_t kPayloadBytes = 4 + 4 + std::tuple_size_v<CookieJar::Cookie>;
+  ByteWriter out(Header::kBytes + kPayloadBytes);
+  Header{.initiator_spi = request.initiator_spi,
+         .next_payload = PayloadType::kNotify,
+         .exchange = request.exchange,
+         .flags = Header::kFlagResponse,
+         .message_id = request.message_id,
+         .length = Header::kBytes + kPayloadBytes}
+      .write(out);
+  out.u8(static_cast<uint8_t>(PayloadType::kNone));
+  out.u8(0);
+  out.u16(kPayloadBytes);
+  out.u8(0);  // protocol: none
+  out.u8(0);  // SPI bytes
+  out.u16(static_cast<uint16_t>(NotifyType::kCookie));
+  out.bytes(cookie);
+  return std::move(out).take();
+}
+
+/// Whether the request may go on to take state here; asks for a cookie or refuses where not. Until it has returned a
+/// cookie, where one is wanted, nothing is written down that belongs to its source.
+bool admit(EngineCore& core, Instant now, const Path& path, const Header& header, const InitOutline& request) {
+  if (core.admission.wants_cookie(now, path.remote.address)) {
+    auto wanted = core.cookies.judge(now, request.cookie, {request.nonce, path.remote, header.initiator_spi});
+    if (!wanted.ok()) return core.count(wanted.error().reason()), false;
+    if (*wanted) {
+      if (!request.cookie.empty()) core.count(Reason::kIkeCookieBad);
       core.count(Reason::kIkeCookieSent);
-      answer_stateless(core, path, header, notify(NotifyType::kCookie, std::move(*fresh)));
+      core.send_stateless(path, cookie_answer(header, **wanted));
       return false;
     }
   }
-  if (core.half_open >= core.options.half_open_max) return core.count(Reason::kIkeHalfOpenLimit), false;
-  if (core.sas.size() >= core.options.ike_sas_max) return core.count(Reason::kIkeSaLimit), false;
-  return true;
+  const std::optional<Reason> refusal = core.admission.admit(now, path.remote.address, core.sas.size());
+  if (refusal) core.count(*refusal);
+  return !refusal;
 }
 
 /// The same request again: the response is sent again, at a bounded rate, to where the first copy came from.
@@ -77,7 +97,12 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
   if (datagram.size() > kInitBytesMax) return core.count(Reason::kLimitReached);
-  auto payloads = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
+  const ByteView chain = datagram.subspan(Header::kBytes);
+  auto outline = InitOutline::read(header.next_payload, chain);
+  if (!outline.ok()) return core.count(outline.error().reason());
+  if (!admit(core, now, path, header, *outline)) return;
+
+  auto payloads = parse_payloads(header.next_payload, chain);
   if (!payloads.ok()) {
     core.count(payloads.error().reason());
     // RFC 7296 2.5: an unknown critical payload is named to the sender. Anything else malformed gets no answer, so that
@@ -87,8 +112,7 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
                        notify(NotifyType::kUnsupportedCriticalPayload, critical_payload_of(payloads.error())));
     return;
   }
-  if (!payloads->sa || !payloads->ke || !payloads->nonce) return core.count(Reason::kIkePayloadMissing);
-  if (!admit(core, now, path, header, *payloads)) return;
+  VERIFY(payloads->sa && payloads->ke && payloads->nonce);  // the outline saw them
 
   IkeSa& sa = core.create(now, false, header.initiator_spi, path,
                           InitPolicyWait{core.next_ask(), Bytes(datagram.begin(), datagram.end())}, now + kAskTimeout);
@@ -103,6 +127,7 @@ namespace {
 struct InitDecision {
   policy::ProposalChoice choice;
   IkeSuite suite;
+  bool childless = false;
 };
 
 Result<InitDecision> decide(const InitPolicy& policy, const Payloads& request) {
@@ -112,7 +137,7 @@ Result<InitDecision> decide(const InitPolicy& policy, const Payloads& request) {
     return Error(Reason::kNoProposalChosen,
                  "offered " + policy::to_string(offered) + "; configured " + policy::to_string(policy.proposals));
   TRY_ASSIGN(IkeSuite suite, IkeSuite::of(choice->chosen), "");
-  return InitDecision{std::move(*choice), suite};
+  return InitDecision{std::move(*choice), suite, policy.childless};
 }
 
 /// The key pair, nonce and bytes of the response; enters InitAnswered.
@@ -128,6 +153,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   out.add(NoncePayload{fresh_nonce(core.random)});
   TRY_ASSIGN(const NatVerdict nat, judge_nat(core.crypto, sa.spi_i, IkeSpi(), sa.path, request), "");
   if (nat.supported) TRY(add_nat_detection(core.crypto, sa.spi_i, sa.spi_r, sa.path, out), "");
+  if (decision.childless) out.add(notify(NotifyType::kChildlessIkev2Supported));  // RFC 6023 section 3
   sa.nat_local = nat.local;
   sa.nat_remote = nat.remote;
   const Header header{.initiator_spi = sa.spi_i,
@@ -138,7 +164,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   sa.window.answered = Answered{0, datagram_hash(waiting.request), response, sa.path, now};
   Bytes kept_request = std::move(waiting.request);
   core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), response, std::nullopt},
-             now + kHalfOpenTimeout);
+             now + core.options.admission.half_open_timeout);
   core.snapshot_changed(sa);
   core.send(sa, sa.path, std::move(response));
   return {};
@@ -259,10 +285,11 @@ Result<KeySchedule> accept_init(EngineCore& core, const IkeSa& sa, const Message
 Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const policy::Tunnel> tunnel,
                            std::string_view child, const Path& path,
                            const std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>& trigger) {
-  if (core.sas.size() >= core.options.ike_sas_max) return Error(Reason::kIkeSaLimit, "IKE SAs per worker");
+  if (core.sas.size() >= core.options.admission.ike_sas_max) return Error(Reason::kIkeSaLimit, "IKE SAs per worker");
   if (tunnel->ike_policy->role == policy::Role::kRespond)
     return Error(Reason::kConfigConflict, "the IKE policy of tunnel " + tunnel->name + " has role respond");
-  if (tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
+  const bool childless = child.empty() && tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
+  if (!childless && tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
   const policy::Transform* group = tunnel->ike_policy->proposals.front().first(policy::TransformType::kKeyExchange);
   TRY_ASSIGN(KeyPair key_pair, core.crypto.generate(group->id, core.random), "key pair");
   InitSent state{.key_pair = std::move(key_pair), .ni = fresh_nonce(core.random), .child = std::string(child)};
@@ -313,6 +340,12 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   context->child = std::move(state.child);
   context->trigger_local = std::move(state.trigger_local);
   context->trigger_remote = std::move(state.trigger_remote);
+  context->initial_contact = state.initial_contact;
+  context->childless = context->child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
+  // RFC 6023 section 3: only with a responder that says so.
+  if (context->childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
+    return core.destroy(sa, Reason::kChildlessRefused,
+                        {field("configured", std::string("the peer does not support it"))});
   sa.spi_r = message.header.responder_spi;
   sa.window.outstanding.reset();
   sa.last_heard = now;

@@ -2,49 +2,52 @@
 
 #include <algorithm>
 
+#include "ike/exchange/child.h"
+#include "ike/exchange/create_child.h"
 #include "ike/notify_for_error.h"
 
 namespace ipsec::ike {
 namespace {
 
-std::string hex(ChildSpi spi) {
-  ByteWriter out(4);
-  out.u32(spi.value());
-  return to_hex(out.view());
-}
-
 DeletePayload delete_of_ike() { return {.protocol = policy::Protocol::kIke}; }
 
-/// Children that the peer deletes, named by the SPIs of its inbound SAs: our outbound ones. Returns our inbound SPIs.
-std::vector<uint32_t> drop_children(EngineCore& core, IkeSa& sa, const DeletePayload& payload) {
-  std::vector<uint32_t> answered;
-  auto* established = std::get_if<Established>(&sa.state);
-  if (established == nullptr || payload.protocol != policy::Protocol::kEsp) return answered;
-  for (uint32_t spi : payload.spis) {
-    auto child = std::find_if(established->children.begin(), established->children.end(),
-                              [&](const ChildSa& each) { return each.spec->spi_out.value() == spi; });
-    if (child == established->children.end()) continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
-    answered.push_back(child->spec->spi_in.value());
-    core.report(sa, Reason::kChildDeleted,
-                {field("child", child->spec->child), field("spi_in", hex(child->spec->spi_in)),
-                 field("by", std::string("peer"))});
-    core.act(RemoveChild{sa.id, child->id, child->spec, Reason::kDeletedByPeer});
-    core.spis.release(child->spec->spi_in);
-    established->children.erase(child);
+/// One child that the peer deletes: if the peer has rekeyed it, its successor is used from now on (RFC 7296 1.3.3).
+void drop_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id) {
+  auto& established = std::get<Established>(sa.state);
+  for (const ChildSa& each : established.children) {
+    if (each.replaces != id || each.phase != ChildPhase::kAwaitingUse) continue;
+    use_child(core, now, sa, established.children, each.id);
+    break;
   }
-  return answered;
+  const ChildSa& child = *established.child(id);
+  if (child.phase == ChildPhase::kInUse)
+    core.report(sa, Reason::kChildDeleted,
+                {field("child", child.spec->child), field("spi_in", hex(child.spec->spi_in)),
+                 field("by", std::string("peer"))});
+  bury_child(core, now, sa, id, Reason::kDeletedByPeer);
 }
 
-void send_waiting_deletes(EngineCore& core, Instant now, IkeSa& sa) {
-  auto* established = std::get_if<Established>(&sa.state);
-  if (established == nullptr || sa.window.outstanding || established->deletes_waiting.empty()) return;
-  DeletePayload payload{.protocol = policy::Protocol::kEsp};
-  for (ChildSpi spi : established->deletes_waiting) payload.spis.push_back(spi.value());
-  established->deletes_waiting.clear();
-  PayloadWriter out;
-  out.add(payload);
-  if (Status sent = core.send_request(now, sa, Exchange::kInformational, out); !sent.ok())
-    core.count(sent.error().reason());
+/// Children that the peer deletes, named by the SPIs of its inbound SAs: our outbound ones. Returns our inbound SPIs.
+std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa, const DeletePayload& payload) {
+  std::vector<uint32_t> answered;
+  if (payload.protocol != policy::Protocol::kEsp) return answered;
+  for (uint32_t spi : payload.spis) {
+    // Looked up anew each time: the peer may name one twice, and ends of children change the list.
+    IkeSa* owner = sa.successor ? core.find(*sa.successor) : &sa;
+    auto* established = owner != nullptr ? std::get_if<Established>(&owner->state) : nullptr;
+    if (established == nullptr) return answered;
+    auto child = std::ranges::find_if(established->children, [&](const ChildSa& each) {
+      return each.spec->spi_out.value() == spi && each.phase != ChildPhase::kLingering;
+    });
+    if (child == established->children.end()) continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
+    // Both sides delete it: each answers without it (1.4.1, 2.25.1).
+    const bool ours_too = child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed;
+    if (!ours_too) answered.push_back(child->spec->spi_in.value());
+    const ChildId id = child->id;
+    drop_child(core, now, *owner, id);
+    if (owner != &sa) core.arm(*owner);
+  }
+  return answered;
 }
 
 /// Sends the Delete of the IKE SA unless a request is under way: its response will call again.
@@ -59,7 +62,45 @@ void send_delete_ike(EngineCore& core, Instant now, IkeSa& sa) {
     core.destroy(sa, sent.error().reason());
 }
 
+/// Our Delete of children is answered.
+void deletes_answered(EngineCore& core, Instant now, IkeSa& sa) {
+  auto* established = std::get_if<Established>(&sa.state);
+  if (established == nullptr) return;
+  for (ChildSpi spi : std::exchange(established->deletes_sent, {}))
+    if (ChildSa* child = established->child(ChildId(spi.value()));
+        child != nullptr && (child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed))
+      bury_child(core, now, sa, child->id, Reason::kReplaced);
+}
+
 }  // namespace
+
+void send_waiting_deletes(EngineCore& core, Instant now, IkeSa& sa) {
+  auto& established = std::get<Established>(sa.state);
+  VERIFY(!sa.window.outstanding);
+  DeletePayload payload{.protocol = policy::Protocol::kEsp};
+  for (ChildSpi spi : established.deletes_waiting) payload.spis.push_back(spi.value());
+  established.deletes_sent = std::move(established.deletes_waiting);
+  established.deletes_waiting.clear();
+  PayloadWriter out;
+  out.add(payload);
+  if (Status sent = core.send_request(now, sa, Exchange::kInformational, out); !sent.ok())
+    core.count(sent.error().reason());
+}
+
+void answer_invalid(EngineCore& core, Instant now, IkeSa& sa, const Message& message, const Error& error) {
+  core.report(sa, error.reason(), {field("peer", to_string(message.path.remote)), field("detail", error.text())});
+  const NotifyType type = notify_for_error(error.reason()).value_or(NotifyType::kInvalidSyntax);
+  PayloadWriter out;
+  out.add(notify(type, type == NotifyType::kUnsupportedCriticalPayload ? critical_payload_of(error) : Bytes()));
+  sa.window.expected = message.header.message_id + 1;
+  Status sent = core.send_response(now, sa, message.header.exchange, message.header.message_id,
+                                   datagram_hash(message.datagram), message.path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
+  // RFC 7296 2.21.3: INVALID_SYNTAX in an authentic exchange ends the IKE SA; an unknown critical payload only its
+  // exchange.
+  if (type != NotifyType::kUnsupportedCriticalPayload || message.header.exchange == Exchange::kIkeAuth)
+    core.destroy(sa, error.reason());
+}
 
 void on_informational_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
   const Payloads& request = message.payloads;
@@ -68,7 +109,7 @@ void on_informational_request(EngineCore& core, Instant now, IkeSa& sa, const Me
   DeletePayload answered{.protocol = policy::Protocol::kEsp};
   for (const DeletePayload& each : request.deletes) {
     ends = ends || each.protocol == policy::Protocol::kIke;
-    const auto spis = drop_children(core, sa, each);
+    const auto spis = drop_children(core, now, sa, each);
     answered.spis.insert(answered.spis.end(), spis.begin(), spis.end());
   }
   // RFC 7296 2.21.2: the initiator refuses our proof of identity.
@@ -81,36 +122,35 @@ void on_informational_request(EngineCore& core, Instant now, IkeSa& sa, const Me
       !sent.ok())
     core.count(sent.error().reason());
   if (ends || refused)
-    core.destroy(sa, refused ? Reason::kPeerAuthFailed : Reason::kDeletedByPeer,
+    core.destroy(sa,
+                 refused        ? Reason::kPeerAuthFailed
+                 : sa.successor ? Reason::kReplaced
+                                : Reason::kDeletedByPeer,
                  {field("peer", to_string(message.path.remote))});
 }
 
-void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
-  PayloadWriter out;
-  out.add(notify(NotifyType::kNoAdditionalSas));
-  core.report(sa, Reason::kUnsupported,
-              {field("detail", std::string("CREATE_CHILD_SA: further children and rekeying"))});
-  sa.window.expected = message.header.message_id + 1;
-  if (Status sent = core.send_response(now, sa, Exchange::kCreateChildSa, message.header.message_id,
-                                       datagram_hash(message.datagram), message.path, out);
-      !sent.ok())
-    core.count(sent.error().reason());
+void on_create_child_ignored(EngineCore& core, Instant now, IkeSa& sa, const Message&) {
+  sa.window.outstanding.reset();
+  if (const auto* deleting = std::get_if<Deleting>(&sa.state); deleting != nullptr && !deleting->sent)
+    send_delete_ike(core, now, sa);
 }
 
 void on_informational_response(EngineCore& core, Instant now, IkeSa& sa, const Message&) {
   sa.window.outstanding.reset();
   if (const auto* deleting = std::get_if<Deleting>(&sa.state)) {
     if (!deleting->sent) return send_delete_ike(core, now, sa);
-    return core.destroy(sa, Reason::kIkeDeleted, {field("by", std::string("us"))});
+    return core.destroy(sa, sa.successor ? Reason::kReplaced : Reason::kIkeDeleted, {field("by", std::string("us"))});
   }
+  deletes_answered(core, now, sa);
   core.snapshot_changed(sa);
-  send_waiting_deletes(core, now, sa);
+  serve(core, now, sa);
 }
 
 void start_delete_ike(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::optional<NotifyType> notice) {
+  abandon_exchanges(core, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state)) {
     for (const ChildSa& child : established->children) {
-      core.act(RemoveChild{sa.id, child.id, child.spec, reason});
+      if (child.phase != ChildPhase::kClosed) core.act(RemoveChild{sa.id, child.id, child.spec, reason});
       core.spis.release(child.spec->spi_in);
     }
     established->children.clear();
@@ -123,13 +163,14 @@ void start_delete_ike(EngineCore& core, Instant now, IkeSa& sa, Reason reason, s
 
 void delete_child_spi(EngineCore& core, Instant now, IkeSa& sa, ChildSpi spi_in) {
   std::get<Established>(sa.state).deletes_waiting.push_back(spi_in);
-  send_waiting_deletes(core, now, sa);
+  serve(core, now, sa);
 }
 
 void check_liveness(EngineCore& core, Instant now, IkeSa& sa) {
   if (sa.state_id() != StateId::kEstablished || sa.window.outstanding) return;
   if (Status sent = core.send_request(now, sa, Exchange::kInformational, PayloadWriter()); !sent.ok())
-    core.count(sent.error().reason());
+    return core.count(sent.error().reason());
+  sa.window.outstanding->tries = sa.tunnel->ike_policy->dpd_tries;
 }
 
 }  // namespace ipsec::ike

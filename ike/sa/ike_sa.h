@@ -9,23 +9,13 @@
 #include "ike/actions.h"
 #include "ike/crypto/crypto_context.h"
 #include "ike/crypto/key_schedule.h"
+#include "ike/sa/admission.h"
+#include "ike/sa/child_sa.h"
 #include "ike/sa/message_window.h"
 #include "ike/wire/auth_payload.h"
 #include "policy/base/time.h"
 
 namespace ipsec::ike {
-
-/// A child SA that IKE has agreed on.
-struct ChildSa {
-  ChildId id;
-  std::shared_ptr<const policy::ChildSpec> spec;
-};
-
-/// A child SA whose inbound half is being installed; its keys are derived again from the nonces when they are needed.
-struct PendingChild {
-  std::shared_ptr<const policy::ChildSpec> spec;
-  Bytes ni, nr;
-};
 
 // The states, each with the data that exists only then. Initiator: InitSent -> AuthMaking -> AuthSent -> AuthFinishing
 // -> Established. Responder: InitPolicyWait -> InitAnswered -> AuthResponding -> Established. Both end in Deleting or
@@ -81,6 +71,7 @@ struct InitSent {
   policy::SelectorList trigger_local, trigger_remote;  ///< The packet's own selectors; empty without a trigger.
   Bytes cookie;
   uint8_t cookie_retries = 0, invalid_ke_retries = 0;
+  bool initial_contact = false;  ///< To be said in IKE_AUTH.
   /// An error that came without protection: a hint only (RFC 7296 2.21.1), believed if nothing better comes before the
   /// next repetition is due.
   std::optional<NotifyType> hint;
@@ -91,6 +82,8 @@ struct AuthContext {
   Bytes init_request, init_response, ni, nr;
   std::string child;
   policy::SelectorList trigger_local, trigger_remote;
+  bool initial_contact = false;
+  bool childless = false;  ///< The child, if there is to be one, comes later, in an exchange of its own (RFC 6023).
 };
 /// Initiator: asked for our AUTH.
 struct AuthMaking {
@@ -117,9 +110,7 @@ struct AuthFinishing {
   AuthPayload auth;
   std::optional<PendingChild> child;   ///< Nothing: the peer refused the child, or its answer was unacceptable.
   std::optional<ChildSpi> unused_spi;  ///< Inbound SPI to give back.
-  Bytes refusal;                       ///< Why there is no child, for the report.
-  Reason refusal_reason = Reason::kNone;
-  bool tell_peer = false;  ///< The peer believes in a child that we do not have: delete it.
+  bool tell_peer = false;              ///< The peer believes in a child that we do not have: delete it.
 };
 
 /// Both: in use.
@@ -127,6 +118,26 @@ struct Established {
   KeySchedule keys;
   std::vector<ChildSa> children;
   std::vector<ChildSpi> deletes_waiting;  ///< Children to delete when the window is free again.
+  std::vector<ChildSpi> deletes_sent;     ///< In our INFORMATIONAL request under way.
+  std::vector<Task> tasks;                ///< In the order in which they are to be begun.
+  std::unique_ptr<OwnExchange> own;       ///< Our CREATE_CHILD_SA.
+  std::unique_ptr<PeerExchange> peer;     ///< The peer's, while the kernel is asked.
+  std::optional<Instant> rekey_at;        ///< When a fresh IKE SA is due.
+  Instant until;                          ///< End of the lifetime.
+  /// The peer made this IKE SA while ours rekeyed the same one: its children are still with that one, until it is known
+  /// which of the two new ones stands.
+  std::optional<IkeSaId> predecessor;
+  RateBucket requests;            ///< CREATE_CHILD_SA requests of the peer.
+  std::optional<Reason> closing;  ///< To be closed as soon as its own rekey is decided.
+  bool waits_for_pace = false;    ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
+
+  ChildSa* child(ChildId id);
+  bool has_exchange() const { return own || peer; }
+};
+
+/// Rekeyed: the children are with the successor, the peer is about to delete this one (RFC 7296 section 2.8).
+struct Rekeyed {
+  KeySchedule keys;
 };
 
 /// Both: our Delete of the whole IKE SA is on its way, or waits for the response to an earlier request (window size 1).
@@ -136,8 +147,11 @@ struct Deleting {
   bool sent = false;
 };
 
+/// Both: destroyed in the middle of an input, so that whoever holds a reference still may look; freed at the input's end.
+struct Ended {};
+
 using State = std::variant<InitPolicyWait, InitAnswered, AuthResponding, InitSent, AuthMaking, AuthSent, AuthFinishing,
-                           Established, Deleting>;
+                           Established, Rekeyed, Deleting, Ended>;
 /// Mirrors the variant.
 enum class StateId : uint8_t {
   kInitPolicyWait,
@@ -148,7 +162,9 @@ enum class StateId : uint8_t {
   kAuthSent,
   kAuthFinishing,
   kEstablished,
-  kDeleting
+  kRekeyed,
+  kDeleting,
+  kEnded
 };
 std::string_view to_string(StateId state);
 
@@ -162,10 +178,12 @@ struct IkeSa {
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
   policy::Identity remote_id;                    ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
+  uint16_t forged_in_row = 0;  ///< Messages that were not authentic, since the last one that was.
   MessageWindow window;
   Instant created_at, last_heard;
   std::optional<Instant> established_at;
-  std::optional<Instant> deadline;  ///< When the present state must have ended.
+  std::optional<Instant> deadline;   ///< When the present state must have ended.
+  std::optional<IkeSaId> successor;  ///< Has the children after a rekey.
   State state;
 
   StateId state_id() const { return static_cast<StateId>(state.index()); }
@@ -175,8 +193,8 @@ struct IkeSa {
   /// The keys, in the states that have them.
   KeySchedule* keys();
   const KeySchedule* keys() const { return const_cast<IkeSa*>(this)->keys(); }
-  /// Which question is open, in the states that wait for one.
-  std::optional<AskId> open_ask() const;
+  /// Whether this question is open: its answer is waited for.
+  bool waits_for(AskId ask) const;
   /// Our SPIs that this IKE SA has taken: of children, of one being made, of one not yet given back.
   std::vector<ChildSpi> spis_in() const;
   /// What must hold in each state: checked at the end of every public input.

@@ -14,6 +14,7 @@ struct Outstanding {
   Bytes bytes;
   Path path;
   uint8_t sent = 0;      ///< Times.
+  uint8_t tries = 0;     ///< Times at most; 0: as configured for requests.
   Instant next_at;       ///< When it is sent again, or given up.
   Duration interval{0};  ///< Between the last sending and next_at.
 };

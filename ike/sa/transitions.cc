@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
 #include "ike/exchange/informational.h"
@@ -10,6 +11,8 @@ namespace ipsec::ike {
 namespace {
 
 constexpr std::array kAuthRequest = {PayloadType::kIdI, PayloadType::kAuth};
+
+constexpr std::array kCreateChildRequest = {PayloadType::kSa, PayloadType::kNonce};
 
 constexpr std::array kTransitions = {
     // I: <-- HDR, SAr1, KEr, Nr | N(COOKIE) | N(error): which of them, the handler looks (RFC 7296 1.2, 2.6)
@@ -44,12 +47,55 @@ constexpr std::array kTransitions = {
                .role = MessageRole::kResponse,
                .required = {},
                .handle = &on_informational_response},
-    Transition{.story = "a further child or a rekey requested; refused",
+    // --> HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi,] [TSi, TSr]} (RFC 7296 1.3)
+    Transition{.story = "a further child or a rekey requested",
                .from = StateId::kEstablished,
                .exchange = Exchange::kCreateChildSa,
                .role = MessageRole::kRequest,
-               .required = {},
+               .required = kCreateChildRequest,
                .handle = &on_create_child_request},
+    Transition{.story = "our CREATE_CHILD_SA answered",
+               .from = StateId::kEstablished,
+               .exchange = Exchange::kCreateChildSa,
+               .role = MessageRole::kResponse,
+               .required = {},
+               .handle = &on_create_child_response},
+    Transition{.story = "INFORMATIONAL requested for an IKE SA that was rekeyed: its Delete, most likely",
+               .from = StateId::kRekeyed,
+               .exchange = Exchange::kInformational,
+               .role = MessageRole::kRequest,
+               .required = {},
+               .handle = &on_informational_request},
+    Transition{.story = "INFORMATIONAL from before the rekey answered",
+               .from = StateId::kRekeyed,
+               .exchange = Exchange::kInformational,
+               .role = MessageRole::kResponse,
+               .required = {},
+               .handle = &on_informational_response},
+    Transition{.story = "something new wanted in an IKE SA that was rekeyed; put off",
+               .from = StateId::kRekeyed,
+               .exchange = Exchange::kCreateChildSa,
+               .role = MessageRole::kRequest,
+               .required = {},
+               .handle = &on_create_child_too_late},
+    Transition{.story = "our crossing rekey answered after the peer's took its place",
+               .from = StateId::kRekeyed,
+               .exchange = Exchange::kCreateChildSa,
+               .role = MessageRole::kResponse,
+               .required = {},
+               .handle = &on_create_child_ignored},
+    Transition{.story = "something new wanted in an IKE SA that we close; put off",
+               .from = StateId::kDeleting,
+               .exchange = Exchange::kCreateChildSa,
+               .role = MessageRole::kRequest,
+               .required = {},
+               .handle = &on_create_child_too_late},
+    Transition{.story = "our CREATE_CHILD_SA answered when we close the IKE SA already",
+               .from = StateId::kDeleting,
+               .exchange = Exchange::kCreateChildSa,
+               .role = MessageRole::kResponse,
+               .required = {},
+               .handle = &on_create_child_ignored},
     // Both sides may delete at once (RFC 7296 2.25.2: a request for a closing IKE SA is answered all the same).
     Transition{.story = "INFORMATIONAL requested while ours to delete is under way",
                .from = StateId::kDeleting,

@@ -59,6 +59,14 @@ Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
   return found;
 }
 
+void FakeBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
+  operations.push_back((target == RekeyTarget::kIke ? "rekey-ike " : "rekey ") + tunnel + "/" + child);
+  if (outcome_at_once)
+    done(*outcome_at_once);
+  else
+    waiting.push_back(std::move(done));
+}
+
 json FakeBackend::config_check(const std::vector<NamedText>& files) {
   json errors = json::array();
   for (const NamedText& file : files)

@@ -51,18 +51,10 @@ class Talk {
 }  // namespace
 
 TEST_CASE("command line: help shows examples for every command") {
-  const std::vector<std::vector<std::string>> commands = {{},
-                                                          {"status"},
-                                                          {"list"},
-                                                          {"show"},
-                                                          {"up"},
-                                                          {"down"},
-                                                          {"monitor"},
-                                                          {"explain"},
-                                                          {"version"},
-                                                          {"config"},
-                                                          {"config", "check"},
-                                                          {"config", "show"}};
+  const std::vector<std::vector<std::string>> commands = {
+      {},         {"status"},          {"list"},          {"show"},    {"up"},
+      {"down"},   {"rekey"},           {"monitor"},       {"explain"}, {"version"},
+      {"config"}, {"config", "check"}, {"config", "show"}};
   for (auto command : commands) {
     command.push_back("--help");
     const Outcome outcome = ipsecctl(command);
@@ -197,6 +189,27 @@ TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends w
   const Outcome up = talk({"up", "branch-7", "lan"});
   CHECK(up.code == kExitOk);
   CHECK(up.out == "Child branch-7/lan is up.\n");
+}
+
+TEST_CASE("ipsecctl: rekey names a child or the IKE SA, not both, and has the exit codes of up") {
+  Talk talk;
+  CHECK(talk({"rekey"}).code == kExitUsage);
+  CHECK(talk({"rekey", "branch-7", "--ike", "--child", "lan"}).code == kExitUsage);
+  const Outcome late = talk({"rekey", "branch-7", "--timeout", "1"});
+  CHECK(late.code == kExitNotReachable);
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.outcome_at_once = json{{"tunnel", "branch-7"}, {"state", "up"}};
+  });
+
+  const Outcome child = talk({"rekey", "branch-7", "--child", "lan"});
+  CHECK(child.code == kExitOk);
+  CHECK(child.out == "Tunnel branch-7 is up.\n");
+  CHECK(talk({"rekey", "branch-7", "--ike", "--json"}).code == kExitOk);
+
+  talk.server.change([&](control::FakeBackend& backend) {
+    CHECK(backend.operations ==
+          std::vector<std::string>{"rekey branch-7/", "rekey branch-7/lan", "rekey-ike branch-7/"});
+  });
 }
 
 TEST_CASE("ipsecctl: monitor without following ends, and says how much it missed") {

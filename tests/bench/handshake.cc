@@ -17,16 +17,16 @@ namespace {
 constexpr std::string_view kPsk = "a shared secret of some length";
 const IpAddress kLoopback = IpAddress::v4(0x7f000001);
 const Endpoint kInitiatorAt{kLoopback, 15001}, kResponderAt{kLoopback, 15002};
-const Path kFromInitiator{SocketContext(0), kInitiatorAt, kResponderAt};
-const Path kFromResponder{SocketContext(0), kResponderAt, kInitiatorAt};
 
-std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
+std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator, bool pfs) {
   auto group = std::make_shared<policy::TunnelGroup>();
   group->public_addresses = {kLoopback};
   auto ike = std::make_shared<policy::IkePolicy>();
   ike->proposals = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519").value();
   auto child_policy = std::make_shared<policy::ChildPolicy>();
-  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16").value();
+  child_policy->proposals =
+      policy::parse_proposal(policy::Protocol::kEsp, pfs ? "aes256gcm16-x25519" : "aes256gcm16").value();
+  child_policy->pfs = pfs;
   auto tunnel = std::make_shared<policy::Tunnel>();
   tunnel->name = "bench";
   tunnel->group = group;
@@ -49,20 +49,28 @@ double resident_bytes() {
 
 }  // namespace
 
+const Path kFromInitiator{SocketContext(0), kInitiatorAt, kResponderAt};
+const Path kFromResponder{SocketContext(0), kResponderAt, kInitiatorAt};
+
+policy::AdmissionLimits unlimited() {
+  policy::AdmissionLimits limits;
+  limits.half_open_cookie_from = limits.half_open_max;
+  limits.half_open_per_prefix = limits.init_rate_per_address = 0;
+  return limits;
+}
+
 void responder_turn(Party& responder, Instant now, const Path& path, ByteView datagram, const Sink& sink) {
   responder.receive(now, path, datagram);
   responder.drain(now, sink);
 }
 
-namespace {
-
-/// Lets a pair finish one handshake by function calls.
-void shake_hands(Party& initiator, Party& responder, Instant now) {
+void shake_hands(Party& initiator, Party& responder, Instant now, const std::function<void()>& before_each) {
   std::vector<Bytes> to_responder, to_initiator;
   initiator.initiate(now, kFromInitiator);
   initiator.drain(now, [&](const Path&, ByteView bytes) { to_responder.emplace_back(bytes.begin(), bytes.end()); });
   while (!to_responder.empty()) {
     for (const Bytes& each : std::exchange(to_responder, {})) {
+      if (before_each) before_each();
       responder_turn(responder, now, kFromResponder, each,
                      [&](const Path&, ByteView bytes) { to_initiator.emplace_back(bytes.begin(), bytes.end()); });
     }
@@ -73,12 +81,9 @@ void shake_hands(Party& initiator, Party& responder, Instant now) {
   }
 }
 
-}  // namespace
-
-Party::Party(bool initiator, uint64_t seed)
-    : tunnel_(make_tunnel(initiator)), random_(seed), spis_(initiator ? 1 : 2, random_) {
-  const IkeEngine::Options options{.half_open_max = kHalfOpenMax, .half_open_cookie_from = kHalfOpenMax};
-  engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
+Party::Party(bool initiator, uint64_t seed, const policy::AdmissionLimits& limits, bool pfs)
+    : tunnel_(make_tunnel(initiator, pfs)), random_(seed), spis_(initiator ? 1 : 2, random_) {
+  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{limits}, random_, spis_);
 }
 
 template <typename Work>
@@ -127,6 +132,12 @@ void Party::carry_out(Instant now, Action& action, const std::function<void(cons
     account(Phase::kInstall, [&] { engine_->answer(now, {install->id, install->ike, Installed{}}); });
   } else if (std::holds_alternative<IdentityEstablished>(action)) {
     ++established;
+  } else if (const auto* out = std::get_if<InstallOutbound>(&action)) {
+    children.emplace_back(out->ike, out->child);
+  } else if (const auto* report = std::get_if<Report>(&action)) {
+    if (report->reason == Reason::kChildRekeyed) ++children_rekeyed;
+    if (report->reason == Reason::kIkeRekeyed) ++ikes_rekeyed;
+    if (report->reason == Reason::kRekeyFailed || report->reason == Reason::kPeerUnreachable) ++failures;
   }
 }
 

@@ -34,17 +34,26 @@ inline constexpr std::array<std::string_view, kPhaseCount> kPhaseNames = {
     "inbound installed: response made, outbound keys",
     "shell: AUTH computed, actions taken"};
 
+/// What the two see of each other's datagrams: the path with its own side first.
+extern const ike::Path kFromInitiator, kFromResponder;
+
+/// All handshakes come from one address at one moment: for measuring their cost alone.
+policy::AdmissionLimits unlimited();
+
 /// One side of the set-ups, with a shell that answers at once and no kernel.
 class Party {
  public:
-  Party(bool initiator, uint64_t seed);
+  Party(bool initiator, uint64_t seed, const policy::AdmissionLimits& limits = unlimited(), bool pfs = false);
 
   ike::IkeEngine& engine() { return *engine_; }
   void initiate(Instant now, const ike::Path& path);
+  void tick(Instant now) { engine_->tick(now); }
   void receive(Instant now, const ike::Path& path, ByteView datagram);
   /// Carries out all actions; datagrams go to `sink`.
   void drain(Instant now, const std::function<void(const ike::Path&, ByteView)>& sink);
   size_t established = 0;
+  size_t children_rekeyed = 0, ikes_rekeyed = 0, failures = 0;  ///< As reported.
+  std::vector<std::pair<ike::IkeSaId, ike::ChildId>> children;  ///< Outbound halves, in the order of installation.
   /// CPU time per phase, in microseconds, when `timed`.
   std::array<double, kPhaseCount> spent{};
   std::array<double, kPhaseCount> readings{};  ///< How often the clock was read for that.
@@ -65,6 +74,9 @@ using Sink = std::function<void(const ike::Path&, ByteView)>;
 /// All that a responder does with one datagram; by this name valgrind knows what to count.
 [[gnu::noinline]] void responder_turn(Party& responder, Instant now, const ike::Path& path, ByteView datagram,
                                       const Sink& sink);
+
+/// Lets a pair try one handshake by function calls; `before_each` comes before each datagram that the responder gets.
+void shake_hands(Party& initiator, Party& responder, Instant now, const std::function<void()>& before_each = {});
 
 /// Microseconds of the responder per handshake, engine and shell, nothing between them but function calls.
 struct EngineResult {

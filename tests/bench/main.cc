@@ -1,15 +1,19 @@
-// bench handshake [--json] [--count N] [--instructions]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 
+#include "tests/bench/flood.h"
 #include "tests/bench/handshake.h"
 #include "tests/bench/limits.h"
+#include "tests/bench/rekey.h"
 
 namespace {
 
@@ -18,10 +22,13 @@ using namespace ipsec::bench;
 constexpr double kRatioMost = 1.45;  // engine alone against the crypto limit
 constexpr double kBytesMost = 3000;  // per IKE SA with its child
 constexpr size_t kMemoryCount = 10000;
+constexpr double kBogusMost = 3;  // microseconds per bogus request while cookies are on
+constexpr double kHalfOpenBytesMost = 600;
+constexpr double kCompletedLeast = 0.99;  // of real handshakes beside a flood, against none
 
 struct Options {
   bool json = false, instructions = false, only_engine = false;
-  size_t count = 2000;
+  size_t count = 0;  ///< 0: what the benchmark takes for enough.
 };
 
 struct Figures {
@@ -96,15 +103,69 @@ int handshake(const std::string& self, const Options& options) {
   return figures.engine.microseconds <= kRatioMost * figures.crypto && figures.bytes <= kBytesMost ? 0 : 1;
 }
 
+int rekey(const Options& options) {
+  const size_t count = options.count;
+  struct Row {
+    const char* name;
+    RekeyResult result;
+  };
+  const Row rows[] = {{"child", run_child_rekeys(count, false)},  // NOLINT(cppcoreguidelines-avoid-c-arrays)
+                      {"child with X25519", run_child_rekeys(count, true)},
+                      {"IKE SA", run_ike_rekeys(count)}};
+  bool all = true;
+  if (!options.json)
+    std::printf("%zu rekeyed at once, microseconds of CPU per rekey with its Delete, engine and shell\n", count);
+  for (const Row& row : rows) {
+    const RekeyResult& r = row.result;
+    all = all && r.done == r.count && r.failures == 0;
+    std::printf(options.json ? "{\"what\": \"%s\", \"initiator_us\": %.2f, \"responder_us\": %.2f, \"done\": %zu, "
+                               "\"in_flight_most\": %zu}\n"
+                             : "  %-20s initiator %7.2f  responder %7.2f  done %zu, at most %zu requests in flight\n",
+                row.name, r.initiator, r.responder, r.done, r.in_flight_most);
+  }
+  return all ? 0 : 1;
+}
+
+int flood(const Options& options) {
+  const FloodResult f = run_flood(options.count);
+  const double ratio = f.completed_alone > 0 ? f.completed_flooded / f.completed_alone : 0;
+  const std::pair<const char*, double> figures[] = {{"asked_for_cookie_us", f.asked_for_cookie},
+                                                    {"wrong_cookie_us", f.wrong_cookie},
+                                                    {"old_wrong_cookie_us", f.old_wrong_cookie},
+                                                    {"malformed_us", f.malformed},
+                                                    {"refused_us", f.refused},
+                                                    {"answered_us", f.answered},
+                                                    {"asked_for_cookie_allocations", f.allocations},
+                                                    {"refused_allocations", f.refused_allocations},
+                                                    {"half_open_bytes", f.half_open_bytes},
+                                                    {"completed_ratio", ratio},
+                                                    {"completed_ratio_no_cookies", f.completed_flooded_no_cookies},
+                                                    {"handshake_us", f.handshake_alone},
+                                                    {"handshake_flooded_us", f.handshake_flooded}};
+  if (!options.json)
+    std::printf("bogus IKE_SA_INIT requests (at most %.1f us with cookies on, %.0f bytes per half-open IKE SA)\n",
+                kBogusMost, kHalfOpenBytesMost);
+  const char* between = "{";
+  for (const auto& [name, value] : figures)
+    options.json ? std::printf("%s\"%s\": %.3f", std::exchange(between, ", "), name, value)
+                 : std::printf("  %-40s %10.3f\n", name, value);
+  if (options.json) std::printf("}\n");
+  const bool cheap = std::max({f.asked_for_cookie, f.wrong_cookie, f.malformed, f.refused}) <= kBogusMost;
+  return cheap && f.half_open_bytes <= kHalfOpenBytesMost && ratio >= kCompletedLeast ? 0 : 1;
+}
+
 int usage() {
-  std::fprintf(stderr, "usage: bench handshake [--json] [--count N] [--instructions]\n");
+  std::fprintf(
+      stderr,
+      "usage: bench handshake [--json] [--count N] [--instructions]\n       bench rekey|flood [--json] [--count N]\n");
   return 2;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || std::string(argv[1]) != "handshake") return usage();
+  const std::string what = argc < 2 ? "" : argv[1];
+  if (what != "handshake" && what != "rekey" && what != "flood") return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -116,9 +177,12 @@ int main(int argc, char** argv) {
       options.only_engine = true;
     } else if (argument == "--count" && i + 1 < argc) {
       options.count = std::strtoul(argv[++i], nullptr, 10);
+      if (options.count == 0) return usage();
     } else {
       return usage();
     }
   }
-  return options.count == 0 ? usage() : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
+  if (options.count == 0) options.count = what == "flood" ? 100000 : what == "rekey" ? 10000 : 2000;
+  if (what == "rekey") return rekey(options);
+  return what == "flood" ? flood(options) : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
 }

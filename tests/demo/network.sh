@@ -91,7 +91,7 @@ wait_for() {
 }
 
 # start_strongswan: charon-systemd in namespace peer, with a connection per address family; start_action none.
-start_strongswan() { # IKE proposal, ESP proposal
+start_strongswan() { # IKE proposal, ESP proposal [, more settings of the connections [, more settings of their children]]
   local dir=/run/strongswan-peer; mkdir -p $dir/swanctl/conf.d
   cat > $dir/strongswan.conf <<C
 charon-systemd {
@@ -114,25 +114,29 @@ connections {
     remote_addrs = 192.0.2.1
     proposals = $1
     mobike = no
+    ${3:-}
     local { auth = psk
       id = peer4.example }
     remote { auth = psk
       id = gw.example }
     children { net { local_ts = 10.2.0.0/24
         remote_ts = 10.1.0.0/24
-        esp_proposals = $2 } } }
+        esp_proposals = $2
+        ${4:-} } } }
   gw6 { version = 2
     local_addrs = 2001:db8::2
     remote_addrs = 2001:db8::1
     proposals = $1
     mobike = no
+    ${3:-}
     local { auth = psk
       id = peer6.example }
     remote { auth = psk
       id = gw.example }
     children { net6 { local_ts = fd00:2::/64
         remote_ts = fd00:1::/64
-        esp_proposals = $2 } } }
+        esp_proposals = $2
+        ${4:-} } } }
 }
 secrets { ike-1 { secret = "a secret that both sides share" } }
 C

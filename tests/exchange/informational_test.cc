@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -38,6 +39,7 @@ void check_all_gone(const World& world) {
 }  // namespace
 
 TEST_CASE("delete: either side ends the IKE SA, and nothing is left on both") {
+  LEDGER("1.4.1-03");
   in_both_modes([](Handover handover) {
     for (bool initiator : {true, false}) {
       UpWorld world({.handover = handover});
@@ -52,6 +54,7 @@ TEST_CASE("delete: either side ends the IKE SA, and nothing is left on both") {
 }
 
 TEST_CASE("delete: both sides at once") {
+  LEDGER("2.25.2-04");
   in_both_modes([](Handover handover) {
     UpWorld world({.handover = handover});
     world.a.engine().close_ike(world.now, only(world.a), Reason::kShutdown);
@@ -77,6 +80,7 @@ TEST_CASE("delete: lost, duplicated or with the answer lost, it ends the same") 
 }
 
 TEST_CASE("delete: a single child goes on both sides and the IKE SA stays") {
+  LEDGER("1.4.1-01", "1.4.1-02", "1.4.1-03");
   in_both_modes([](Handover handover) {
     for (bool initiator : {true, false}) {
       UpWorld world({.handover = handover});
@@ -96,6 +100,7 @@ TEST_CASE("delete: a single child goes on both sides and the IKE SA stays") {
 }
 
 TEST_CASE("delete: both sides delete the same child at once") {
+  LEDGER("1.4.1-04");
   UpWorld world;
   world.a.engine().close_child(world.now, only(world.a), ChildId(world.a.inbound.begin()->first),
                                Reason::kDeletedByOperator);
@@ -109,6 +114,7 @@ TEST_CASE("delete: both sides delete the same child at once") {
 }
 
 TEST_CASE("delete: a child, then the whole IKE SA while the first request is under way, in order and with window one") {
+  LEDGER("2.3-02");
   in_both_modes([](Handover handover) {
     UpWorld world({.handover = handover});
     world.a.engine().close_child(world.now, only(world.a), ChildId(world.a.inbound.begin()->first),
@@ -130,6 +136,7 @@ TEST_CASE("liveness: silence is broken by an empty exchange, and a peer that ans
 }
 
 TEST_CASE("liveness: a peer that is gone is noticed, and its children leave the kernel") {
+  LEDGER("2.4-04");
   UpWorld world;
   world.lose = [](const Flight&) { return true; };
   world.run_for(180s);
@@ -137,13 +144,15 @@ TEST_CASE("liveness: a peer that is gone is noticed, and its children leave the 
   CHECK(world.a.reported(Reason::kPeerUnreachable));
 }
 
-TEST_CASE("lifetime: an IKE SA ends when its time is over") {
-  UpWorld world;
+TEST_CASE("lifetime: an IKE SA that is not to be rekeyed ends when its time is over") {
+  LEDGER("2.8-01");
+  UpWorld world({.child_lifetime = std::chrono::hours(48), .rekey = false});
   world.run_for(std::chrono::hours(24) + 60s);
   check_all_gone(world);
 }
 
 TEST_CASE("hostile: garbage, foreign SPIs and forged messages change nothing but counters") {
+  LEDGER("2.4-03");
   UpWorld world;
   SeededRandom random(7);
   const Path path{.context = SocketContext(0),
@@ -178,6 +187,7 @@ TEST_CASE("hostile: garbage, foreign SPIs and forged messages change nothing but
 }
 
 TEST_CASE("hostile: an old message that is sent again gets no second effect") {
+  LEDGER("2.1-05");
   UpWorld world;
   std::vector<Flight> record;
   world.lose = [&](const Flight& flight) { return record.push_back(flight), false; };

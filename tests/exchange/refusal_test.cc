@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -35,6 +36,7 @@ void nothing_left(const World& world) {
 }  // namespace
 
 TEST_CASE("refusal: no common IKE proposal is answered, and both operators see offered against configured") {
+  LEDGER("2.7-03", "3.3.4-06");
   in_both_modes([](Handover handover) {
     World world({.handover = handover, .ike_proposals_b = "aes128gcm16-prfsha256-ecp256"});
     world.initiate();
@@ -48,6 +50,7 @@ TEST_CASE("refusal: no common IKE proposal is answered, and both operators see o
 }
 
 TEST_CASE("refusal: an unprotected error is only believed when nothing better comes before the next repetition") {
+  LEDGER("2.4-03");
   World world;
   world.initiate();
   // An attacker who sees the request answers first: HDR, N(NO_PROPOSAL_CHOSEN)
@@ -73,6 +76,7 @@ TEST_CASE("refusal: an address that no tunnel is for gets NO_PROPOSAL_CHOSEN and
 }
 
 TEST_CASE("refusal: a wrong pre-shared key ends the set-up on both sides with AUTHENTICATION_FAILED") {
+  LEDGER("1.2-02", "1.2-03", "2.21.2-01");
   in_both_modes([](Handover handover) {
     World world({.handover = handover});
     world.b.shell.psk = "another one";
@@ -87,6 +91,7 @@ TEST_CASE("refusal: a wrong pre-shared key ends the set-up on both sides with AU
 }
 
 TEST_CASE("refusal: an initiator that cannot verify the responder tells it so and closes") {
+  LEDGER("1.2-02");
   in_both_modes([](Handover handover) {
     World world({.handover = handover});
     world.initiate();
@@ -104,6 +109,7 @@ TEST_CASE("refusal: an initiator that cannot verify the responder tells it so an
 }
 
 TEST_CASE("refusal: an identity that no tunnel expects") {
+  LEDGER("1.2-03", "2.21.2-01");
   World world;
   world.b.shell.know_peer = false;
   world.initiate();
@@ -114,6 +120,7 @@ TEST_CASE("refusal: an identity that no tunnel expects") {
 
 TEST_CASE(
     "refusal: selectors that do not meet leave an IKE SA without a child, and say what was offered and configured") {
+  LEDGER("1.3.1-03", "2.21.2-03");
   in_both_modes([](Handover handover) {
     World world({.handover = handover, .remote_ts_b = "10.9.0.0/16"});
     world.initiate();
@@ -131,6 +138,7 @@ TEST_CASE(
 }
 
 TEST_CASE("refusal: no common ESP proposal leaves an IKE SA without a child") {
+  LEDGER("2.21.2-03");
   World world({.esp_proposals_b = "aes128-sha256"});
   world.initiate();
   world.deliver_all();
@@ -157,6 +165,7 @@ TEST_CASE("refusal: a child that the responder's kernel refuses gets its notify 
 }
 
 TEST_CASE("refusal: a child that the initiator's kernel refuses is deleted at the responder") {
+  LEDGER("2.4-08");
   in_both_modes([](Handover handover) {
     World world({.handover = handover});
     world.a.shell.refuse_install = Reason::kKernelRefused;
@@ -221,6 +230,7 @@ TEST_CASE("refusal: answers that come late are taken, and after the deadline ign
 }
 
 TEST_CASE("refusal: a peer that never answers is given up after the configured tries, with growing pauses") {
+  LEDGER("2.4-04", "2.4-06");
   World world;
   size_t sent = 0;
   std::vector<Instant> times;

@@ -4,6 +4,7 @@
 
 #include "ike/wire/header.h"
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
@@ -27,6 +28,7 @@ size_t position(const std::vector<std::string>& order, std::string_view name) {
 }  // namespace
 
 TEST_CASE("set-up: two exchanges make an IKE SA and a child with the same keys on both sides") {
+  LEDGER("4-04");
   in_both_modes([](Handover handover) {
     World world({.handover = handover});
 
@@ -44,6 +46,7 @@ TEST_CASE("set-up: two exchanges make an IKE SA and a child with the same keys o
 }
 
 TEST_CASE("set-up: the responder installs inbound before it answers and outbound after, the initiator inbound first") {
+  LEDGER("2.8-06");
   World world;
 
   world.initiate();
@@ -59,6 +62,7 @@ TEST_CASE("set-up: the responder installs inbound before it answers and outbound
 }
 
 TEST_CASE("set-up: every algorithm of the table is negotiated and gives both sides the same keys") {
+  LEDGER("3.3.3-01");
   for (const char* ike : {"aes128gcm16-prfsha256-x25519", "chacha20poly1305-prfsha512-x448", "aes256-sha256-ecp256",
                           "aes128-sha384-ecp384", "aes256-sha512-ecp521", "aes256gcm16-prfsha384-modp2048",
                           "aes256gcm16-prfsha384-modp3072", "aes256gcm16-prfsha384-modp4096"}) {
@@ -76,6 +80,7 @@ TEST_CASE("set-up: every algorithm of the table is negotiated and gives both sid
 }
 
 TEST_CASE("set-up: a group that the responder does not want costs one more round trip") {
+  LEDGER("1.2-04");
   in_both_modes([](Handover handover) {
     World world({.handover = handover,
                  .ike_proposals_a = "aes256gcm16-prfsha384-x25519-ecp384",
@@ -91,21 +96,22 @@ TEST_CASE("set-up: a group that the responder does not want costs one more round
 }
 
 TEST_CASE("set-up: a responder with many half-open IKE SAs asks for a cookie and keeps no state until it comes") {
+  LEDGER("2.6-02");
   World world;
   // The engine under test is b's: exhaust its patience with requests from addresses that never answer.
-  const Path victim{.context = SocketContext(0),
-                    .local = {*world.b.tunnel->local_address(), 500},
-                    .remote = {IpAddress::v4(0x0a000001), 500}};
+  Path victim{.context = SocketContext(0), .local = {*world.b.tunnel->local_address(), 500}, .remote = {}};
   world.initiate();
   const Flight real = world.wire.front();
   Bytes forged = real.bytes;
-  for (size_t i = 0; i < kHalfOpenCookieFrom; ++i) {
+  const size_t cookies_from = policy::AdmissionLimits().half_open_cookie_from;
+  for (size_t i = 0; i < cookies_from; ++i) {
+    victim.remote = {IpAddress::v4(static_cast<uint32_t>(0x0a000001 + (i << 8))), 500};
     for (size_t k = 0; k < 8; ++k) forged[k] = static_cast<uint8_t>((i + 1) >> (8 * (k % 4)));
     world.b.engine().receive(world.now, victim, forged);
     world.b.drain(world.now);
   }
   world.b.outbox.clear();
-  REQUIRE(world.b.engine().half_open() == kHalfOpenCookieFrom);
+  REQUIRE(world.b.engine().half_open() == cookies_from);
 
   world.deliver_all();
 
@@ -115,6 +121,7 @@ TEST_CASE("set-up: a responder with many half-open IKE SAs asks for a cookie and
 }
 
 TEST_CASE("set-up: a NAT in front of the initiator is seen by both, everything moves to port 4500 and ESP into UDP") {
+  LEDGER("2.23-02", "2.23-05", "2.23-08", "2.23-10");
   in_both_modes([](Handover handover) {
     for (bool ipv6 : {false, true}) {
       World world({.handover = handover, .nat = true, .ipv6 = ipv6});
@@ -146,6 +153,7 @@ TEST_CASE("set-up: without a NAT there is no UDP encapsulation") {
 }
 
 TEST_CASE("set-up: selectors are narrowed to what the responder allows") {
+  LEDGER("2.9-03");
   World world({.local_ts = "10.1.0.0/16", .remote_ts = "10.2.0.0/16", .remote_ts_b = "10.1.7.0/24"});
   world.initiate();
   world.deliver_all();
@@ -154,6 +162,7 @@ TEST_CASE("set-up: selectors are narrowed to what the responder allows") {
 }
 
 TEST_CASE("set-up: transport mode is agreed on when both want it") {
+  LEDGER("1.3.1-01");
   World world({.mode_a = policy::EspMode::kTransport, .mode_b = policy::EspMode::kTransport});
   world.initiate();
   world.deliver_all();
@@ -162,6 +171,7 @@ TEST_CASE("set-up: transport mode is agreed on when both want it") {
 }
 
 TEST_CASE("set-up: transport mode that only one side wants gives no child, and no child is left in any kernel") {
+  LEDGER("1.3.1-02", "1.3.1-03");
   for (bool initiator_wants : {true, false}) {
     World world({.mode_a = initiator_wants ? policy::EspMode::kTransport : policy::EspMode::kTunnel,
                  .mode_b = initiator_wants ? policy::EspMode::kTunnel : policy::EspMode::kTransport});
@@ -176,6 +186,7 @@ TEST_CASE("set-up: transport mode that only one side wants gives no child, and n
 }
 
 TEST_CASE("set-up: whichever single datagram is lost, duplicated or late, the tunnel comes up once") {
+  LEDGER("2.1-06");
   in_both_modes([](Handover handover) {
     for (size_t victim = 0; victim < 4; ++victim) {
       for (int fault = 0; fault < 3; ++fault) {
@@ -231,6 +242,7 @@ TEST_CASE("set-up: with heavy random loss, duplication and reordering it succeed
 }
 
 TEST_CASE("set-up: any changed byte of any datagram is survived, and the tunnel comes up by repetition") {
+  LEDGER("1.2-02");
   for (size_t victim = 0; victim < 4; ++victim) {
     for (size_t byte = 0; byte < 400; byte += 7) {
       CAPTURE(victim);
@@ -259,6 +271,7 @@ TEST_CASE("set-up: any changed byte of any datagram is survived, and the tunnel 
 
 TEST_CASE(
     "set-up: a repeated request is answered with the same bytes, to the first copy's address, at a bounded rate") {
+  LEDGER("2.1-01", "2.1-02");
   World world;
   world.initiate();
   const Flight request = world.wire.front();

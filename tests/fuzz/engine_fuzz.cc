@@ -21,7 +21,7 @@ namespace {
 using namespace ipsec;
 using namespace ipsec::ike;
 
-constexpr size_t kActionsPerInputMax = 64;
+constexpr size_t kActionsPerInputMax = 128;
 constexpr size_t kOperationsMax = 24;
 constexpr std::string_view kPsk = "the same on both sides";
 
@@ -31,7 +31,9 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
   auto ike = std::make_shared<policy::IkePolicy>();
   ike->proposals = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp256").value();
   auto child_policy = std::make_shared<policy::ChildPolicy>();
-  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16-aes128gcm16").value();
+  child_policy->proposals =
+      policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16-aes128gcm16-x25519-ecp256").value();
+  child_policy->pfs = true;
   auto tunnel = std::make_shared<policy::Tunnel>();
   tunnel->name = initiator ? "to-b" : "to-a";
   tunnel->group = group;
@@ -126,7 +128,8 @@ class Side {
            std::holds_alternative<InstallInbound>(action);
   }
   void renew() {
-    const IkeEngine::Options options{.half_open_max = 4, .half_open_cookie_from = 2, .ike_sas_max = 8};
+    const IkeEngine::Options options{
+        {.half_open_max = 4, .half_open_cookie_from = 2, .decrypt_failures_max = 3, .ike_sas_max = 8}};
     engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
   }
 
@@ -167,13 +170,26 @@ struct Recording {
     spi_i = up->initiator_spi;
     spi_r = up->responder_spi;
     keep_keys(a);
+    // Both sides rekey the child at once, then the IKE SA: every state of a collision is a start.
+    const IkeSaId at_a = a.engine().ike_sas().front(), at_b = b.engine().ike_sas().front();
+    cross(a, b, [](Side& side, IkeSaId id) {
+      side.engine().rekey_child(kNow, id, side.children.front().second, Reason::kRekeyTime);
+    });
     for (Side* side : {&a, &b}) {
       side->engine().check_liveness(kNow, side->engine().ike_sas().front());
       keep(*side);
+      record(*side);
+      side->outbox.clear();
+    }
+    Side late_a(true, tunnels[1], 13), late_b(false, tunnels[0], 14);
+    VERIFY(late_a.restore(kNow, *a.engine().snapshot(kNow, at_a)).ok());
+    VERIFY(late_b.restore(kNow, *b.engine().snapshot(kNow, at_b)).ok());
+    for (Side* side : {&a, &b}) {
       side->engine().close_ike(kNow, side->engine().ike_sas().front(), Reason::kShutdown);
       keep(*side);
       record(*side);
     }
+    cross(late_a, late_b, [](Side& side, IkeSaId id) { side.engine().rekey_ike(kNow, id, Reason::kRekeyTime); });
   }
 
   const std::vector<Bytes>& datagrams_to(const Side& side) const {
@@ -192,6 +208,19 @@ struct Recording {
   }
   void record(Side& from) {
     for (const Bytes& each : from.outbox) (from.initiator() ? to_responder : to_initiator).push_back(each);
+  }
+  /// Both sides do the same at once, and all that follows from it.
+  template <typename Act>
+  void cross(Side& a, Side& b, Act act) {
+    for (Side* side : {&a, &b}) {
+      act(*side, side->engine().ike_sas().front());
+      keep(*side);
+    }
+    for (bool busy = true; busy;) {
+      const bool a_moved = advance(a, b);
+      const bool b_moved = advance(b, a);
+      busy = a_moved || b_moved;
+    }
   }
   /// One step of `side`: answers a question, or lets the other have a datagram.
   bool advance(Side& side, Side& other) {
@@ -395,10 +424,16 @@ class Run {
     const IkeSaId id = *std::min_element(ids.begin(), ids.end());
     if (what % 8 == 1) side_.engine().close_ike(now_, id, Reason::kShutdown);
     if (what % 8 == 2) side_.engine().close_ike(now_, id, Reason::kShutdown, CloseMode::kSilently);
-    if (what % 8 >= 5) side_.engine().check_liveness(now_, id);
+    if (what % 8 == 5) side_.engine().check_liveness(now_, id);
+    if (what % 8 == 6) side_.engine().rekey_ike(now_, id, Reason::kRekeyTime);
+    if (what % 8 == 7) [[maybe_unused]]
+      auto added = side_.engine().create_child(now_, id, "lan");
     const auto view = side_.engine().view(id);
-    if (what % 8 >= 3 && what % 8 <= 4 && !view->children.empty())
-      side_.engine().close_child(now_, id, ChildId(view->children.front()->spi_in.value()), Reason::kDeletedByOperator);
+    if (what % 8 < 3 || what % 8 > 4 || view->children.empty()) return;
+    const ChildId child(view->children[what / 8 % view->children.size()]->spi_in.value());
+    if (what % 8 == 3) side_.engine().close_child(now_, id, child, Reason::kDeletedByOperator);
+    if (what % 16 == 4) side_.engine().rekey_child(now_, id, child, Reason::kRekeyTime);
+    if (what % 16 == 12) side_.engine().inbound_used(now_, id, child);
   }
 
   void wait() {

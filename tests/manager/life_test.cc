@@ -113,30 +113,6 @@ TEST_CASE("acquire: an attempt that fails clears the kernel's question, so that 
   CHECK(world.workers.initiations.size() == 2);
 }
 
-TEST_CASE("retry: pauses of start: now double from one second to a minute and begin anew after success") {
-  ManagerWorld world;
-  world.start({{.start = "now"}});
-  std::vector<int64_t> pauses;
-
-  for (int i = 0; i < 8; ++i) {
-    world.refuse_initiation(Error(Reason::kTimeout));
-    REQUIRE(world.manager->next_deadline().has_value());
-    pauses.push_back((*world.manager->next_deadline() - world.now) / 1s);
-    world.pass(*world.manager->next_deadline() - world.now - 1ns);
-    CHECK(world.workers.initiations.size() == static_cast<size_t>(i) + 1);
-    world.pass(1ns);
-    CHECK(world.workers.initiations.size() == static_cast<size_t>(i) + 2);
-  }
-  CHECK(pauses == std::vector<int64_t>{1, 2, 4, 8, 16, 32, 60, 60});
-
-  world.initiated(kIke);
-  world.install(kIke, 0xc1);
-  CHECK(world.state() == "up");
-  CHECK_FALSE(world.manager->next_deadline().has_value());
-  world.remove_child(kIke, 0xc1);
-  CHECK((*world.manager->next_deadline() - world.now) / 1s == 1);
-}
-
 TEST_CASE("down: closes the IKE SA, answers when the child is out, holds, and up ends the hold") {
   ManagerWorld world;
   world.start({{.start = "now"}});

@@ -9,8 +9,6 @@ namespace ipsec::testing {
 
 namespace {
 
-const policy::EspSuite kSuite{policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
-
 std::string document(const std::vector<TunnelText>& tunnels, const std::string& offload) {
   std::string text = R"({ "version": 1,
     "tunnel_groups": { "core": {
@@ -24,13 +22,17 @@ std::string document(const std::vector<TunnelText>& tunnels, const std::string& 
     const TunnelText& each = tunnels[i];
     text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
             "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"10.1.0.0/16\"], \"remote\": [\"" +
-            each.selector + "\"], \"start\": \"" + each.start + "\" } } }";
+            each.selector + "\"], \"start\": \"" + each.start + "\" }";
+    for (const auto& [name, selector] : each.more)
+      text += ",\"" + name + "\": { \"local\": [\"10.1.0.0/16\"], \"remote\": [\"" + selector + "\"], \"start\": \"" +
+              each.start + "\" }";
+    text += "} }";
   }
   return text + "}}";
 }
 
 policy::ChildKeys keys_of(uint32_t child) {
-  Secret material(kSuite.key_material_bytes());
+  Secret material(36);  // AES-GCM with 256 bits
   for (uint8_t& byte : material.writable()) byte = static_cast<uint8_t>(child);
   return {std::move(material)};
 }
@@ -57,6 +59,7 @@ ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
   manager = std::make_unique<agent::TunnelManager>(agent::TunnelManager::Services{
       .kernel = kernel,
       .workers = workers,
+      .random = random,
       .log = log,
       .events = events,
       .counters = counters,
@@ -68,19 +71,37 @@ ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
   auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, offload_)}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
-  manager->start(now, outcome.config);
+  manager->start(now, adjusted(*outcome.config));
   run();
 }
 
-std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t child, const std::string& tunnel) const {
+std::shared_ptr<const policy::Config> ManagerWorld::adjusted(const policy::Config& config) const {
+  auto copy = std::make_shared<policy::Config>(config);
+  if (!adjust) return copy;
+  for (auto& [name, tunnel] : copy->tunnels) {
+    auto changed = std::make_shared<policy::Tunnel>(*tunnel);
+    auto ike_policy = std::make_shared<policy::IkePolicy>(*tunnel->ike_policy);
+    for (policy::ChildConfig& child : changed->children) {
+      auto child_policy = std::make_shared<policy::ChildPolicy>(*child.policy);
+      adjust(*ike_policy, *child_policy);
+      child.policy = std::move(child_policy);
+    }
+    changed->ike_policy = std::move(ike_policy);
+    tunnel = std::move(changed);
+  }
+  return copy;
+}
+
+std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const std::string& tunnel,
+                                                            const std::string& child) const {
   auto made = std::make_shared<policy::ChildSpec>();
   made->tunnel = manager->config().tunnels.at(tunnel);
-  made->child = "lan";
-  made->spi_in = policy::ChildSpi(child);
-  made->spi_out = policy::ChildSpi(child + spi_out_offset);
-  made->suite = kSuite;
-  made->local = made->tunnel->children[0].local;
-  made->remote = made->tunnel->children[0].remote;
+  made->child = child;
+  made->spi_in = policy::ChildSpi(id);
+  made->spi_out = policy::ChildSpi(id + spi_out_offset);
+  made->suite = suite;
+  made->local = made->tunnel->child(child)->local;
+  made->remote = made->tunnel->child(child)->remote;
   made->local_endpoint = {*made->tunnel->local_address(), 500};
   made->remote_endpoint = {*made->tunnel->remote, 500};
   return made;
@@ -102,21 +123,57 @@ void ManagerWorld::ike_failed(ike::IkeSaId ike, Reason reason, const std::string
 }
 
 void ManagerWorld::install_inbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
-  manager->on_action(now, 1,
-                     ike::InstallInbound{.id = ike::AskId(++asks_),
-                                         .ike = ike,
-                                         .child = ike::ChildId(child),
-                                         .spec = spec(child, tunnel),
-                                         .keys = keys_of(child)});
-  run();
+  inbound({.ike = ike, .id = child, .tunnel = tunnel});
 }
 
 void ManagerWorld::install_outbound(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {
-  manager->on_action(
-      now, 1,
-      ike::InstallOutbound{
-          .ike = ike, .child = ike::ChildId(child), .spec = spec(child, tunnel), .keys = keys_of(child)});
-  run();
+  outbound({.ike = ike, .id = child, .tunnel = tunnel});
+}
+
+namespace {
+std::optional<ike::ChildId> replaced_by(const ChildShape& shape) {
+  if (!shape.replaces) return std::nullopt;
+  return ike::ChildId(*shape.replaces);
+}
+}  // namespace
+
+void ManagerWorld::inbound(const ChildShape& shape) {
+  act(ike::InstallInbound{.id = ike::AskId(++asks_),
+                          .ike = shape.ike,
+                          .child = ike::ChildId(shape.id),
+                          .replaces = replaced_by(shape),
+                          .spec = spec(shape.id, shape.tunnel, shape.child),
+                          .keys = keys_of(shape.id)});
+}
+
+void ManagerWorld::outbound(const ChildShape& shape) {
+  act(ike::InstallOutbound{.ike = shape.ike,
+                           .child = ike::ChildId(shape.id),
+                           .replaces = replaced_by(shape),
+                           .spec = spec(shape.id, shape.tunnel, shape.child),
+                           .keys = keys_of(shape.id)});
+}
+
+void ManagerWorld::stop_outbound(const ChildShape& shape) {
+  act(ike::StopOutbound{
+      .ike = shape.ike, .child = ike::ChildId(shape.id), .spec = spec(shape.id, shape.tunnel, shape.child)});
+}
+
+void ManagerWorld::remove(const ChildShape& shape, Reason reason) {
+  act(ike::RemoveChild{.ike = shape.ike,
+                       .child = ike::ChildId(shape.id),
+                       .spec = spec(shape.id, shape.tunnel, shape.child),
+                       .reason = reason});
+}
+
+void ManagerWorld::identity(ike::IkeSaId ike, bool has_child, const std::string& tunnel) {
+  act(ike::IdentityEstablished{
+      .ike = ike, .tunnel = manager->config().tunnels.at(tunnel), .has_child = has_child, .initial_contact = false});
+}
+
+void ManagerWorld::child_failed(ike::IkeSaId ike, Reason reason, const std::string& child) {
+  act(ike::ChildFailed{
+      .ike = ike, .tunnel = manager->config().tunnels.at("a"), .child = child, .reason = reason, .detail = "no"});
 }
 
 void ManagerWorld::install(ike::IkeSaId ike, uint32_t child, const std::string& tunnel) {

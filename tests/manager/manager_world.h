@@ -1,55 +1,32 @@
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/tunnel_manager.h"
+#include "tests/manager/recorded_workers.h"
 #include "tests/support/fake_kernel.h"
 
 namespace ipsec::testing {
 
-/// What the manager asked of the workers, in order.
-class RecordedWorkers final : public agent::WorkerPort {
- public:
-  struct IkeClosed {
-    size_t worker;
-    ike::IkeSaId ike;
-    Reason reason;
-    ike::CloseMode mode;
-  };
-  struct ChildClosed {
-    size_t worker;
-    ike::IkeSaId ike;
-    ike::ChildId child;
-    Reason reason;
-  };
-  void initiate(size_t worker, Initiation initiation) override {
-    initiations.push_back(std::move(initiation));
-    initiation_workers.push_back(worker);
-  }
-  void answer(size_t, ike::Answer answer) override { answers.push_back(std::move(answer)); }
-  void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override {
-    closed_ikes.push_back({worker, ike, reason, mode});
-  }
-  void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override {
-    closed_children.push_back({worker, ike, child, reason});
-  }
-  size_t workers() const override { return 2; }
-
-  std::vector<Initiation> initiations;
-  std::vector<size_t> initiation_workers;
-  std::vector<ike::Answer> answers;
-  std::vector<IkeClosed> closed_ikes;
-  std::vector<ChildClosed> closed_children;
-};
-
-/// One tunnel of a test's configuration; all have one child "lan" from 10.1.0.0/16.
+/// One tunnel of a test's configuration; all have a child "lan" from 10.1.0.0/16.
 struct TunnelText {
   std::string name = "a";
   std::string remote = "198.51.100.7";
   std::string selector = "10.2.0.0/16";
   std::string start = "respond";
+  std::map<std::string, std::string> more = {};  ///< Further children: name and remote selector.
+};
+
+/// One child SA that IKE speaks of.
+struct ChildShape {
+  ike::IkeSaId ike;
+  uint32_t id = 0;
+  std::optional<uint32_t> replaces = {};
+  std::string child = "lan", tunnel = "a";
 };
 
 /// A manager between a fake kernel and recorded workers. The public side is namespace "pub" with device "ens1", the
@@ -74,6 +51,16 @@ class ManagerWorld {
   /// Both halves.
   void install(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
   void remove_child(ike::IkeSaId ike, uint32_t child, const std::string& tunnel = "a");
+  void inbound(const ChildShape& shape);
+  void outbound(const ChildShape& shape);
+  void stop_outbound(const ChildShape& shape);
+  void remove(const ChildShape& shape, Reason reason);
+  void identity(ike::IkeSaId ike, bool has_child = true, const std::string& tunnel = "a");
+  void child_failed(ike::IkeSaId ike, Reason reason, const std::string& child = "lan");
+  void act(ike::Action action) {
+    manager->on_action(now, 1, std::move(action));
+    run();
+  }
   void ike_gone(ike::IkeSaId ike);
 
   /// A packet met the trap of this tunnel.
@@ -91,6 +78,7 @@ class ManagerWorld {
   std::vector<std::string> differences() const;
 
   FakeKernel kernel;
+  SeededRandom random{1};
   RecordedWorkers workers;
   Counters counters;
   EventRing events{1000};
@@ -100,9 +88,14 @@ class ManagerWorld {
   Instant now{1000s};
   std::unique_ptr<agent::TunnelManager> manager;
   uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.
+  /// Changes the policies of all tunnels before the start.
+  std::function<void(policy::IkePolicy&, policy::ChildPolicy&)> adjust;
+  policy::EspSuite suite{policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
 
  private:
-  std::shared_ptr<const policy::ChildSpec> spec(uint32_t child, const std::string& tunnel) const;
+  std::shared_ptr<const policy::ChildSpec> spec(uint32_t id, const std::string& tunnel,
+                                                const std::string& child = "lan") const;
+  std::shared_ptr<const policy::Config> adjusted(const policy::Config& config) const;
   std::string offload_;
   uint64_t asks_ = 0;
 };

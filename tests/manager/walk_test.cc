@@ -26,7 +26,7 @@ class Walk {
 
   void step() {
     const std::string tunnel(1, "abc"[random_.below(3)]);
-    switch (random_.below(8)) {
+    switch (random_.below(10)) {
       case 0:
       case 1: add_child(tunnel); break;
       case 2: remove_child(); break;
@@ -39,6 +39,8 @@ class Walk {
         else
           world.manager->up(world.now, tunnel, "", [](Status) {});
         break;
+      case 7:
+      case 8: rekey_child(); break;
       default: world.pass(std::chrono::seconds(random_.below(40))); break;
     }
     world.run();
@@ -84,6 +86,37 @@ class Walk {
     if (installed && children_.count(id) != 0) world.install_outbound(ike, id, tunnel);
     if (!installed) children_.erase(id);
     world.kernel.forget_faults();
+  }
+
+  /// A child is replaced, by a kernel that does what it likes; the orders about the old one come at any time, and
+  /// sometimes it is the fresh one that goes.
+  void rekey_child() {
+    if (children_.empty()) return;
+    const auto [old_id, tunnel] = *std::next(children_.begin(), static_cast<long>(random_.below(children_.size())));
+    const ike::IkeSaId ike(last_ike_);
+    const ChildShape old{.ike = ike, .id = old_id, .tunnel = tunnel};
+    const ChildShape fresh{.ike = ike, .id = ++last_child_, .replaces = old_id, .tunnel = tunnel};
+    world.spi_out_offset = 0x1000;
+    switch (random_.below(4)) {
+      case 0: world.kernel.fail(1 + random_.below(4), {.os_errno = kErrnos[random_.below(std::size(kErrnos))]}); break;
+      case 1: world.kernel.fail(1 + random_.below(4), {.lost = true}); break;
+      default: break;
+    }
+    const size_t answers = world.workers.answers.size();
+    world.inbound(fresh);
+    if (world.workers.answers.size() == answers || world.last_answer() != "installed")
+      return world.kernel.forget_faults();
+    children_[fresh.id] = tunnel;
+    if (random_.below(2) == 0) world.kernel.hold_answers();
+    world.outbound(fresh);
+    world.kernel.release(random_.below(3));
+    world.run();
+    world.kernel.forget_faults();  // a deletion that the kernel refuses is another matter
+    if (random_.below(4) != 0) world.stop_outbound(old);
+    if (random_.below(5) == 0) drop(ike, fresh.id);
+    if (random_.below(3) != 0) drop(ike, old_id);
+    world.kernel.release_all();
+    world.run();
   }
 
   void remove_child() {

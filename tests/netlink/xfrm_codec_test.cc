@@ -145,6 +145,22 @@ TEST_CASE("codec: an outbound SA with offload, clear DF, zero DSCP and a time li
   check_same(*message, golden::kNewSaOffloadOut, sizeof(xfrm_usersa_info));
 }
 
+TEST_CASE("codec: limits of bytes and packets are what iproute2 sends for them, and none is the kernel's infinity") {
+  SaConfig config = sa("192.0.2.1", "192.0.2.2", 0xc0000005, Direction::kOut, kGcm128);
+  config.volume = {.soft_bytes = 900'000'000, .hard_bytes = 1'000'000'000, .soft_packets = 900, .hard_packets = 1000};
+  auto message = encode_new_sa(config, kKnown);
+  REQUIRE(message.ok());
+  check_same(*message, golden::kNewSaVolumeOut, sizeof(xfrm_usersa_info));
+
+  config.volume = {.hard_bytes = 5};
+  message = encode_new_sa(config, kKnown);
+  REQUIRE(message.ok());
+  const auto info = from_bytes<xfrm_usersa_info>(message->bytes().subspan(sizeof(nlmsghdr)));
+  CHECK(info->lft.hard_byte_limit == 5);
+  for (const uint64_t none : {info->lft.soft_byte_limit, info->lft.soft_packet_limit, info->lft.hard_packet_limit})
+    CHECK(none == UINT64_MAX);
+}
+
 TEST_CASE("codec: policies are what iproute2 sends for them") {
   PolicyConfig out = policy_config("10.1.0.0/16", "10.2.0.0/16", Direction::kOut);
   out.priority = 1000;
@@ -232,6 +248,19 @@ TEST_CASE("codec: an SA that the kernel shows is read with all that we need and 
   CHECK(!state.larval);
 }
 
+TEST_CASE("codec: sequence numbers are read from the replay state, without ESN and with all 64 bits of it") {
+  const auto legacy = decode_sa(payload_of(golden::kShownLegacyReplay));
+  REQUIRE(legacy.ok());
+  CHECK(legacy->state.sequence_sent == 0xe0000001);
+  CHECK(legacy->state.sequence_received == 0);
+  CHECK(legacy->state.packets == 0);
+  const auto esn = decode_sa(payload_of(golden::kShownEsnReplay));
+  REQUIRE(esn.ok());
+  CHECK(esn->state.sequence_sent == 0);
+  CHECK(esn->state.sequence_received == 0x300000012);
+  CHECK(esn->state.replay_window == 64);
+}
+
 TEST_CASE("codec: a policy that the kernel shows is the one that was installed") {
   auto decoded = decode_policy(payload_of(golden::kShownPolicy));
   REQUIRE(decoded.ok());
@@ -282,6 +311,7 @@ TEST_CASE("codec: links are read with kind, if_id, alternative names and the tab
 
 TEST_CASE("codec: every message cut off or changed at any byte gives an answer or an error") {
   check_hostile(golden::kShownSa, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
+  check_hostile(golden::kShownLegacyReplay, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
   check_hostile(golden::kShownPolicy, sizeof(xfrm_userpolicy_info),
                 [](ByteView bytes) { return decode_policy(bytes); });
   check_hostile(golden::kAcquire, sizeof(xfrm_user_acquire), [](ByteView bytes) { return decode_acquire(bytes); });

@@ -4,6 +4,7 @@
 #include "policy/identity.h"
 #include "policy/proposal.h"
 #include "policy/traffic_selector.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::policy;
@@ -20,12 +21,14 @@ SelectorList selectors(std::initializer_list<std::string_view> texts) {
 }  // namespace
 
 TEST_CASE("proposal: the words users know become transforms, and come back as the same words") {
+  LEDGER("3.3.4-04");
   CHECK(to_string(ike("aes256gcm16-prfsha384-x25519")) == "aes256gcm16-prfsha384-x25519");
   CHECK(to_string(esp("aes128gcm16-esn")) == "aes128gcm16-esn");
   CHECK(to_string(esp("aes128gcm16")) == "aes128gcm16-esn-noesn");
 }
 
 TEST_CASE("proposal: a list that mixes AEAD and CBC becomes two, with integrity only beside CBC") {
+  LEDGER("3.3-05");
   auto parts = ike("aes256gcm16-aes128-sha256-prfsha384-ecp256");
   REQUIRE(parts.size() == 2);
   CHECK(to_string(parts[0]) == "aes256gcm16-prfsha384-ecp256");
@@ -53,6 +56,7 @@ TEST_CASE("proposal: what cannot work is refused with what is missing") {
 }
 
 TEST_CASE("choose: our order counts, and each type must meet") {
+  LEDGER("2.7-04", "3.3.4-05");
   auto ours = ike("aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519-ecp256");
   CHECK(text_of(choose(ours, ike("aes128gcm16-aes256gcm16-prfsha256-ecp256-x25519"), KeyExchangeUse::kRequired)) ==
         "aes256gcm16-prfsha256-x25519");
@@ -61,6 +65,7 @@ TEST_CASE("choose: our order counts, and each type must meet") {
 }
 
 TEST_CASE("choose: INTEG = NONE beside an AEAD is accepted, a real integrity transform is not") {
+  LEDGER("3.3-05");
   auto offered = ike("aes256gcm16-prfsha384-x25519");
   offered[0].transforms.push_back({TransformType::kIntegrity, kAuthNone});
   CHECK(text_of(choose(ike("aes256gcm16-prfsha384-x25519"), offered, KeyExchangeUse::kRequired)) ==
@@ -77,6 +82,7 @@ TEST_CASE("choose: an ESP offer without ESN means 32-bit numbers, and PFS groups
 }
 
 TEST_CASE("answer: only one transform of each type out of those offered is accepted") {
+  LEDGER("3.3.6-05");
   auto offered = ike("aes256gcm16-aes128gcm16-prfsha384-x25519-ecp256");
   CHECK(check_answer(offered, ike("aes128gcm16-prfsha384-ecp256")[0]).ok());
   CHECK(check_answer(offered, ike("aes128gcm16-prfsha384-ecp384")[0]).error().reason() == Reason::kNoProposalChosen);
@@ -99,6 +105,7 @@ TEST_CASE("selector: text forms are read and written again") {
 }
 
 TEST_CASE("narrowing: what both allow, in the order of the offer, never wider than configured") {
+  LEDGER("2.9-02");
   auto configured = selectors({"10.1.0.0/16", "10.2.0.0/16[tcp]"});
   CHECK(to_string(narrow(configured, selectors({"0.0.0.0/0"}))) == "10.1.0.0/16 10.2.0.0/16[tcp]");
   CHECK(to_string(narrow(configured, selectors({"10.2.3.0/24", "10.1.2.0/24"}))) == "10.2.3.0/24[tcp] 10.1.2.0/24");
@@ -129,6 +136,7 @@ TEST_CASE("narrowing: for selectors drawn at random the result lies within both 
 }
 
 TEST_CASE("identity: kinds follow from the text, names compare without regard to case") {
+  LEDGER("3.5-04", "3.5-05", "3.5-06");
   CHECK(Identity::parse("192.0.2.1")->type == IdType::kIpv4);
   CHECK(Identity::parse("2001:db8::1")->type == IdType::kIpv6);
   CHECK(Identity::parse("gw.example.net")->matches(*Identity::parse("GW.Example.net")));

@@ -272,6 +272,38 @@ TEST_CASE("plan: the link has the smallest MTU that any of its suites may need")
   CHECK(link.mtu == tunnel_mtu(kGcm, Family::kIpv4, true));
 }
 
+TEST_CASE("plan: soft limits stand at the share of the configured ones, less a jitter; hard ones at the value itself") {
+  ChildPolicy policy;
+  CHECK(volume_limits(policy, 77) == VolumeLimits{});
+  policy.lifetime_bytes = 1'000'000'000'000;
+  policy.lifetime_packets = 1000;
+  policy.rekey = {.enabled = true, .share_percent = 90, .jitter_percent = 10};
+
+  CHECK(volume_limits(policy, 0) == VolumeLimits{900'000'000'000, 1'000'000'000'000, 900, 1000});
+  CHECK(volume_limits(policy, 1000) == VolumeLimits{800'000'000'000, 1'000'000'000'000, 800, 1000});
+  for (uint64_t spread = 0; spread < 5000; ++spread) {
+    const VolumeLimits limits = volume_limits(policy, spread * 0x9e3779b97f4a7c15);
+    CHECK(limits.soft_packets >= 800);
+    CHECK(limits.soft_packets <= 900);
+  }
+
+  policy.rekey.enabled = false;
+  CHECK(volume_limits(policy, 1) == VolumeLimits{.hard_bytes = 1'000'000'000'000, .hard_packets = 1000});
+}
+
+TEST_CASE("plan: a tiny volume still has a soft limit, before the hard one") {
+  ChildPolicy policy;
+  policy.lifetime_packets = 2;
+  CHECK(volume_limits(policy, 1000).soft_packets == 1);
+}
+
+TEST_CASE("plan: both directions of a child have its volume") {
+  auto spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  const ChildPlan made = plan_child(spec, kIds, 3).value();
+  CHECK(made.inbound.volume == made.outbound.volume);
+  CHECK(made.inbound.volume == volume_limits(*spec.tunnel->child(spec.child)->policy, 3));
+}
+
 TEST_CASE("mtu: computed by hand for each suite on 1500 bytes") {
   auto mtu = [](EspSuite suite, Family outer, bool udp) { return tunnel_mtu(suite, outer, udp); };
   const EspSuite cbc256{kEncrAesCbc, 256, kAuthHmacSha256_128, false};

@@ -48,6 +48,14 @@ enum class Seen : uint8_t {
   kContinued,
   kForgotten,
   kHandshake,
+  kChildRekeyed,
+  kIkeRekeyed,
+  kBothRekeyingChild,
+  kBothRekeyingIke,
+  kRekeyAndDelete,
+  kCollisionDecided,
+  kTemporaryFailure,
+  kChildNotFound,
   kCount
 };
 inline constexpr size_t kSeenCount = static_cast<size_t>(Seen::kCount);
@@ -67,7 +75,15 @@ inline constexpr std::array<std::string_view, kSeenCount> kSeenNames = {"losses"
                                                                         "cookies",
                                                                         "restarts with snapshot",
                                                                         "restarts without",
-                                                                        "children established"};
+                                                                        "children established",
+                                                                        "child rekeys",
+                                                                        "IKE rekeys",
+                                                                        "collisions, both rekeying a child",
+                                                                        "collisions, both rekeying the IKE SA",
+                                                                        "collisions, rekeying and deleting",
+                                                                        "collisions decided by nonces",
+                                                                        "TEMPORARY_FAILUREs",
+                                                                        "CHILD_SA_NOT_FOUNDs"};
 struct Tally {
   std::array<uint64_t, kSeenCount> counts{};
   void add(Seen kind) { ++counts[static_cast<size_t>(kind)]; }

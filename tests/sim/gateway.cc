@@ -21,7 +21,8 @@ Gateway::Gateway(Setup setup, Surroundings& world) : setup_(std::move(setup)), w
 
 void Gateway::make_engine(Worker& worker, uint8_t number) const {
   IkeEngine::Options options = setup_.limits;
-  if (world_.sabotage() == Sabotage::kIgnoreLimit) options.half_open_max = options.half_open_cookie_from = 1000;
+  if (world_.sabotage() == Sabotage::kIgnoreLimit)
+    options.admission.half_open_max = options.admission.half_open_cookie_from = 1000;
   worker.engine.reset();
   worker.spis = std::make_unique<WorkerSpiSource>(number, *worker.random);
   worker.engine = std::make_unique<IkeEngine>(options, *worker.random, *worker.spis);
@@ -96,7 +97,8 @@ std::optional<IkeSaView> Gateway::established(size_t peer) const {
 bool Gateway::is_initiating(size_t peer) const {
   const std::string& name = setup_.tunnels.at(peer)->name;
   return std::ranges::any_of(views(), [&](const IkeSaView& view) {
-    return view.tunnel == name && view.initiator && view.state != "established" && view.state != "deleting";
+    return view.tunnel == name && view.initiator && view.state != "established" && view.state != "rekeyed" &&
+           view.state != "deleting";
   });
 }
 
@@ -120,6 +122,18 @@ void Gateway::close_child(IkeSaId ike, ChildId child) {
 
 void Gateway::check_liveness(IkeSaId ike) {
   worker_of(ike).engine->check_liveness(world_.now(), ike);
+  drain();
+}
+
+void Gateway::rekey_ike(IkeSaId ike) {
+  world_.trace(setup_.number, "rekeys an IKE SA");
+  worker_of(ike).engine->rekey_ike(world_.now(), ike, Reason::kRekeyTime);
+  drain();
+}
+
+void Gateway::rekey_child(IkeSaId ike, ChildId child) {
+  world_.trace(setup_.number, "rekeys a child");
+  worker_of(ike).engine->rekey_child(world_.now(), ike, child, Reason::kRekeyTime);
   drain();
 }
 
@@ -154,6 +168,7 @@ void Gateway::reconcile() {
   std::set<uint32_t> inbound;
   std::set<std::pair<size_t, uint32_t>> outbound;
   for (const IkeSaView& view : views()) {
+    for (const auto& child : view.leaving) inbound.insert(child->spi_in.value());
     for (const auto& child : view.children) {
       inbound.insert(child->spi_in.value());
       outbound.emplace(peer_of(*child), child->spi_out.value());
@@ -163,17 +178,30 @@ void Gateway::reconcile() {
   std::erase_if(kernel_.outbound, [&](const auto& each) { return !outbound.contains(each.first); });
 }
 
-void Gateway::check_at_rest() {
+std::set<uint32_t> Gateway::leaving() const {
+  std::set<uint32_t> spis;
+  for (const IkeSaView& view : views())
+    for (const auto& child : view.leaving) spis.insert(child->spi_in.value());
+  return spis;
+}
+
+std::vector<std::string> Gateway::restlessness() const {
+  std::vector<std::string> found;
+  const std::set<uint32_t> going = leaving();
   std::set<uint32_t> known;
   for (const IkeSaView& view : views())
     for (const auto& child : view.children) known.insert(child->spi_in.value());
-  for (const auto& [spi, sa] : kernel_.inbound)
-    if (!known.contains(spi))
-      world_.ledger().violate("invariant 3: gateway " + std::to_string(setup_.number) + " has an orphan in its kernel");
-  if (known.size() != kernel_.inbound.size() || known.size() != kernel_.outbound.size())
-    world_.ledger().violate("invariant 3: gateway " + std::to_string(setup_.number) + " has " +
-                            std::to_string(known.size()) + " children, " + std::to_string(kernel_.inbound.size()) +
-                            " inbound and " + std::to_string(kernel_.outbound.size()) + " outbound SAs");
+  size_t staying = 0;
+  for (const auto& [spi, sa] : kernel_.inbound) {
+    if (!going.contains(spi)) ++staying;
+    if (!known.contains(spi) && !going.contains(spi))
+      found.push_back("invariant 3: gateway " + std::to_string(setup_.number) + " has an orphan in its kernel");
+  }
+  if (known.size() != staying || known.size() != kernel_.outbound.size())
+    found.push_back("invariant 3: gateway " + std::to_string(setup_.number) + " has " + std::to_string(known.size()) +
+                    " children, " + std::to_string(staying) + " inbound and " +
+                    std::to_string(kernel_.outbound.size()) + " outbound SAs");
+  return found;
 }
 
 }  // namespace ipsec::sim

@@ -26,6 +26,8 @@ class Surroundings {
   virtual const Faults& faults() const = 0;
   virtual Sabotage sabotage() const = 0;
   virtual void saw(Seen kind) = 0;
+  /// Whether any gateway has this child of `gateway` as an outbound SA.
+  virtual bool is_sent_on(size_t gateway, uint32_t spi) const = 0;
   virtual Ledger& ledger() = 0;
   virtual void trace(size_t gateway, const std::string& what) = 0;
 };
@@ -59,10 +61,15 @@ class Gateway {
   void close_ike(ike::IkeSaId ike);
   void close_child(ike::IkeSaId ike, ike::ChildId child);
   void check_liveness(ike::IkeSaId ike);
+  void rekey_ike(ike::IkeSaId ike);
+  void rekey_child(ike::IkeSaId ike, ike::ChildId child);
   /// The daemon dies and comes back: with its stored snapshots, or without.
   enum class Memory : uint8_t { kKept, kLost };
   void restart(Memory memory);
-  void check_at_rest();
+  /// What does not match between engines and kernel; nothing at rest.
+  std::vector<std::string> restlessness() const;
+  /// Inbound SPIs of children that are replaced or deleted.
+  std::set<uint32_t> leaving() const;
   const Setup& setup() const { return setup_; }
 
  private:
@@ -90,6 +97,7 @@ class Gateway {
   void install_inbound(Worker& worker, const ike::InstallInbound& order);
   void install_outbound(const ike::InstallOutbound& order);
   void remove(const ike::RemoveChild& order);
+  void watch(size_t worker, ike::WatchInbound order, int looks);
   void report(ike::Report report);
   Bytes proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets);
 

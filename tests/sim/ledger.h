@@ -44,8 +44,10 @@ class Ledger {
   void outbound_installed(size_t gateway, ByteView key);
   /// Invariant 1: where both ends hold a direction of a child, they agree on it.
   void agree(const std::vector<const Kernel*>& kernels);
-  /// Invariant 3, at rest: both ends hold the same SPIs.
-  void match_exactly(const std::vector<const Kernel*>& kernels);
+  /// Invariant 3, at rest: both ends hold the same SPIs. What does not match.
+  /// `leaving`: inbound SPIs, by gateway, that stay for what is on its way.
+  static std::vector<std::string> mismatches(const std::vector<const Kernel*>& kernels,
+                                             const std::vector<std::set<uint32_t>>& leaving);
 
  private:
   static constexpr size_t kWindow = 8;  ///< Bytes of a key that nobody may see.

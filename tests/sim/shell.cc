@@ -41,6 +41,10 @@ void Gateway::carry_out(Worker& worker, Action action) {
     install_outbound(*outbound);
   } else if (auto* gone = std::get_if<RemoveChild>(&action)) {
     remove(*gone);
+  } else if (const auto* stopped = std::get_if<StopOutbound>(&action)) {
+    kernel_.outbound.erase({peer_of(*stopped->spec), stopped->spec->spi_out.value()});
+  } else if (const auto* watched = std::get_if<WatchInbound>(&action)) {
+    watch(static_cast<size_t>(&worker - workers_.data()), *watched, 0);
   } else if (auto* changed = std::get_if<SnapshotChanged>(&action)) {
     worker.store.erase(changed->ike.value());
     auto snapshot = worker.engine->snapshot(world_.now(), changed->ike);
@@ -128,6 +132,19 @@ void Gateway::install_outbound(const InstallOutbound& order) {
                                     KernelSa{Bytes(material.begin(), material.end()), order.spec});
 }
 
+/// Looks now and then whether the peer uses the child; not every look sees it at once.
+void Gateway::watch(size_t worker, WatchInbound order, int looks) {
+  constexpr int kLooksMost = 400;
+  if (looks == kLooksMost || !kernel_.inbound.contains(order.child.value())) return;
+  if (looks > 0 && world_.is_sent_on(setup_.number, order.child.value()) && world_.below(3) != 0) {
+    workers_[worker].engine->inbound_used(world_.now(), order.ike, order.child);
+    drain(workers_[worker]);
+    return;
+  }
+  world_.later(std::chrono::milliseconds(100 + world_.below(900)),
+               [this, worker, order, looks] { watch(worker, order, looks + 1); });
+}
+
 void Gateway::remove(const RemoveChild& order) {
   if (world_.sabotage() == Sabotage::kForgetRemove) return;
   kernel_.inbound.erase(order.spec->spi_in.value());
@@ -140,6 +157,11 @@ void Gateway::report(Report report) {
   std::string line = std::string(code(report.reason)) + " " + report.tunnel;
   for (const Field& each : report.fields) line += " " + each.name + "=" + each.value;
   world_.trace(setup_.number, line);
+  if (report.reason == Reason::kChildRekeyed) world_.saw(Seen::kChildRekeyed);
+  if (report.reason == Reason::kIkeRekeyed) world_.saw(Seen::kIkeRekeyed);
+  if (report.reason == Reason::kRekeyCollision) world_.saw(Seen::kCollisionDecided);
+  if (report.reason == Reason::kTemporaryFailure) world_.saw(Seen::kTemporaryFailure);
+  if (report.reason == Reason::kChildNotFound) world_.saw(Seen::kChildNotFound);
   world_.ledger().reported(report);
 }
 

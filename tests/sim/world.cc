@@ -23,6 +23,9 @@ std::string identity_of(size_t gateway) { return "gw" + std::to_string(gateway) 
 constexpr std::array kIkeLists = {"aes256gcm16-prfsha384-x25519", "aes256gcm16-aes128gcm16-prfsha384-prfsha256-x25519",
                                   "aes256gcm16-prfsha384-x25519-ecp256", "aes256gcm16-prfsha384-ecp256-x25519"};
 constexpr std::array kEspLists = {"aes256gcm16", "aes256gcm16-aes128gcm16", "aes256gcm16-esn-noesn"};
+/// With PFS the lists meet as well, sometimes after a corrected guess.
+constexpr std::array kPfsLists = {"aes256gcm16-x25519", "aes256gcm16-aes128gcm16-ecp256-x25519",
+                                  "aes256gcm16-x25519-ecp256"};
 
 /// A response that is nothing but N(COOKIE).
 bool is_cookie(ByteView datagram) {
@@ -45,8 +48,13 @@ std::shared_ptr<const policy::Tunnel> World::make_tunnel(size_t from, size_t to)
   ike->dpd = 10s;
   ike->retransmit.tries = 4;
   ike->setup_timeout = 20s;
+  ike->lifetime = std::chrono::seconds(40 + below(60));
   auto child_policy = std::make_shared<policy::ChildPolicy>();
-  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, kEspLists[below(kEspLists.size())]).value();
+  // Both sides of a pair agree on PFS: the sum of their numbers tells.
+  child_policy->pfs = (from + to) % 2 == 0;
+  const auto& lists = child_policy->pfs ? kPfsLists : kEspLists;
+  child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, lists[below(lists.size())]).value();
+  child_policy->lifetime = std::chrono::seconds(12 + below(30));
   auto tunnel = std::make_shared<policy::Tunnel>();
   tunnel->name = "to-" + std::to_string(to);
   tunnel->group = group;
@@ -70,7 +78,8 @@ void World::build() {
     setups[i].number = i;
     setups[i].workers = 1 + below(2);
     setups[i].seed = random_.u64() >> 8;
-    setups[i].limits = {.half_open_max = 12, .half_open_cookie_from = 3, .ike_sas_max = 64};
+    setups[i].limits = {
+        {.half_open_max = 12, .half_open_cookie_from = 3, .half_open_cookie_until = 2, .ike_sas_max = 64}};
   }
   for (size_t i = 0; i < count; ++i) {
     for (size_t k = i + 1; k < count; ++k) {
@@ -209,35 +218,67 @@ void World::each_second() {
 void World::operate() {
   const size_t a = below(gateways_.size());
   const size_t b = (a + 1 + below(gateways_.size() - 1)) % gateways_.size();
-  const uint64_t what = below(6);
+  const uint64_t what = below(10);
   const auto view = gateways_[a]->established(b);
   if (what == 0) gateways_[a]->initiate(b);
-  if (what == 1 || what == 2) return collide(a, b);
+  if (what < 5 && what > 0) return collide(a, b);
   if (!view) return;
-  if (what == 3) gateways_[a]->close_ike(view->id);
-  if (what == 4) gateways_[a]->check_liveness(view->id);
-  if (what == 5 && !view->children.empty())
-    gateways_[a]->close_child(view->id, ChildId(view->children.front()->spi_in.value()));
+  if (what == 5) gateways_[a]->close_ike(view->id);
+  if (what == 6) gateways_[a]->check_liveness(view->id);
+  if (what == 7) gateways_[a]->rekey_ike(view->id);
+  if (view->children.empty()) return;
+  const ChildId child(view->children.front()->spi_in.value());
+  if (what == 8) gateways_[a]->close_child(view->id, child);
+  if (what == 9) gateways_[a]->rekey_child(view->id, child);
 }
 
-/// Both sides of a pair do the same thing at once: delete what they share, or begin.
+/// What one side does to an IKE SA or its first child.
+void World::act(size_t gateway, const IkeSaView& view, uint64_t what) {
+  Gateway& side = *gateways_[gateway];
+  if (what == 0) return side.close_ike(view.id);
+  if (what == 1) return side.rekey_ike(view.id);
+  if (view.children.empty()) return;
+  const ChildId child(view.children.front()->spi_in.value());
+  if (what == 2) return side.close_child(view.id, child);
+  side.rekey_child(view.id, child);
+}
+
+/// Both sides of a pair do something at once: rekey or delete what they share, or begin.
 void World::collide(size_t a, size_t b) {
   const auto ours = gateways_[a]->established(b);
   const auto theirs = gateways_[b]->established(a);
-  if (ours && theirs && ours->initiator_spi == theirs->initiator_spi) {
-    saw(Seen::kBothDeleting);
-    const bool whole = below(2) == 0 || ours->children.empty() || theirs->children.empty();
-    for (auto [gateway, view] : {std::pair(a, &*ours), std::pair(b, &*theirs)}) {
-      if (whole)
-        gateways_[gateway]->close_ike(view->id);
-      else
-        gateways_[gateway]->close_child(view->id, ChildId(view->children.front()->spi_in.value()));
-    }
+  if (!ours || !theirs || ours->initiator_spi != theirs->initiator_spi) {
+    gateways_[a]->initiate(b);
+    gateways_[b]->initiate(a);
+    if (gateways_[a]->is_initiating(b) && gateways_[b]->is_initiating(a)) saw(Seen::kBothInitiating);
     return;
   }
-  gateways_[a]->initiate(b);
-  gateways_[b]->initiate(a);
-  if (gateways_[a]->is_initiating(b) && gateways_[b]->is_initiating(a)) saw(Seen::kBothInitiating);
+  // Rekeys more often than ends.
+  constexpr std::array<uint64_t, 6> kActs = {0, 1, 1, 2, 3, 3};
+  const uint64_t at_a = kActs[below(kActs.size())], at_b = kActs[below(kActs.size())];
+  if (at_a % 2 == 0 && at_b % 2 == 0) saw(Seen::kBothDeleting);
+  if (at_a == 3 && at_b == 3) saw(Seen::kBothRekeyingChild);
+  if (at_a == 1 && at_b == 1) saw(Seen::kBothRekeyingIke);
+  if (at_a % 2 != at_b % 2) saw(Seen::kRekeyAndDelete);
+  act(a, *ours, at_a);
+  act(b, *theirs, at_b);
+}
+
+bool World::is_sent_on(size_t gateway, uint32_t spi) const {
+  return std::ranges::any_of(gateways_, [&](const auto& each) {
+    return each->kernel().outbound.contains({gateway, spi});
+  });
+}
+
+std::vector<std::string> World::restlessness() const {
+  std::vector<std::set<uint32_t>> leaving;
+  for (const auto& gateway : gateways_) leaving.push_back(gateway->leaving());
+  auto found = Ledger::mismatches(kernels(), leaving);
+  for (const auto& gateway : gateways_) {
+    const auto more = gateway->restlessness();
+    found.insert(found.end(), more.begin(), more.end());
+  }
+  return found;
 }
 
 bool World::all_up() const {
@@ -283,10 +324,12 @@ Outcome World::run() {
   while (step(trouble_ends + kRecoveryMost + kSettle))
     if (!up_at && all_up()) up_at = now_;
   if (ledger_.violations().empty()) {
+    // Rekeys go on, so rest is a moment between them.
+    while (!(restlessness().empty() && all_up()) && step(trouble_ends + kRecoveryMost + kSettle + kRestMost)) {
+    }
     if (!up_at || *up_at - trouble_ends > kRecoveryMost || !all_up())
       ledger_.violate("invariant 5: not every tunnel is up again in time");
-    ledger_.match_exactly(kernels());
-    for (auto& gateway : gateways_) gateway->check_at_rest();
+    for (const std::string& each : restlessness()) ledger_.violate(each);
   }
   return {scenario_.seed, ledger_.violations(), tally_, up_at ? *up_at - trouble_ends : Duration{0}};
 }

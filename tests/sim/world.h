@@ -33,7 +33,8 @@ class World final : private Surroundings {
 
   static constexpr Duration kTrouble = 60s;        ///< How long faults happen.
   static constexpr Duration kRecoveryMost = 120s;  ///< How soon after that every tunnel must be up.
-  static constexpr Duration kSettle = 180s;        ///< How long after that until the world is at rest.
+  static constexpr Duration kSettle = 180s;        ///< How long after that until the world is at rest ...
+  static constexpr Duration kRestMost = 60s;       ///< ... at some moment, for rekeys go on.
 
  private:
   // What gateways see of the world.
@@ -45,6 +46,7 @@ class World final : private Surroundings {
   const Faults& faults() const override { return scenario_.faults; }
   Sabotage sabotage() const override { return scenario_.sabotage; }
   void saw(Seen kind) override { tally_.add(kind); }
+  bool is_sent_on(size_t gateway, uint32_t spi) const override;
   Ledger& ledger() override { return ledger_; }
   void trace(size_t gateway, const std::string& what) override;
 
@@ -64,8 +66,10 @@ class World final : private Surroundings {
   bool step(Instant until);
   void each_second();
   void operate();
+  void act(size_t gateway, const ike::IkeSaView& view, uint64_t what);
   void collide(size_t a, size_t b);
   bool all_up() const;
+  std::vector<std::string> restlessness() const;
   std::vector<const Kernel*> kernels() const;
 
   Scenario scenario_;

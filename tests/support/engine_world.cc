@@ -19,18 +19,34 @@ struct TunnelParts {
   IpAddress local, remote;
   policy::EspMode mode = policy::EspMode::kTunnel;
   policy::Role role = policy::Role::kBoth;
+  bool pfs = false;
+  policy::ChildlessPolicy childless = policy::ChildlessPolicy::kRefuse;
+  std::string second_local, second_remote;
 };
 
-std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts) {
+std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, const World::Options& options) {
   auto group = std::make_shared<policy::TunnelGroup>();
   group->name = "core";
   group->public_addresses = {parts.local};
   auto ike = std::make_shared<policy::IkePolicy>();
   ike->proposals = policy::parse_proposal(policy::Protocol::kIke, parts.ike).value();
   ike->role = parts.role;
+  ike->lifetime = options.ike_lifetime;
+  ike->children_max = options.children_max;
+  ike->children_overload = options.overload;
+  ike->dpd = options.dpd;
+  ike->retransmit.tries = options.tries;
+  ike->dpd_tries = options.dpd_tries;
+  ike->dpd_mode = options.dpd_mode;
+  ike->childless = parts.childless;
+  ike->rekey.enabled = options.rekey;
   auto child_policy = std::make_shared<policy::ChildPolicy>();
   child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, parts.esp).value();
   child_policy->mode = parts.mode;
+  child_policy->pfs = parts.pfs;
+  child_policy->lifetime = options.child_lifetime;
+  child_policy->idle = options.idle;
+  child_policy->rekey.enabled = options.rekey;
   auto tunnel = std::make_shared<policy::Tunnel>();
   tunnel->name = parts.name;
   tunnel->group = group;
@@ -42,6 +58,11 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts) {
                               .local = {policy::parse_selector(parts.local_ts).value()},
                               .remote = {policy::parse_selector(parts.remote_ts).value()},
                               .policy = child_policy});
+  if (options.second_child)
+    tunnel->children.push_back({.name = "dmz",
+                                .local = {policy::parse_selector(parts.second_local).value()},
+                                .remote = {policy::parse_selector(parts.second_remote).value()},
+                                .policy = child_policy});
   return tunnel;
 }
 
@@ -52,17 +73,19 @@ constexpr std::array<const char*, 15> kActionNames = {
 
 }  // namespace
 
-Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel)
+Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel,
+           const policy::AdmissionLimits& limits)
     : name(std::move(host_name)),
+      admission(limits),
       tunnel(std::move(its_tunnel)),
       random_(seed),
       spis_(1, random_),
-      engine_(std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_)) {}
+      engine_(std::make_unique<IkeEngine>(IkeEngine::Options{admission}, random_, spis_)) {}
 
 void Host::handover(Instant now) {
   std::vector<Secret> snapshots;
   for (IkeSaId id : engine_->ike_sas()) snapshots.push_back(*engine_->snapshot(now, id));
-  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{}, random_, spis_);
+  engine_ = std::make_unique<IkeEngine>(IkeEngine::Options{admission}, random_, spis_);
   for (const Secret& each : snapshots) {
     auto restored = engine_->restore(
         now, each, [&](const std::string& wanted) { return wanted == tunnel->name ? tunnel : nullptr; });
@@ -118,6 +141,7 @@ void Host::carry_out(Instant now, Action action) {
   } else if (auto* init = std::get_if<NeedInitPolicy>(&action)) {
     InitPolicy policy;
     if (shell.know_address) policy.proposals = tunnel->ike_policy->proposals;
+    policy.childless = tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
     reply(now, {init->id, init->ike, std::move(policy)});
   } else if (auto* peer = std::get_if<NeedPeer>(&action)) {
     Answer answer{peer->id, peer->ike, PeerFound{tunnel}};
@@ -136,23 +160,62 @@ void Host::carry_out(Instant now, Action action) {
     }
     // A restored engine asks again: the same SA with the same keys may be installed already.
     auto [it, fresh] = inbound.try_emplace(install->spec->spi_in.value(),
-                                           InstalledSa{to_hex(install->keys.material.expose()), install->spec});
+                                           InstalledSa{to_hex(install->keys.material.expose()), install->spec, 0});
     CHECK((fresh || it->second.key == to_hex(install->keys.material.expose())));
     reply(now, {install->id, install->ike, Installed{}});
   } else if (auto* out = std::get_if<InstallOutbound>(&action)) {
-    // Never twice: an outbound key that is installed again would repeat nonces.
-    const bool fresh =
-        outbound.try_emplace(out->spec->spi_out.value(), InstalledSa{to_hex(out->keys.material.expose()), out->spec})
-            .second;
-    CHECK(fresh);
+    install_outbound(*out);
   } else if (auto* remove = std::get_if<RemoveChild>(&action)) {
     inbound.erase(remove->spec->spi_in.value());
     outbound.erase(remove->spec->spi_out.value());
+    std::erase_if(watched, [&](const WatchInbound& each) { return each.child == remove->child; });
+  } else if (auto* stop = std::get_if<StopOutbound>(&action)) {
+    outbound.erase(stop->spec->spi_out.value());
+  } else if (auto* watch = std::get_if<WatchInbound>(&action)) {
+    watched.push_back(*watch);
+  } else if (auto* moved = std::get_if<IkeRekeyed>(&action)) {
+    rekeyed.push_back(std::move(*moved));
+  } else if (auto* failure = std::get_if<ChildFailed>(&action)) {
+    failed.push_back(std::move(*failure));
   } else if (auto* identity = std::get_if<IdentityEstablished>(&action)) {
     established.push_back(std::move(*identity));
   } else if (auto* report = std::get_if<Report>(&action)) {
     reports.push_back(std::move(*report));
   }
+}
+
+void Host::install_outbound(const InstallOutbound& order_to_use) {
+  // Never twice: an outbound key that is installed again would repeat nonces.
+  const bool fresh =
+      outbound
+          .try_emplace(order_to_use.spec->spi_out.value(),
+                       InstalledSa{to_hex(order_to_use.keys.material.expose()), order_to_use.spec, ++installations_})
+          .second;
+  CHECK(fresh);
+  std::erase_if(watched, [&](const WatchInbound& each) { return each.child == order_to_use.child; });
+}
+
+uint32_t Host::sends_on(const std::string& child) const {
+  const InstalledSa* newest = nullptr;
+  for (const auto& [spi, sa] : outbound)
+    if (sa.spec->child == child && (newest == nullptr || sa.order > newest->order)) newest = &sa;
+  return newest != nullptr ? newest->spec->spi_out.value() : 0;
+}
+
+void Host::receive_traffic(Instant now, const Host& sender) {
+  const auto asked = watched;
+  for (const WatchInbound& each : asked) {
+    const auto it = inbound.find(each.child.value());
+    if (it == inbound.end() || sender.sends_on(it->second.spec->child) != each.child.value()) continue;
+    engine_->inbound_used(now, each.ike, each.child);
+    drain(now);
+  }
+}
+
+IkeSaId Host::ike() const {
+  for (IkeSaId id : engine_->ike_sas())
+    if (engine_->view(id)->state == "established") return id;
+  return IkeSaId();
 }
 
 void Host::drain(Instant now) {
@@ -169,7 +232,12 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_a(const Options& options) {
                       .remote_ts = options.remote_ts,
                       .local = options.ipv6 ? kA6 : kA4,
                       .remote = options.ipv6 ? kB6 : kB4,
-                      .mode = options.mode_a});
+                      .mode = options.mode_a,
+                      .pfs = options.pfs_a,
+                      .childless = options.childless_a,
+                      .second_local = "10.101.0.0/16",
+                      .second_remote = "10.102.0.0/16"},
+                     options);
 }
 
 std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
@@ -183,19 +251,24 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
                       .local = options.ipv6 ? kB6 : kB4,
                       .remote = options.ipv6 ? kA6 : kA4,
                       .mode = options.mode_b,
-                      .role = options.role_b});
+                      .role = options.role_b,
+                      .pfs = options.pfs_b,
+                      .childless = options.childless_b,
+                      .second_local = "10.102.0.0/16",
+                      .second_remote = "10.101.0.0/16"},
+                     options);
 }
 
 World::World() : World(Options{}) {}
 World::World(const Options& options)
     : a("a", options.seed * 2 + 1, tunnel_a(options)),
-      b("b", options.seed * 2 + 2, tunnel_b(options)),
+      b("b", options.seed * 2 + 2, tunnel_b(options), options.admission_b),
       options_(options) {}
 
-ike::IkeSaId World::initiate() {
+ike::IkeSaId World::initiate(const std::string& child, Contact contact) {
   const Path path{
       .context = SocketContext(0), .local = {*a.tunnel->local_address(), 500}, .remote = {*a.tunnel->remote, 500}};
-  auto id = a.engine().initiate(now, a.tunnel, "lan", path);
+  auto id = a.engine().initiate(now, a.tunnel, child, path, {}, contact);
   REQUIRE(id.ok());
   collect();
   return *id;
@@ -224,8 +297,27 @@ void World::collect() {
   }
 }
 
+void World::flow() {
+  for (const auto& [sender, receiver] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    for (const policy::ChildConfig& child : sender->tunnel->children) {
+      const uint32_t spi = sender->sends_on(child.name);
+      if (spi == 0 || !receiver->inbound.contains(spi)) ++packets_lost;
+    }
+    receiver->receive_traffic(now, *sender);
+  }
+}
+
+bool World::settles() {
+  run_for(20s);
+  return is_up_and_equal();
+}
+
 void World::step_done() {
   collect();
+  if (traffic) {
+    flow();
+    collect();
+  }
   if (options_.handover != Handover::kEachStep) return;
   a.handover(now);
   b.handover(now);

@@ -31,13 +31,16 @@ struct ShellBehaviour {
 struct InstalledSa {
   std::string key;
   std::shared_ptr<const policy::ChildSpec> spec;
+  uint64_t order = 0;  ///< Of installation: the kernel sends on the newest one.
 };
 
 class Host {
  public:
-  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel);
+  Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::Tunnel> its_tunnel,
+       const policy::AdmissionLimits& limits = {});
 
   std::string name;
+  policy::AdmissionLimits admission;
   ShellBehaviour shell;
   std::shared_ptr<const policy::Tunnel> tunnel;
   ike::IkeEngine& engine() { return *engine_; }
@@ -49,6 +52,9 @@ class Host {
   std::vector<std::string> order;  ///< Names of the actions, in the order in which they came.
   std::deque<ike::Answer> held;
   std::vector<std::pair<ike::Path, Bytes>> outbox;
+  std::vector<ike::WatchInbound> watched;  ///< Asked for and neither used nor removed yet.
+  std::vector<ike::IkeRekeyed> rekeyed;
+  std::vector<ike::ChildFailed> failed;
 
   /// Carries out all actions. Sent datagrams go to `outbox`.
   void drain(Instant now);
@@ -57,6 +63,12 @@ class Host {
   bool reported(Reason reason) const;
   std::set<uint32_t> inbound_spis() const;
   std::set<uint32_t> outbound_spis() const;
+  /// Where a packet of this child would go now: the newest outbound SA. 0: there is none.
+  uint32_t sends_on(const std::string& child) const;
+  /// Tells the engine that every watched inbound SA which `sender` sends on has received.
+  void receive_traffic(Instant now, const Host& sender);
+  /// The only IKE SA in use.
+  ike::IkeSaId ike() const;
   /// The state of the only IKE SA; "none" or "many" otherwise.
   std::string state() const;
   uint64_t handovers = 0;
@@ -65,6 +77,8 @@ class Host {
   void carry_out(Instant now, ike::Action action);
   void reply(Instant now, ike::Answer answer);
   ike::Answer answer_for(const ike::NeedVerify& need);
+  void install_outbound(const ike::InstallOutbound& order_to_use);
+  uint64_t installations_ = 0;
   SeededRandom random_;
   ike::WorkerSpiSource spis_;
   std::unique_ptr<ike::IkeEngine> engine_;
@@ -93,6 +107,19 @@ class World {
     bool ipv6 = false;
     policy::EspMode mode_a = policy::EspMode::kTunnel, mode_b = policy::EspMode::kTunnel;
     policy::Role role_b = policy::Role::kBoth;
+    bool pfs_a = false, pfs_b = false;  ///< With the groups that the ESP proposals name.
+    Duration ike_lifetime = std::chrono::hours(24), child_lifetime = std::chrono::hours(1);
+    bool second_child = false;  ///< "dmz": 10.101.0.0/16 behind a, 10.102.0.0/16 behind b.
+    uint16_t children_max = 64;
+    policy::ChildOverload overload = policy::ChildOverload::kRefuse;
+    policy::IdleRekey idle = policy::IdleRekey::kRekey;
+    Duration dpd = 30s;
+    bool rekey = true;
+    uint8_t tries = 6;  ///< Transmissions of a request.
+    policy::ChildlessPolicy childless_a = policy::ChildlessPolicy::kRefuse, childless_b = childless_a;
+    uint8_t dpd_tries = 0;
+    policy::DpdMode dpd_mode = policy::DpdMode::kActive;
+    policy::AdmissionLimits admission_b;
   };
   World();
   explicit World(const Options& options);
@@ -103,9 +130,13 @@ class World {
   /// Looks at each datagram before it is delivered; true: lost.
   std::function<bool(const Flight&)> lose;
   size_t delivered = 0;
+  /// Traffic flows all the time: whatever a side sends on is received, and "used" is told at every step.
+  bool traffic = false;
+  /// With traffic: how often a packet would have met no SA, at a side that had one before or at its peer.
+  size_t packets_lost = 0;
 
   /// a begins. Returns the IKE SA's id at a.
-  ike::IkeSaId initiate();
+  ike::IkeSaId initiate(const std::string& child = "lan", ike::Contact contact = ike::Contact::kFurther);
   /// Moves what both hosts have sent onto the wire.
   void collect();
   /// Delivers the oldest datagram; false when there is none.
@@ -118,10 +149,13 @@ class World {
   /// Both established, and each child's keys and SPIs the same on both sides.
   bool is_up_and_equal() const;
   void step_done();
+  /// Waits until exchanges are over and old SAs are gone; then both sides hold the same.
+  bool settles();
 
  private:
   static std::shared_ptr<const policy::Tunnel> tunnel_a(const Options& options);
   static std::shared_ptr<const policy::Tunnel> tunnel_b(const Options& options);
+  void flow();
   void on_wire(Host& from, const ike::Path& path, Bytes bytes);
   Options options_;
 };

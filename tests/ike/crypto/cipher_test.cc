@@ -5,6 +5,7 @@
 
 #include "ike/crypto/crypto_context.h"
 #include "tests/ike/crypto/vectors.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -107,6 +108,7 @@ Bytes with_raw_plaintext(const Keys& keys, const Bytes& padded) {
 }  // namespace
 
 TEST_CASE("seal and open: every suite gives back every length, and the length fields are right") {
+  LEDGER("3.14-04", "3.14-05");
   CryptoContext crypto;
   for (const Suite& suite : kSuites) {
     CAPTURE(suite.name);
@@ -163,6 +165,7 @@ TEST_CASE("open: the vectors of AES-GCM are authentic and decrypt as published")
 }
 
 TEST_CASE("seal: AES-CBC encrypts the published vectors as published, and the checksum is HMAC over all before it") {
+  LEDGER("3.14-06");
   const Vectors vectors("ciphers.txt");
   const Vectors hmacs("hmac.txt");
   CryptoContext crypto;
@@ -193,6 +196,7 @@ TEST_CASE("seal: AES-CBC encrypts the published vectors as published, and the ch
 }
 
 TEST_CASE("open: one changed bit anywhere in the message makes it not authentic") {
+  LEDGER("1.2-02");
   CryptoContext crypto;
   for (const Suite& suite : kSuites) {
     CAPTURE(suite.name);
@@ -246,6 +250,7 @@ TEST_CASE("open: an AEAD message without any ciphertext is authentic and lacks i
 }
 
 TEST_CASE("open: a pad length beyond the plaintext is an error, the longest possible one is not") {
+  LEDGER("3.14-05");
   CryptoContext crypto;
   for (const Suite& suite : kSuites) {
     CAPTURE(suite.name);
@@ -277,6 +282,7 @@ TEST_CASE("open: an authentic CBC message whose ciphertext is not whole blocks i
 }
 
 TEST_CASE("seal: two messages of one plaintext have different IVs and ciphertexts") {
+  LEDGER("3.14-03");
   CryptoContext crypto;
   SeededRandom random(5);
   const Keys keys(kSuites[0]);

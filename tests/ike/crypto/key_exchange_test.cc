@@ -3,6 +3,7 @@
 
 #include "ike/crypto/crypto_context.h"
 #include "tests/ike/crypto/vectors.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -115,6 +116,7 @@ TEST_CASE("key exchange: fresh pairs agree, differ from each other and depend on
 }
 
 TEST_CASE("key exchange: a public value of another size than the group's is rejected") {
+  LEDGER("3.4-01");
   CryptoContext crypto;
   for (const Group& group : kGroups) {
     CAPTURE(group.name);
@@ -192,6 +194,7 @@ TEST_CASE("key exchange: 0, 1, p - 1, p and above are rejected by the MODP group
 }
 
 TEST_CASE("key exchange: a shared secret that begins with zeros keeps the size of its group") {
+  LEDGER("3.4-01");
   CryptoContext crypto;
   // With exponent 1 the shared secret is the peer's value itself.
   KeyPair ours{.group = policy::kModp2048, .private_key = Secret(32), .public_value = Bytes(256)};

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "tests/ike/crypto/vectors.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -51,6 +52,7 @@ KeySchedule derived(CryptoContext& crypto, const Vectors& vectors, const IkeSuit
 }  // namespace
 
 TEST_CASE("key schedule: all seven keys are those computed elsewhere, each for its direction") {
+  LEDGER("2.13-03", "2.14-01");
   const Vectors vectors("key_schedule.txt");
   CryptoContext crypto;
   for (const Case& each : kCases) {
@@ -89,6 +91,7 @@ TEST_CASE("key schedule: the octets of AUTH and the proof of a pre-shared key ar
 }
 
 TEST_CASE("key schedule: child keys are those computed elsewhere, with and without a fresh key exchange") {
+  LEDGER("2.17-01", "2.17-02");
   const Vectors vectors("key_schedule.txt");
   CryptoContext crypto;
   for (const Case& each : kCases) {
@@ -170,6 +173,7 @@ TEST_CASE("suite: a chosen proposal becomes a suite and comes back, without inte
 }
 
 TEST_CASE("suite: an integrity transform of NONE beside an AEAD is accepted, a real one is not") {
+  LEDGER("3.3-05");
   policy::Proposal proposal = kCases[0].ike.to_proposal();
   proposal.transforms.push_back({.type = TransformType::kIntegrity, .id = policy::kAuthNone});
   CHECK(IkeSuite::of(proposal).value() == kCases[0].ike);

@@ -1,5 +1,6 @@
 #include "ike/limits.h"
 #include "tests/ike/wire/wire_test_support.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -28,6 +29,7 @@ TEST_CASE("notify: the SPI of a REKEY_SA is read and written with its protocol")
 }
 
 TEST_CASE("notify: without an SPI the protocol is ignored and sent as zero") {
+  LEDGER("3.10-02");
   const NotifyPayload payload = parsed<NotifyPayload>("01 00 4004 aa").value();
   CHECK(payload.protocol == policy::Protocol::kNone);
   CHECK(written(NotifyPayload{
@@ -48,6 +50,7 @@ TEST_CASE("notify: each error names its field") {
 }
 
 TEST_CASE("delete: of child SAs lists their SPIs") {
+  LEDGER("3.11-01", "3.11-03");
   const DeletePayload payload = parsed<DeletePayload>("03 04 0002 c1c2c3c4 d1d2d3d4").value();
 
   CHECK(payload.protocol == policy::Protocol::kEsp);
@@ -57,11 +60,13 @@ TEST_CASE("delete: of child SAs lists their SPIs") {
 }
 
 TEST_CASE("delete: of the IKE SA has no SPI") {
+  LEDGER("3.11-03");
   CHECK(written(parsed<DeletePayload>("01 00 0000").value()) == "01000000");
   CHECK(written(DeletePayload{}) == "01000000");
 }
 
 TEST_CASE("delete: each error names its field") {
+  LEDGER("3.11-02", "3.11-03");
   CHECK(refused<DeletePayload>("") == "truncated | protocol: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("03") == "truncated | SPI size: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("0304 00") == "truncated | number of SPIs: need 2 bytes, have 1");
@@ -76,6 +81,7 @@ TEST_CASE("delete: each error names its field") {
 }
 
 TEST_CASE("configuration: a request with an empty attribute is read and written; the reserved bit is ignored") {
+  LEDGER("3.15-01", "3.15.1-01");
   const ConfigPayload payload = parsed<ConfigPayload>("01 ffffff 8001 0000 0003 0004 08080808").value();
 
   CHECK(payload.type == ConfigPayload::Type::kRequest);

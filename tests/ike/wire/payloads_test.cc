@@ -2,6 +2,7 @@
 
 #include "ike/limits.h"
 #include "tests/ike/wire/wire_test_support.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -58,6 +59,7 @@ struct Chain {
 }  // namespace
 
 TEST_CASE("payloads: a chain with one payload of each kind is written and read back") {
+  LEDGER("3.2-05", "4-02");
   const Chain chain;
 
   const Payloads payloads = parse_payloads(chain.writer.first(), chain.writer.view()).value();
@@ -149,18 +151,21 @@ TEST_CASE("payloads: an error inside a payload carries the whole path") {
 }
 
 TEST_CASE("payloads: an unknown payload that is not critical is skipped and counted") {
+  LEDGER("2.5-07", "2.5-09", "4-02");
   const Payloads payloads = accepted(kUnknownType, "2b000006aabb 35000004 00000005cc");
   CHECK(payloads.unknown == 2);
   CHECK(payloads.vendor_ids.size() == 1);
 }
 
 TEST_CASE("payloads: an unknown payload that is critical is an error that begins with its type") {
+  LEDGER("2.5-08", "4-03");
   CHECK(refused_chain(kUnknownType, "00800004") == "ike-critical-payload | 200: a payload type that is not known here");
   CHECK(refused_chain(PayloadType::kVendorId, "35000004 00800004") ==
         "ike-critical-payload | 53: a payload type that is not known here");
 }
 
 TEST_CASE("payloads: the critical flag of a known payload is ignored") {
+  LEDGER("3.2-03", "3.2-05");
   CHECK(accepted(PayloadType::kVendorId, "00ff0004").vendor_ids.size() == 1);
 }
 
@@ -197,6 +202,7 @@ TEST_CASE("payloads: the encrypted payload is found by its offset, and its next 
 }
 
 TEST_CASE("payloads: the encrypted payload ends with the message") {
+  LEDGER("3.1-01", "3.14-01");
   CHECK(refused_chain(PayloadType::kEncrypted, "29000008deadbeef00") ==
         "malformed | SK payload: after it: 1 bytes too many");
   CHECK(refused_chain(PayloadType::kEncrypted, "29000009deadbeef") == "truncated | SK payload: need 5 bytes, have 4");

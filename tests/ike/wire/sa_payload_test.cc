@@ -1,5 +1,6 @@
 #include "ike/limits.h"
 #include "tests/ike/wire/wire_test_support.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -50,6 +51,7 @@ WireProposal only(const std::string& hex) {
 }  // namespace
 
 TEST_CASE("SA: an IKE proposal is read and written") {
+  LEDGER("3.3.1-04", "3.3.5-01", "3.3.5-03");
   const SaPayload payload = parsed<SaPayload>(kIkeProposal).value();
 
   REQUIRE(payload.proposals.size() == 1);
@@ -66,6 +68,7 @@ TEST_CASE("SA: an IKE proposal is read and written") {
 }
 
 TEST_CASE("SA: two ESP proposals are read and written, with a key length only where there is one") {
+  LEDGER("3.3.5-04");
   const SaPayload payload = parsed<SaPayload>(kTwoEspProposals).value();
 
   REQUIRE(payload.proposals.size() == 2);
@@ -85,6 +88,7 @@ TEST_CASE("SA: a rekey of an IKE SA has an SPI of eight bytes") {
 }
 
 TEST_CASE("SA: an answer may begin with any number, but numbers rise by one") {
+  LEDGER("3.3-03", "3.3.1-02");
   const std::string transform = "00000008 04 00 001f";
   CHECK(only("00000010 07 01 00 01" + transform).number == 7);
   CHECK(refused<SaPayload>("02000010 01 01 00 01" + transform + "00000010 03 01 00 01" + transform) ==
@@ -100,6 +104,7 @@ TEST_CASE("SA: transform IDs that are not known are kept, so that they can be re
 }
 
 TEST_CASE("SA: a transform type that is not known makes its proposal unusable, and only that one") {
+  LEDGER("3.3.6-06");
   const WireProposal proposal = only(proposal_of("03000008 06 00 0001 00000008 04 00 001f", 2));
   CHECK(proposal.unusable);
   CHECK(proposal.proposal.transforms.size() == 1);
@@ -113,6 +118,7 @@ TEST_CASE("SA: a transform type that is not known makes its proposal unusable, a
 }
 
 TEST_CASE("SA: a transform with an attribute that is not known is dropped; another of its type keeps the proposal") {
+  LEDGER("3.3.6-07");
   const std::string_view good = "0300000c 01 00 0014 800e 0100";
   // Type 15 with a fixed length; type 14 and type 18 with a length of their own; a key length of zero.
   for (std::string_view bad : {"0000000c 01 00 000c 800f 0001", "0000000e 01 00 000c 000e 0002 0080",
@@ -125,6 +131,7 @@ TEST_CASE("SA: a transform with an attribute that is not known is dropped; anoth
 }
 
 TEST_CASE("SA: when all transforms of a type are dropped the proposal is unusable, not one without that type") {
+  LEDGER("3.3.6-07");
   // Without this rule an offer "GCM with integrity X" would be taken for plain GCM, one with PFS for one without.
   const WireProposal proposal = only(proposal_of("0300000c 01 00 0014 800e 0100 0000000c 04 00 001f 800f 0001", 2));
   CHECK(proposal.unusable);
@@ -140,11 +147,13 @@ TEST_CASE("SA: AH, protocols that are not known and proposals without transforms
 }
 
 TEST_CASE("SA: reserved bytes are ignored and sent as zero") {
+  LEDGER("3.3.1-01", "3.3.2-01");
   const auto payload = parsed<SaPayload>("00ff0010 01 01 00 01 00ff0008 04 ff 001f");
   CHECK(written(payload.value()) == "0000001001010001000000080400001f");
 }
 
 TEST_CASE("SA: each error of a proposal names its field") {
+  LEDGER("3.3-02");
   const std::string transform = "00000008 04 00 001f";
   CHECK(refused<SaPayload>("") == "malformed | no proposal");
   CHECK(refused<SaPayload>("00") == "truncated | proposal 1: reserved: need 1 bytes, have 0");
@@ -164,6 +173,7 @@ TEST_CASE("SA: each error of a proposal names its field") {
 }
 
 TEST_CASE("SA: each error of a transform names its field") {
+  LEDGER("3.3-02");
   auto transform = [](std::string_view hex, size_t count = 1) { return refused<SaPayload>(proposal_of(hex, count)); };
   CHECK(transform("") == "truncated | proposal 1: transform 1: last substructure: need 1 bytes, have 0");
   CHECK(transform("00") == "truncated | proposal 1: transform 1: reserved: need 1 bytes, have 0");
@@ -181,6 +191,7 @@ TEST_CASE("SA: each error of a transform names its field") {
 }
 
 TEST_CASE("SA: each error of an attribute names its field") {
+  LEDGER("3.3-06");
   auto transform = [](std::string_view hex) { return refused<SaPayload>(proposal_of(hex, 1)); };
   CHECK(transform("00000009 0100000c 80") ==
         "truncated | proposal 1: transform 1: attribute 1: type: need 2 bytes, have 1");

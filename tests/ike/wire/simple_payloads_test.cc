@@ -1,11 +1,13 @@
 #include "ike/limits.h"
 #include "tests/ike/wire/wire_test_support.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
 using namespace ipsec::test;
 
 TEST_CASE("KE: a golden body is read and written; reserved bytes are ignored and sent as zero") {
+  LEDGER("2.5-06");
   const KePayload payload = parsed<KePayload>("001f beef 0102030405").value();
 
   CHECK(payload.group == 31);
@@ -26,6 +28,7 @@ TEST_CASE("KE: each error names its field") {
 }
 
 TEST_CASE("nonce: 16 to 256 bytes are read and written, other sizes are malformed") {
+  LEDGER("3.9-01");
   for (size_t bytes : {16, 32, 256}) {
     const Bytes nonce(bytes, 0xab);
     CHECK(parsed<NoncePayload>(nonce).value().nonce == nonce);
@@ -42,6 +45,7 @@ TEST_CASE("vendor ID: any bytes are read and written, none at all too") {
 }
 
 TEST_CASE("AUTH: a golden body is read and written; reserved bytes are ignored and sent as zero") {
+  LEDGER("3.8-02");
   const AuthPayload payload = parsed<AuthPayload>("02 ffffff a1a2").value();
 
   CHECK(payload.method == AuthMethod::kSharedKey);
@@ -90,6 +94,7 @@ TEST_CASE("CERTREQ: each error names its field") {
 }
 
 TEST_CASE("ID: a golden body is read, and written as it was read, reserved bytes included") {
+  LEDGER("3.5-01");
   const IdPayload payload = parsed<IdPayload>("02 0a0b0c 67772e6578").value();
 
   CHECK(payload.identity.type == policy::IdType::kFqdn);
@@ -100,6 +105,7 @@ TEST_CASE("ID: a golden body is read, and written as it was read, reserved bytes
 }
 
 TEST_CASE("ID: an identity of ours becomes a body that reads back to it") {
+  LEDGER("3.5-01");
   const policy::Identity address{.type = policy::IdType::kIpv4, .data = {192, 0, 2, 1}};
 
   const IdPayload payload = IdPayload::of(address);
@@ -109,6 +115,7 @@ TEST_CASE("ID: an identity of ours becomes a body that reads back to it") {
 }
 
 TEST_CASE("ID: every type that policy knows is accepted") {
+  LEDGER("3.5-04", "3.5-05", "3.5-06");
   CHECK(parsed<IdPayload>("01000000 c0000201").ok());
   CHECK(parsed<IdPayload>("03000000 614062").ok());
   CHECK(parsed<IdPayload>("05000000 20010db8000000000000000000000001").ok());
@@ -116,6 +123,7 @@ TEST_CASE("ID: every type that policy knows is accepted") {
 }
 
 TEST_CASE("ID: each error names its field") {
+  LEDGER("3.5-02", "3.5-03");
   CHECK(refused<IdPayload>("") == "truncated | identification type: need 1 bytes, have 0");
   CHECK(refused<IdPayload>("020000") == "truncated | reserved: need 3 bytes, have 2");
   CHECK(refused<IdPayload>("02000000") == "malformed | identification data: none");

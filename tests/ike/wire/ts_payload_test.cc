@@ -1,4 +1,5 @@
 #include "tests/ike/wire/wire_test_support.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -35,6 +36,7 @@ TEST_CASE("TS: an IPv4 and an IPv6 range are read and written") {
 }
 
 TEST_CASE("TS: OPAQUE ports, from 65535 to 0, are kept as they are") {
+  LEDGER("3.13.1-04");
   const std::string hex = body("01", {"07 06 0010 ffff 0000 0a010000 0a0100ff"});
   CHECK(written(parsed<TsPayload>(hex).value()) == to_hex(bytes_of(hex)));
 }
@@ -46,6 +48,7 @@ TEST_CASE("TS: selectors of types that are not known are skipped and counted") {
 }
 
 TEST_CASE("TS: reserved bytes are ignored and sent as zero") {
+  LEDGER("3.13-01");
   const TsPayload payload = parsed<TsPayload>("01abcdef" + std::string(kIpv4)).value();
   CHECK(written(payload).starts_with("01000000"));
 }

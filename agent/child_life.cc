@@ -1,0 +1,307 @@
+#include <algorithm>
+
+#include "agent/limits.h"
+#include "agent/tunnel_manager.h"
+
+// A child SA from InstallInbound to RemoveChild, its successors by rekeying included.
+namespace ipsec::agent {
+
+using Step = ChildRow::Step;
+
+namespace {
+
+constexpr int kIdleLooks = 20;  // in the lifetime of a child
+
+policy::EndAction action_for(const policy::IkePolicy& policy, Reason reason) {
+  if (reason == Reason::kDeletedByPeer) return policy.on_close;
+  // What ended because nothing used it is not set up again before something does.
+  if (reason == Reason::kIdleEnded) return policy::EndAction::kTraffic;
+  return policy.on_failure;
+}
+
+}  // namespace
+
+ChildRow* TunnelManager::row_of(const policy::ChildSpec& spec, TunnelRow** row) {
+  *row = find(spec.tunnel->name);
+  return *row != nullptr ? find(**row, spec.child) : nullptr;
+}
+
+const TunnelManager::Home* TunnelManager::home_of(ike::ChildId id) const {
+  auto it = homes_.find(id);
+  return it == homes_.end() ? nullptr : &it->second;
+}
+
+const InstalledChild* TunnelManager::predecessor_of(ike::ChildId id) const {
+  const Home* home = home_of(id);
+  if (home == nullptr || !home->replaces) return nullptr;
+  auto it = installer_.children().find(*home->replaces);
+  return it == installer_.children().end() ? nullptr : it->second.get();
+}
+
+void TunnelManager::forget_home(ike::ChildId id) {
+  auto it = homes_.find(id);
+  if (it == homes_.end()) return;
+  if (auto ike = ikes_.find(it->second.ike); ike != ikes_.end()) ike->second.children.erase(id);
+  homes_.erase(it);
+}
+
+void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action) {
+  const ike::AskId ask = action.id;
+  const ike::IkeSaId ike = action.ike;
+  auto reply = [this, worker, ask, ike](Status status) {
+    if (status.ok())
+      services_.workers.answer(worker, {ask, ike, ike::Installed{}});
+    else
+      services_.workers.answer(worker, {ask, ike, ike::Refused{std::move(status).error()}});
+  };
+  TunnelRow* row = nullptr;
+  ChildRow* child = row_of(*action.spec, &row);
+  if (child == nullptr) return reply(Error(Reason::kNotFound, "tunnel " + action.spec->tunnel->name));
+  if (child->held_down)
+    return reply(Error(Reason::kDeletedByOperator, "child " + child->config->name + " of tunnel " + row->tunnel->name +
+                                                       " is held down: ipsecctl up"));
+  if (!row->link_ready) return reply(no_interface(*row));
+  // Below what is installed now: the child's own policies must be the ones that count.
+  if (child->trap_dropped) set_trap(*row, *child);
+  const ike::ChildId id = action.child;
+  homes_[id] = {.ike = ike, .worker = worker, .replaces = action.replaces};
+  ike_row(ike, worker, row->tunnel->name).children.insert(id);
+  installer_.install_inbound(id, action.spec, child->ids, std::move(action.keys),
+                             [this, id, reply](const Status& status) {
+                               if (!status.ok() && !installer_.children().contains(id)) forget_home(id);
+                               reply(status);
+                             });
+}
+
+void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action) {
+  const ike::ChildId id = action.child;
+  const ike::IkeSaId ike = action.ike;
+  watch_.stop_inbound(id);
+  if (action.replaces && installer_.children().contains(*action.replaces)) {
+    homes_[id].replaces = action.replaces;
+    renewals_[*action.replaces] = {.fresh = id};
+  }
+  installer_.install_outbound(id, std::move(action.keys), [this, now, worker, id, ike](Status status) {
+    // IKE has agreed and the kernel will not: the child must go on both sides.
+    if (!status.ok()) services_.workers.close_child(worker, ike, id, status.error().reason());
+    on_outbound(now, id, status);
+  });
+}
+
+void TunnelManager::on_outbound(Instant now, ike::ChildId id, const Status& status) {
+  auto it = installer_.children().find(id);
+  TunnelRow* row = nullptr;
+  ChildRow* child = it != installer_.children().end() ? row_of(*it->second->spec, &row) : nullptr;
+  if (child == nullptr) return finish_renewal(now, id, false);
+  if (status.ok()) return on_child_up(now, *row, *child, *it->second, id);
+  event("tunnel/" + row->tunnel->name, status.error().reason(),
+        {field("child", child->config->name), field("detail", status.error().text())});
+  settle_waiters(row->tunnel->name, child->config->name, WaitFor::kChildRekey, status);
+  finish_renewal(now, id, false);
+  if (child->up.empty()) attempt_failed(now, *row, *child, status.error().reason(), status.error().text());
+}
+
+void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, const InstalledChild& installed,
+                                ike::ChildId id) {
+  const Home* home = home_of(id);
+  const bool renews = home != nullptr && home->replaces &&
+                      std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
+  child.up.push_back(id);
+  follow(now, id, installed);
+  if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
+    services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
+  if (renews) {
+    const auto old = installer_.children().find(*home->replaces);
+    const bool moved = old != installer_.children().end() && (old->second->outbound.kind != installed.outbound.kind ||
+                                                              old->second->inbound.kind != installed.inbound.kind);
+    if (moved) announce_offload(row, installed);
+    settle_waiters(row.tunnel->name, child.config->name, WaitFor::kChildRekey, {});
+    return finish_renewal(now, id, true);
+  }
+  child.step = Step::kNone;
+  child.attempt.reset();
+  child.acquire.reset();
+  child.pause = Duration{0};
+  child.failures = 0;
+  child.given_up = false;
+  set_retry(child, {});
+  row.last_reason = Reason::kTunnelUp;
+  row.last_detail.clear();
+  row.since = services_.wall_clock();
+  event("tunnel/" + row.tunnel->name, Reason::kTunnelUp, {field("child", child.config->name)});
+  announce_offload(row, installed);
+  finish_renewal(now, id, true);
+  settle_waiters(row.tunnel->name, child.config->name, WaitFor::kUp, {});
+}
+
+void TunnelManager::announce_offload(const TunnelRow& row, const InstalledChild& installed) {
+  for (const auto& [direction, effective] :
+       {std::pair("in", &installed.inbound), std::pair("out", &installed.outbound)}) {
+    if (effective->requested == policy::OffloadMode::kNone) continue;
+    event("tunnel/" + row.tunnel->name, effective->reason,
+          {field("direction", std::string(direction)),
+           field("effective", std::string(policy::to_string(effective->kind))), field("device", effective->device),
+           field("detail", effective->detail)});
+  }
+}
+
+// ---- rekeys
+
+void TunnelManager::on_watch_inbound(Instant now, const ike::WatchInbound& action) {
+  auto it = installer_.children().find(action.child);
+  if (it == installer_.children().end()) return;
+  watch_.watch_inbound(now, action.child, it->second->spec->tunnel->group->public_place.netns,
+                       it->second->plan.inbound.key);
+}
+
+void TunnelManager::on_stop_outbound(const ike::StopOutbound& action) {
+  // Not before its successor can send: the kernel may still be walking down the ladder of placements.
+  if (auto renewal = renewals_.find(action.child); renewal != renewals_.end()) {
+    renewal->second.stop = true;
+    return;
+  }
+  TunnelRow* row = nullptr;
+  ChildRow* child = row_of(*action.spec, &row);
+  // Without a successor that works it goes on sending until it is removed.
+  if (child != nullptr && child->up == std::vector{action.child}) return;
+  installer_.stop_outbound(action.child);
+  watch_.forget(action.child);
+  if (child != nullptr) std::erase(child->up, action.child);
+}
+
+/// The outbound half of `fresh` is there, or never will be: now what was ordered for its predecessor is done.
+void TunnelManager::finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up) {
+  auto home = homes_.find(fresh);
+  if (home == homes_.end() || !home->second.replaces) return;
+  const ike::ChildId old = *home->second.replaces;
+  auto it = renewals_.find(old);
+  if (it == renewals_.end() || it->second.fresh != fresh) return;
+  const Renewal renewal = std::move(it->second);
+  renewals_.erase(it);
+  auto there = installer_.children().find(old);
+  if (renewal.stop && fresh_is_up && there != installer_.children().end())
+    on_stop_outbound({.ike = home->second.ike, .child = old, .spec = there->second->spec});
+  if (renewal.removal) remove_child(now, *renewal.removal);
+}
+
+void TunnelManager::on_remove_child(Instant now, const ike::RemoveChild& action) {
+  if (auto renewal = renewals_.find(action.child); renewal != renewals_.end())
+    renewal->second.removal = action;
+  else
+    remove_child(now, action);
+}
+
+void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
+  const Home* home = home_of(action.child);
+  const auto ike = home != nullptr ? home->ike : action.ike;
+  installer_.remove(action.child);
+  watch_.forget(action.child);
+  finish_renewal(now, action.child, false);
+  forget_home(action.child);
+  TunnelRow* row = nullptr;
+  ChildRow* child = row_of(*action.spec, &row);
+  if (child == nullptr) return;
+  const bool was_up = std::erase(child->up, action.child) != 0;
+  if (was_up && child->up.empty()) on_child_ended(now, *row, *child, action.reason);
+  if (auto it = ikes_.find(ike); it != ikes_.end() && it->second.children.empty())
+    childless_.set(ike, now + kChildlessGrace);  // an IKE SA that ends says so at once
+}
+
+void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
+  row.last_reason = reason;
+  row.since = services_.wall_clock();
+  event("tunnel/" + row.tunnel->name, Reason::kTunnelDown,
+        {field("child", child.config->name), field("because", std::string(code(reason)))});
+  settle_waiters(row.tunnel->name, child.config->name, WaitFor::kDown, {});
+  settle_waiters(row.tunnel->name, child.config->name, WaitFor::kChildRekey, Error(reason, "it ended instead"));
+  if (stopping_ || child.held_down) return;
+  switch (action_for(*row.tunnel->ike_policy, reason)) {
+    case policy::EndAction::kRestart:
+      if (child.config->start != policy::StartMode::kNow || child.step != Step::kNone) return;
+      child.pause = row.tunnel->ike_policy->retry.first;
+      return set_retry(child, now + vary(child.pause));
+    case policy::EndAction::kTraffic:
+      if (child.config->start != policy::StartMode::kRespond && !child.trap) set_trap(row, child);
+      return;
+    case policy::EndAction::kClear:
+      if (child.trap) drop_trap(row, child);
+      return;
+  }
+}
+
+// ---- what SAs have carried
+
+void TunnelManager::follow(Instant now, ike::ChildId id, const InstalledChild& installed) {
+  const policy::ChildPolicy& policy = *installed.spec->tunnel->child(installed.spec->child)->policy;
+  SaWatch::Interest interest;
+  if (!installed.spec->suite.esn) interest.rekey_at = SequenceWatch::rekey_point(policy.rekey, services_.random.u64());
+  if (policy.idle == policy::IdleRekey::kEnd)
+    interest.idle_interval = std::clamp<Duration>(policy.lifetime / kIdleLooks, 1s, kIdleLookMost);
+  if (!interest.rekey_at && !interest.idle_interval) return;
+  watch_.follow(now, id,
+                {.netns = installed.spec->tunnel->group->public_place.netns,
+                 .in = installed.plan.inbound.key,
+                 .out = installed.plan.outbound.key},
+                interest);
+}
+
+void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
+  auto home = homes_.find(id);
+  auto it = installer_.children().find(id);
+  if (home == homes_.end() || it == installer_.children().end()) return;
+  const policy::ChildSpec& spec = *it->second->spec;
+  if (!std::exchange(home->second.sequence_told, true))
+    event("tunnel/" + spec.tunnel->name, Reason::kRekeySequence,
+          {field("child", spec.child), field("sequence", sequence)});
+  if (spec.tunnel->child(spec.child)->policy->rekey.enabled)
+    services_.workers.rekey_child(home->second.worker, home->second.ike, id, Reason::kRekeySequence);
+  else  // better an end that is known than one in silence
+    services_.workers.close_child(home->second.worker, home->second.ike, id, Reason::kLifetimeEnded);
+}
+
+void TunnelManager::on_expired(const policy::SaExpired& expired) {
+  for (const auto& [id, child] : installer_.children()) {
+    const bool in = child->plan.inbound.key == expired.key;
+    if (!in && child->plan.outbound.key != expired.key) continue;
+    if (child->spec->tunnel->group->public_place.netns != expired.netns) continue;
+    const Home* home = home_of(id);
+    if (home == nullptr) return;
+    const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
+    if (expired.hard) return services_.workers.close_child(home->worker, home->ike, id, Reason::kKernelExpired);
+    if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;
+    const bool packets = limits.soft_bytes == 0 || (limits.soft_packets != 0 && expired.packets >= limits.soft_packets);
+    return services_.workers.rekey_child(home->worker, home->ike, id,
+                                         packets ? Reason::kRekeyPackets : Reason::kRekeyBytes);
+  }
+}
+
+/// Events were lost: what limits have ended, or nearly, shows in the SAs themselves.
+void TunnelManager::on_resync(const std::string& netns) {
+  std::unordered_map<ike::ChildId, const InstalledChild*> limited;
+  for (const auto& [id, child] : installer_.children())
+    if (child->has_inbound && child->has_outbound && child->spec->tunnel->group->public_place.netns == netns)
+      limited.emplace(id, child.get());
+  if (limited.empty()) return;
+  services_.log.debug("the kernel's state is read anew", {field("netns", netns)});
+  auto states = services_.kernel.dump_sas(netns);
+  if (!states.ok()) return event({}, states.error().reason(), {field("detail", states.error().text())});
+  std::map<policy::SaKey, const policy::SaState*> there;
+  for (const policy::SaState& state : *states) there.emplace(state.key, &state);
+  for (const auto& [id, child] : limited)
+    for (const policy::SaConfig* sa : {&child->plan.inbound, &child->plan.outbound}) {
+      const auto found = there.find(sa->key);
+      const policy::VolumeLimits& limits = sa->volume;
+      if (found == there.end()) {
+        on_expired({.netns = netns, .key = sa->key, .hard = true});
+        break;
+      }
+      const policy::SaState& state = *found->second;
+      if ((limits.soft_bytes != 0 && state.bytes >= limits.soft_bytes) ||
+          (limits.soft_packets != 0 && state.packets >= limits.soft_packets)) {
+        on_expired({.netns = netns, .key = sa->key, .hard = false, .bytes = state.bytes, .packets = state.packets});
+        break;
+      }
+    }
+}
+
+}  // namespace ipsec::agent

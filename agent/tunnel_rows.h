@@ -1,0 +1,76 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ike/engine.h"
+#include "policy/config.h"
+#include "policy/kernel_port.h"
+#include "policy/plan.h"
+
+/// What the tunnel manager knows of tunnels, their children and their IKE SAs.
+namespace ipsec::agent {
+
+/// One IKE SA as the main thread knows it, from what its worker reported.
+struct IkeRow {
+  enum class Stage : uint8_t {
+    kSettingUp,
+    kEstablished,
+    kEnding  ///< We asked for its end, or another took its place: no new child goes there.
+  };
+  ike::IkeSaId id;
+  size_t worker = 0;
+  Stage stage = Stage::kSettingUp;
+  std::string tunnel;  ///< Empty while a responder does not know yet.
+  bool initiator = false;
+  std::set<ike::ChildId> children;     ///< In the kernel, or on their way there.
+  std::optional<ike::IkeSaView> view;  ///< Once established, as it was ...
+  Instant view_at;                     ///< ... then.
+  Reason last_reason = Reason::kNone;
+  std::string last_detail;
+};
+
+/// One child of the configuration.
+struct ChildRow {
+  /// How far it has come on its way up.
+  enum class Step : uint8_t {
+    kNone,
+    kWaiting,     ///< For the IKE SA that another child of the tunnel has begun.
+    kInitiating,  ///< Its own IKE SA is being set up.
+    kCreating     ///< It is being added to an IKE SA that stands.
+  };
+  const policy::ChildConfig* config = nullptr;
+  policy::ChildIds ids;
+  bool trap = false;          ///< Policies and routes that wait for traffic stand.
+  bool trap_dropped = false;  ///< By EndAction::kClear: they come back with the next child.
+  Step step = Step::kNone;
+  std::optional<ike::IkeSaId> attempt;     ///< The IKE SA of kInitiating (once known) or kCreating.
+  std::vector<ike::ChildId> up;            ///< Installed in both directions; more than one during a rekey.
+  std::optional<policy::Acquire> acquire;  ///< What the kernel waits for an answer to.
+  std::optional<Instant> retry_at;
+  Duration pause{0};
+  uint32_t failures = 0;   ///< Since it was up, or since an operator wanted it up.
+  bool given_up = false;   ///< After RetryPolicy::tries failures, until `up`.
+  bool held_down = false;  ///< By an operator, until `up`.
+};
+
+struct TunnelRow {
+  std::shared_ptr<const policy::Tunnel> tunnel;
+  uint32_t if_id = 0;
+  std::string interface;
+  bool link_ready = false;
+  std::map<std::string, ChildRow> children;
+  std::vector<ike::IkeSaId> ikes;  ///< Its IKE SAs, oldest first.
+  Reason last_reason = Reason::kNone;
+  std::string last_detail;
+  WallTime since;
+};
+
+/// Why a tunnel cannot be used whose interface is not there.
+Error no_interface(const TunnelRow& row);
+
+}  // namespace ipsec::agent

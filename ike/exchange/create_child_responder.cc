@@ -1,0 +1,291 @@
+#include <algorithm>
+
+#include "ike/exchange/child.h"
+#include "ike/exchange/collision.h"
+#include "ike/exchange/create_child.h"
+#include "ike/exchange/informational.h"
+#include "ike/notify_for_error.h"
+
+namespace ipsec::ike {
+namespace {
+
+Established& established_of(IkeSa& sa) { return std::get<Established>(sa.state); }
+
+/// The child that the peer wants to rekey, by the SPI that the peer receives on: our outbound one.
+ChildSa* rekeyed_child(Established& established, const NotifyPayload& rekey) {
+  auto spi = ByteReader(rekey.spi).u32();
+  if (!spi.ok() || rekey.spi.size() != 4) return nullptr;
+  ChildSa* found = nullptr;
+  for (ChildSa& child : established.children)
+    if (child.spec->spi_out.value() == *spi && (found == nullptr || found->phase == ChildPhase::kLingering))
+      found = &child;
+  return found;
+}
+
+/// Children that count against the limit: not those that are being replaced or deleted.
+size_t living_children(const Established& established) {
+  return static_cast<size_t>(std::ranges::count_if(established.children, [](const ChildSa& child) {
+    return child.phase == ChildPhase::kInUse || child.phase == ChildPhase::kAwaitingUse;
+  }));
+}
+
+/// Whether there is room for a new child; makes room where configured so.
+bool make_room(EngineCore& core, Instant now, IkeSa& sa) {
+  Established& established = established_of(sa);
+  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
+  if (established.children.size() >= 2 * kChildrenPerIkeSaMax) return false;
+  if (living_children(established) < policy.children_max) return true;
+  if (policy.children_overload == policy::ChildOverload::kRefuse) return false;
+  auto oldest = std::ranges::find_if(established.children,
+                                     [](const ChildSa& child) { return child.phase == ChildPhase::kInUse; });
+  if (oldest == established.children.end()) return false;
+  core.report(sa, Reason::kChildLimit,
+              {field("limit", uint64_t{policy.children_max}), field("detail", "the oldest goes")});
+  retire_child(core, now, sa, *oldest);
+  return true;
+}
+
+/// The request as values.
+struct Asked {
+  std::vector<policy::Proposal> offered;
+  std::vector<Bytes> spis;
+};
+Asked read_offer(const SaPayload& payload) {
+  Asked asked;
+  for (const WireProposal& each : payload.proposals) {
+    asked.offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+    asked.spis.push_back(each.spi);
+  }
+  return asked;
+}
+
+void refuse(EngineCore& core, Instant now, IkeSa& sa, const Message& message, const ChildRefusal& refusal) {
+  core.report(sa, refusal.error.reason(),
+              {field("peer", to_string(message.path.remote)), field("detail", refusal.error.text())},
+              refusal.negotiation);
+  answer_create_child(core, now, sa, message,
+                      notify(notify_for_error(refusal.error.reason()).value_or(NotifyType::kNoAdditionalSas)));
+}
+
+void want_group(EngineCore& core, Instant now, IkeSa& sa, const Message& message, uint16_t group) {
+  ByteWriter wanted(2);
+  wanted.u16(group);
+  core.report(sa, Reason::kInvalidKe,
+              {field("guessed", uint64_t{message.payloads.ke ? message.payloads.ke->group : uint16_t{0}}),
+               field("chosen", uint64_t{group})});
+  answer_create_child(core, now, sa, message, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
+}
+
+/// The child that the request leads to, with its keys and our half of a key exchange.
+Result<std::unique_ptr<PeerExchange>> prepare(EngineCore& core, const IkeSa& sa, const Message& message,
+                                              const ChildDecision& decision) {
+  const Payloads& request = message.payloads;
+  auto peer = std::make_unique<PeerExchange>();
+  peer->nonce = core.fresh_nonce();
+  Secret shared;
+  if (decision.group != 0) {
+    TRY_ASSIGN(KeyPair pair, core.crypto.generate(decision.group, core.random), "key pair");
+    TRY_ASSIGN(shared, core.crypto.shared_secret(pair, request.ke->public_value), "shared secret");
+    peer->group = decision.group;
+    peer->public_value = std::move(pair.public_value);
+  }
+  auto spec = std::make_shared<policy::ChildSpec>(child_spec(sa, *decision.config));
+  spec->spi_in = core.spis.next_child_spi();
+  spec->spi_out = decision.spi_out;
+  spec->suite = decision.suite;
+  spec->mode = decision.mode;
+  spec->local = decision.local;
+  spec->remote = decision.remote;
+  const ChildSpi spi = spec->spi_in;
+  auto pending = make_pending(core, sa, std::move(spec), request.nonce->nonce, peer->nonce, shared.expose());
+  if (!pending.ok()) {
+    core.spis.release(spi);
+    return std::move(pending).error();
+  }
+  peer->child = std::move(*pending);
+  peer->message_id = message.header.message_id;
+  peer->request_hash = datagram_hash(message.datagram);
+  peer->path = message.path;
+  peer->number = request.sa->proposals[decision.offered_index].number;
+  return peer;
+}
+
+/// Negotiates a child; `old` is replaced by it (rekey), or nullptr.
+void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message, ChildSa* old) {
+  Established& established = established_of(sa);
+  const Payloads& request = message.payloads;
+  const Asked asked = read_offer(*request.sa);
+  auto decided =
+      decide_child(*sa.tunnel, {.offered = asked.offered,
+                                .spis = asked.spis,
+                                .ts_i = request.ts_i->selectors,
+                                .ts_r = request.ts_r->selectors,
+                                .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
+                                .exchange = ChildExchange::kCreateChild,
+                                .only = old != nullptr ? std::string_view(old->spec->child) : std::string_view()});
+  if (const auto* refusal = std::get_if<ChildRefusal>(&decided)) return refuse(core, now, sa, message, *refusal);
+  const ChildDecision& decision = std::get<ChildDecision>(decided);
+  if (decision.group != 0 && (!request.ke || request.ke->group != decision.group))
+    return want_group(core, now, sa, message, decision.group);
+  auto peer = prepare(core, sa, message, decision);
+  if (!peer.ok()) return refuse(core, now, sa, message, {std::move(peer).error(), nullptr});
+  established.peer = std::move(*peer);
+  PeerExchange& exchange = *established.peer;
+  if (old != nullptr) {
+    exchange.child.replaces = old->id;
+    // RFC 7296 2.8.1: we rekey it as well. Which of the two new ones stands is known when both exchanges are over.
+    if (established.own && established.own->task.kind == Task::Kind::kRekeyChild &&
+        established.own->task.child == old->id) {
+      established.own->rival_nonce = lowest_nonce(request.nonce->nonce, exchange.nonce);
+      established.own->rival_child = ChildId(exchange.child.spec->spi_in.value());
+    }
+  }
+  exchange.ask = core.next_ask();
+  exchange.deadline = now + kAskTimeout;
+  core.snapshot_changed(sa);
+  ask_install(core, sa, exchange.child, exchange.ask);
+}
+
+/// The response that announces the child of `peer`.
+PayloadWriter build_response(const PeerExchange& peer) {
+  const policy::ChildSpec& spec = *peer.child.spec;
+  PayloadWriter out;
+  if (spec.mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
+  policy::Proposal chosen = esp_proposal_of(spec.suite);
+  if (peer.group != 0) chosen.transforms.push_back({policy::TransformType::kKeyExchange, peer.group});
+  ByteWriter spi(4);
+  spi.u32(spec.spi_in.value());
+  SaPayload answer;
+  answer.proposals.push_back({.number = peer.number, .spi = std::move(spi).take(), .proposal = std::move(chosen)});
+  out.add(answer);
+  out.add(NoncePayload{peer.nonce});
+  if (peer.group != 0) out.add(KePayload{peer.group, peer.public_value});
+  out.add(PayloadType::kTsI, TsPayload{.selectors = spec.remote});
+  out.add(PayloadType::kTsR, TsPayload{.selectors = spec.local});
+  return out;
+}
+
+/// The peer's rekey is answered: the old child waits for its Delete, the new one for use.
+void after_rekey(EngineCore& core, Instant now, IkeSa& sa, ChildId fresh_id, bool redundant) {
+  Established& established = established_of(sa);
+  ChildSa& fresh = *established.child(fresh_id);
+  fresh.until = now + kRekeyGuard;
+  if (redundant) {
+    fresh.phase = ChildPhase::kRedundant;
+    fresh.outbound_key.wipe();
+    return;
+  }
+  ChildSa* old = established.child(*fresh.replaces);
+  if (old != nullptr && old->phase == ChildPhase::kClosed)  // closed by us meanwhile
+    return close_child(core, now, sa, fresh, Reason::kDeletedByOperator);
+  if (old == nullptr || old->phase == ChildPhase::kLingering)
+    return use_child(core, now, sa, established.children, fresh_id);
+  if (old->phase == ChildPhase::kInUse) {
+    old->phase = ChildPhase::kReplaced;
+    old->until = now + kRekeyGuard;
+  }
+  core.act(WatchInbound{sa.id, fresh_id});
+}
+
+}  // namespace
+
+void answer_create_child(EngineCore& core, Instant now, IkeSa& sa, const Message& message,
+                         const NotifyPayload& notice) {
+  PayloadWriter out;
+  out.add(notice);
+  if (Status sent = core.send_response(now, sa, Exchange::kCreateChildSa, message.header.message_id,
+                                       datagram_hash(message.datagram), message.path, out);
+      !sent.ok())
+    core.count(sent.error().reason());
+}
+
+void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
+  Established& established = established_of(sa);
+  const Payloads& request = message.payloads;
+  sa.window.expected = message.header.message_id + 1;
+  if (!core.admission.rekey_allowed(now, established.requests)) {
+    core.report(
+        sa, Reason::kIkeRekeyRate,
+        {field("peer", to_string(message.path.remote)), field("limit", uint64_t{core.options.admission.rekey_rate})});
+    return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
+  }
+  if (!request.sa->proposals.empty() && request.sa->proposals[0].proposal.protocol == policy::Protocol::kIke)
+    return on_rekey_ike_request(core, now, sa, message);
+  if (!request.ts_i || !request.ts_r)
+    return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, "TSi or TSr"));
+  const NotifyPayload* rekey = request.notify(NotifyType::kRekeySa);
+  ChildSa* old = rekey != nullptr ? rekeyed_child(established, *rekey) : nullptr;
+  const RequestVerdict verdict =
+      judge_child_request({.we_rekey_ike = established.own && established.own->task.kind == Task::Kind::kRekeyIke,
+                           .is_rekey = rekey != nullptr,
+                           .rekeyed = old != nullptr ? std::optional(old->phase) : std::nullopt});
+  switch (verdict) {
+    case RequestVerdict::kProceed: break;
+    case RequestVerdict::kTemporaryFailure:
+      core.report(sa, Reason::kTemporaryFailure,
+                  {field("detail", "a child is asked for while it, or the IKE SA, changes")});
+      return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
+    case RequestVerdict::kChildNotFound: {
+      // RFC 7296 2.25: the notification names the child as the request did.
+      NotifyPayload unknown{.protocol = rekey->protocol, .type = NotifyType::kChildSaNotFound, .spi = rekey->spi};
+      core.report(sa, Reason::kChildNotFound, {field("spi", to_hex(rekey->spi))});
+      return answer_create_child(core, now, sa, message, unknown);
+    }
+  }
+  if (rekey == nullptr && !make_room(core, now, sa)) {
+    core.report(sa, Reason::kChildLimit, {field("limit", uint64_t{sa.tunnel->ike_policy->children_max})});
+    return answer_create_child(core, now, sa, message, notify(NotifyType::kNoAdditionalSas));
+  }
+  // A peer that rekeys what it made itself uses it.
+  if (old != nullptr && old->phase == ChildPhase::kAwaitingUse) {
+    use_child(core, now, sa, established.children, old->id);
+    old = rekeyed_child(established, *rekey);
+  }
+  negotiate(core, now, sa, message, old);
+}
+
+void on_create_child_too_late(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
+  // RFC 7296 2.25.2: nothing new in an IKE SA that ends.
+  sa.window.expected = message.header.message_id + 1;
+  core.report(sa, Reason::kTemporaryFailure, {field("detail", "the IKE SA is being closed or replaced")});
+  answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
+}
+
+void on_peer_child_installed(EngineCore& core, Instant now, IkeSa& sa) {
+  Established& established = established_of(sa);
+  const std::unique_ptr<PeerExchange> peer = std::move(established.peer);
+  Status sent = core.send_response(now, sa, Exchange::kCreateChildSa, peer->message_id, peer->request_hash, peer->path,
+                                   build_response(*peer));
+  if (!sent.ok()) return core.destroy(sa, sent.error().reason(), {field("detail", sent.error().text())});
+  ChildSa fresh = make_child(core, now, std::move(peer->child));
+  const ChildId id = fresh.id;
+  const bool rekey = fresh.replaces.has_value();
+  established.children.push_back(std::move(fresh));
+  if (rekey)
+    after_rekey(core, now, sa, id, peer->redundant);
+  else
+    use_child(core, now, sa, established.children, id);
+  core.snapshot_changed(sa);
+  serve(core, now, sa);
+}
+
+void on_peer_child_refused(EngineCore& core, Instant now, IkeSa& sa, const Error& error) {
+  Established& established = established_of(sa);
+  const std::unique_ptr<PeerExchange> peer = std::move(established.peer);
+  const policy::ChildSpec& spec = *peer->child.spec;
+  core.act(RemoveChild{sa.id, ChildId(spec.spi_in.value()), peer->child.spec, error.reason()});
+  core.spis.release(spec.spi_in);
+  if (established.own && established.own->rival_child.value() == spec.spi_in.value()) {
+    established.own->rival_nonce.clear();
+    established.own->rival_child = ChildId();
+  }
+  core.report(sa, error.reason(), {field("child", spec.child), field("detail", error.text())});
+  PayloadWriter out;
+  out.add(notify(notify_for_error(error.reason()).value_or(NotifyType::kNoAdditionalSas)));
+  Status sent =
+      core.send_response(now, sa, Exchange::kCreateChildSa, peer->message_id, peer->request_hash, peer->path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
+  serve(core, now, sa);
+}
+
+}  // namespace ipsec::ike
