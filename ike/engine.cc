@@ -251,9 +251,9 @@ Status IkeEngine::Impl::make_keys(IkeSa& sa) {
   TRY_ASSIGN(const Header header, Header::parse(init.request), "");
   TRY_ASSIGN(const Payloads request,
              parse_payloads(header.next_payload, ByteView(init.request).subspan(Header::kBytes)), "");
-  TRY_ASSIGN(
-      const Payloads response,
-      parse_payloads(Header::parse(init.response)->next_payload, ByteView(init.response).subspan(Header::kBytes)), "");
+  const ByteView answer = sa.window.answered->response;
+  TRY_ASSIGN(const Payloads response,
+             parse_payloads(Header::parse(answer)->next_payload, answer.subspan(Header::kBytes)), "");
   TRY_ASSIGN(Secret shared, core.crypto.shared_secret(init.key_pair, request.ke->public_value), "shared secret");
   TRY_ASSIGN(KeySchedule keys,
              KeySchedule::derive(core.crypto, init.suite,

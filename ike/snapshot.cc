@@ -139,7 +139,7 @@ void rest_of(A& a, InitPolicyWait& v) {
 }
 template <typename A>
 void rest_of(A& a, InitAnswered& v) {
-  a(v.key_pair, v.suite, v.request, v.response);
+  a(v.key_pair, v.suite, v.request);
 }
 template <typename A>
 void rest_of(A& a, AuthResponding& v) {

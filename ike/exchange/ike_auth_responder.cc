@@ -8,11 +8,11 @@ namespace {
 AuthWork& work_of(IkeSa& sa) { return *std::get<AuthResponding>(sa.state).work; }
 
 /// What the request asks for, out of its payloads.
-std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& message) {
+std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) {
   auto work = std::make_unique<AuthWork>();
   const Payloads& request = message.payloads;
-  work->init_request = init.request;
-  work->init_response = init.response;
+  work->init_request = std::get<InitAnswered>(sa.state).request;
+  work->init_response = sa.window.answered->response;
   work->message_id = message.header.message_id;
   work->request_hash = datagram_hash(message.datagram);
   work->path = message.path;
@@ -139,7 +139,7 @@ void next_stage(EngineCore& core, Instant now, IkeSa& sa, AuthWork::Stage stage)
 
 void on_auth_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
   auto& init = std::get<InitAnswered>(sa.state);
-  auto work = read_request(init, message);
+  auto work = read_request(sa, message);
   sa.remote_id = message.payloads.id_i->identity;
   sa.window.expected = message.header.message_id + 1;
   sa.path = message.path;

@@ -163,7 +163,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   Bytes response = EngineCore::plain_message(header, out);
   sa.window.answered = Answered{0, datagram_hash(waiting.request), response, sa.path, now};
   Bytes kept_request = std::move(waiting.request);
-  core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), response, std::nullopt},
+  core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), std::nullopt},
              now + core.options.admission.half_open_timeout);
   core.snapshot_changed(sa);
   core.send(sa, sa.path, std::move(response));

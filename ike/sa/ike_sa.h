@@ -28,10 +28,11 @@ struct InitPolicyWait {
 };
 
 /// Responder: IKE_SA_INIT answered; half-open. The shared secret is only computed when IKE_AUTH comes, and then kept.
+/// Our response, which AUTH covers as well as the request, is the one kept for repetitions: `IkeSa::window.answered`.
 struct InitAnswered {
   KeyPair key_pair;
   IkeSuite suite;
-  Bytes request, response;  ///< Both are covered by AUTH.
+  Bytes request;
   std::optional<KeySchedule> keys;
 };
 
