@@ -15,6 +15,7 @@
 #include "netlink/xfrm_kernel.h"
 #include "policy/base/log.h"
 #include "policy/config.h"
+#include "policy/config_parser.h"
 
 namespace ipsec::agent {
 
@@ -25,6 +26,7 @@ class Agent final : private WorkerPort {
     size_t workers = 2;
     std::string run_dir = "/run/ipsecd";
     std::string secrets_dir = "/etc/ipsecd/secrets";
+    std::vector<policy::ConfigFile> config_files;  ///< What `config` was made of, to name lines of it.
   };
   /// Opens everything that the configuration needs. What cannot be had for one group (a missing namespace, a taken
   /// port) is a warning and that group stays down; only what nobody can do without is an error.
@@ -45,6 +47,7 @@ class Agent final : private WorkerPort {
   const NegotiationLog& negotiations() const { return negotiations_; }
   const Credentials& credentials() const { return *credentials_; }
   const policy::Config& config() const { return *config_; }
+  const std::vector<policy::ConfigFile>& config_files() const { return options_.config_files; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   WallTime started_at() const { return started_at_; }
   size_t worker_count() const { return workers_.size(); }

@@ -400,7 +400,7 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
 }
 
 Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
-  return negotiation_failures(agent_.negotiations(), agent_.config(), peer);
+  return negotiation_failures(agent_.negotiations(), agent_.config(), agent_.config_files(), peer);
 }
 
 void ControlBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {

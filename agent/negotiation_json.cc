@@ -7,9 +7,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kExplainedMax = 32;  // entries with their comparison in one reply
-constexpr size_t kListedMax = 1000;
-
 json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
 json summary_of(const NegotiationLog::Entry& entry) {
@@ -33,10 +30,13 @@ json summary_of(const NegotiationLog::Entry& entry) {
           {"rows", json::array()},
           {"first_mismatch", nullptr},
           {"pointer", nullptr},
+          {"file", nullptr},
+          {"line", nullptr},
           {"advice", nullptr}};
 }
 
-void add_comparison(const NegotiationLog::Entry& entry, const policy::Config& config, json& failure) {
+void add_comparison(const NegotiationLog::Entry& entry, const policy::Config& config, ConfigPlaces& places,
+                    json& failure) {
   if (entry.negotiation == nullptr) return;
   policy::Negotiation about = *entry.negotiation;
   if (about.tunnel.empty()) about.tunnel = entry.tunnel;  // known by the peer's address
@@ -51,21 +51,31 @@ void add_comparison(const NegotiationLog::Entry& entry, const policy::Config& co
   if (explained.first_mismatch) failure["first_mismatch"] = *explained.first_mismatch;
   failure["pointer"] = or_null(explained.pointer);
   failure["advice"] = or_null(explained.advice);
+  if (const auto place = places.find(explained.pointer)) {
+    failure["file"] = place->file;
+    failure["line"] = place->line;
+  }
+}
+
+Error not_found(const policy::Config& config, const std::string& peer) {
+  const std::string what = "no failed negotiation with \"" + printable(as_bytes(peer)) + "\" is kept";
+  if (config.tunnels.contains(peer)) return Error(Reason::kNotFound, what + ": none of this tunnel has failed");
+  return Error(Reason::kNotFound, what +
+                                      "; a peer is named by tunnel, address or identity: `ipsecctl explain "
+                                      "negotiation` lists all that failed, `ipsecctl list tunnels` the tunnels");
 }
 
 }  // namespace
 
-Result<json> negotiation_failures(const NegotiationLog& log, const policy::Config& config, const std::string& peer) {
-  const auto entries = log.find(peer, peer.empty() ? kListedMax : kExplainedMax);
-  if (entries.empty() && !peer.empty())
-    return Error(Reason::kNotFound, "no failed negotiation with \"" + printable(as_bytes(peer)) + "\" is kept" +
-                                        (config.tunnels.contains(peer) ? ": none of this tunnel failed"
-                                                                       : "; a peer is named by address, identity or "
-                                                                         "tunnel"));
+Result<json> negotiation_failures(const NegotiationLog& log, const policy::Config& config,
+                                  const std::vector<policy::ConfigFile>& files, const std::string& peer) {
+  const auto entries = log.find(peer, peer.empty() ? kFailuresListedMax : kExplainedMax);
+  if (entries.empty() && !peer.empty()) return not_found(config, peer);
+  ConfigPlaces places(files);
   json failures = json::array();
   for (const NegotiationLog::Entry* entry : entries) {
     json failure = summary_of(*entry);
-    if (!peer.empty()) add_comparison(*entry, config, failure);
+    if (!peer.empty()) add_comparison(*entry, config, places, failure);
     failures.push_back(std::move(failure));
   }
   return failures;

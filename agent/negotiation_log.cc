@@ -8,11 +8,6 @@
 namespace ipsec::agent {
 namespace {
 
-constexpr size_t kProposalsKept = 8;    // of one offer: with their transforms, a few kilobytes
-constexpr size_t kConfiguredKept = 32;  // proposals of our side
-constexpr size_t kFieldsKept = 16;
-constexpr size_t kFieldBytesKept = 512;
-
 /// What ends a set-up besides the reasons of the group "negotiation".
 constexpr std::array kAlsoFailures = {
     Reason::kMalformed,          Reason::kTruncated,        Reason::kUnsupported,       Reason::kIkeVersion,
@@ -23,7 +18,8 @@ constexpr std::array kAlsoFailures = {
 /// Ordinary things that are said during a set-up, and refusals that cure themselves.
 bool is_ordinary(Reason reason) {
   return reason == Reason::kInvalidKe || reason == Reason::kNegotiationRetry || reason == Reason::kNatDetected ||
-         reason == Reason::kPeerTemporaryFailure || reason == Reason::kTemporaryFailure;
+         reason == Reason::kPeerTemporaryFailure || reason == Reason::kTemporaryFailure ||
+         reason == Reason::kChildNotFound;
 }
 
 bool is_failure(const ike::Report& report) {
@@ -40,20 +36,30 @@ std::string field_of(const ike::Report& report, std::string_view name) {
   return {};
 }
 
+/// Drops what is behind the first `most`, and the memory that it took.
+template <typename List>
+void shorten(List& list, size_t most) {
+  if (list.size() <= most) return;
+  list.erase(list.begin() + static_cast<std::ptrdiff_t>(most), list.end());
+  list.shrink_to_fit();
+}
+
 std::shared_ptr<const policy::Negotiation> trimmed(const std::shared_ptr<const policy::Negotiation>& negotiation) {
   if (negotiation == nullptr) return nullptr;
-  if (negotiation->offered.size() <= kProposalsKept && negotiation->configured.size() <= kConfiguredKept)
-    return negotiation;
   auto copy = std::make_shared<policy::Negotiation>(*negotiation);
-  copy->offered.resize(std::min(copy->offered.size(), kProposalsKept));
-  copy->configured.resize(std::min(copy->configured.size(), kConfiguredKept));
+  shorten(copy->offered, kProposalsKept);
+  shorten(copy->configured, kConfiguredKept);
+  for (auto* list : {&copy->offered_local, &copy->offered_remote, &copy->configured_local, &copy->configured_remote})
+    shorten(*list, kSelectorsKept);
+  for (auto* text :
+       {&copy->offered_text, &copy->configured_text, &copy->offered_local_text, &copy->configured_local_text})
+    shorten(*text, kTextBytesKept);
   return copy;
 }
 
 std::vector<Field> trimmed(std::vector<Field> fields) {
-  if (fields.size() > kFieldsKept) fields.resize(kFieldsKept);
-  for (Field& each : fields)
-    if (each.value.size() > kFieldBytesKept) each.value.resize(kFieldBytesKept);
+  shorten(fields, kFieldsKept);
+  for (Field& each : fields) shorten(each.value, kTextBytesKept);
   return fields;
 }
 

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/limits.h"
 #include "ike/actions.h"
 #include "policy/config.h"
 #include "policy/negotiation.h"
@@ -16,13 +17,13 @@ namespace ipsec::agent {
 
 /// The last failed negotiation of each peer, for `ipsecctl explain negotiation`. Bounded in number and in bytes, and in
 /// two classes: peers that the configuration knows by tunnel or address, and strangers, who cannot push those out
-/// however many they are.
+/// however many they are. One thread: the main one, to which the workers post their reports.
 class NegotiationLog {
  public:
   struct Limits {
-    size_t known = 1024;   ///< Entries of configured peers.
-    size_t per_owner = 8;  ///< Of those, for one tunnel or address: identities can be made up.
-    size_t strangers = 1024;
+    size_t known = kFailuresKept;           ///< Entries of configured peers.
+    size_t per_owner = kFailuresKeptOfOne;  ///< Of those, for one tunnel or address: identities can be made up.
+    size_t strangers = kFailuresKeptOfStrangers;
   };
   struct Entry {
     WallTime time;       ///< Of the last failure.

@@ -29,10 +29,10 @@ _ipsecctl_children() {
     sed -n 's/.*"child":"\([^"]*\)".*/\1/p' | sort -u
 }
 
-# Tunnels, identities and addresses of negotiations that failed; they stand in one line.
+# Tunnels, identities and addresses (without their port) of negotiations that failed.
 _ipsecctl_failed() {
   ipsecctl explain negotiation --json --timeout 2 2>/dev/null |
-    grep -oE '"(tunnel|identity|remote)":"[^"[]*' | sed 's/.*:"//' | sort -u
+    grep -oE '"(tunnel|identity|remote)": ?"[^"[]*' | sed 's/^[^:]*: *"//' | sort -u
 }
 
 _ipsecctl() {

@@ -22,7 +22,7 @@ std::string comparison(const json& failure, Color color) {
   const json& rows = member_at(failure, "rows");
   if (!rows.is_array() || rows.empty()) return {};
   const bool ours = text_at(failure, "offered_by") == "us";
-  Table table({"", ours ? "OFFERED BY US" : "OFFERED BY THE PEER", ours ? "THE PEER'S SIDE" : "CONFIGURED HERE", ""});
+  Table table({"", ours ? "OFFERED BY US" : "OFFERED BY THE PEER", ours ? "THE PEER'S SIDE" : "CONFIGURED HERE", "VERDICT"});
   const json& first = member_at(failure, "first_mismatch");
   int64_t index = 0;
   for (const json& row : rows) {
@@ -33,6 +33,15 @@ std::string comparison(const json& failure, Color color) {
                clean(text_at(row, "verdict")) + (is_first ? "  <-- the first difference" : "")});
   }
   return "\n" + table.render(color) + "\n";
+}
+
+/// "/etc/ipsecd/ipsecd.json:12: /tunnels/a/remote_id", as far as it is known.
+std::string place_of(const json& failure) {
+  const std::string pointer = clean(text_at(failure, "pointer"));
+  const std::string file = clean(text_at(failure, "file"));
+  const json& number = member_at(failure, "line");
+  if (file.empty() || !number.is_number_integer()) return pointer;
+  return file + ":" + std::to_string(number.get<int64_t>()) + ": " + pointer;
 }
 
 std::string render_failure(const json& failure, Color color) {
@@ -54,8 +63,7 @@ std::string render_failure(const json& failure, Color color) {
   if (const std::string detail = text_at(member_at(failure, "fields"), "detail"); !detail.empty())
     out.append(line("detail", clean(detail)));
   out.append(comparison(failure, color));
-  const std::string pointer = text_at(failure, "pointer");
-  if (!pointer.empty()) out.append(line("where", clean(pointer)));
+  if (const std::string place = place_of(failure); !place.empty()) out.append(line("where", place));
   const std::string advice = text_at(failure, "advice");
   const std::string remedy = advice.empty() ? text_at(failure, "remedy") : advice;
   return out + line("what to do", remedy.empty() ? "nothing" : clean(remedy));
