@@ -15,6 +15,7 @@ Agent::Agent(Options options, std::shared_ptr<const policy::Config> config, Log&
       config_(std::move(config)),
       log_(log),
       events_(kEventsKept),
+      negotiations_(config_),
       started_at_(wall_now()) {}
 
 Agent::~Agent() {
@@ -212,6 +213,7 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
   else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&*carried))
     view = workers_[worker]->engine().view(rekeyed->fresh);
   loop_->post([this, worker, carried, view = std::move(view)] {
+    if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
     if (view) manager_->on_view(monotonic_now(), *view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
   });

@@ -66,6 +66,14 @@ enum class Reason : uint16_t {
   kIkeRekeyRate,
   kIkeDecryptLimit,
   kIkeMessageIdsUsedUp,
+  kIkeZeroSpi,
+  kIkeFirstPayload,
+  kIkeNestedEncryption,
+  kIkeCriticalIgnored,
+  kIkeProtocolId,
+  kIkeSpiSize,
+  kIkeNonceSize,
+  kIkeAttributeIgnored,
 
   // Negotiation
   kNoProposalChosen,
@@ -94,6 +102,13 @@ enum class Reason : uint16_t {
   kChildlessRefused,
   kDuplicateRefused,
   kChildLimit,
+  kProposalUnusable,
+  kTransformUnusable,
+  kProtocolNotServed,
+  kSelectorsEmpty,
+  kSelectorType,
+  kIdentityType,
+  kCertificateEncoding,
 
   // State changes
   kIkeEstablished,
