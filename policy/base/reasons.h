@@ -121,6 +121,7 @@ enum class Reason : uint16_t {
   kDeletedByOperator,
   kShutdown,
   kReplaced,
+  kDuplicateKept,
   kChildRekeyed,
   kIkeRekeyed,
   kRekeyTime,
