@@ -229,7 +229,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
                                        {.context = contexts_.at(tunnel.group->name),
                                         .local = {*local, kIkePort},
                                         .remote = {*tunnel.remote, tunnel.remote_port}},
-                                       initiation.trigger);
+                                       initiation.trigger, initiation.contact);
     loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
     });
@@ -267,6 +267,10 @@ void Agent::rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) {
 
 void Agent::inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {
   workers_[worker]->post([=](Worker& self) { self.engine().inbound_used(monotonic_now(), ike, child); });
+}
+
+void Agent::check_liveness(size_t worker, ike::IkeSaId ike) {
+  workers_[worker]->post([=](Worker& self) { self.engine().check_liveness(monotonic_now(), ike); });
 }
 
 void Agent::child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {

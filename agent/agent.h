@@ -80,6 +80,7 @@ class Agent final : private WorkerPort {
   void answer(size_t worker, ike::Answer answer) override;
   void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override;
   void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override;
+  void check_liveness(size_t worker, ike::IkeSaId ike) override;
   size_t workers() const override { return workers_.size(); }
 
   Options options_;

@@ -114,6 +114,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kDeletedByOperator, "deleted-by-operator", "an operator asked for it", "who", ""},
     {Reason::kShutdown, "shutdown", "the daemon is stopping", "", ""},
     {Reason::kReplaced, "replaced", "a newer one took its place", "", ""},
+    {Reason::kDuplicateKept, "duplicate-kept", "the peer has set up a further IKE SA, and `duplicates` is keep", "peer,ike_sas", "Nothing, if the peer means it; else set `duplicates` of the IKE policy to replace."},
     {Reason::kChildRekeyed, "child-rekeyed", "a child SA was replaced by a fresh one", "child,spi_in,spi_out,old_spi_in", ""},
     {Reason::kIkeRekeyed, "ike-rekeyed", "an IKE SA was replaced by a fresh one", "peer,children", ""},
     {Reason::kRekeyTime, "rekey-by-time", "an SA is due for rekeying because of its age", "", ""},

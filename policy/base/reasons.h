@@ -122,6 +122,7 @@ enum class Reason : uint16_t {
   kDeletedByOperator,
   kShutdown,
   kReplaced,
+  kDuplicateKept,
   kChildRekeyed,
   kIkeRekeyed,
   kRekeyTime,
