@@ -172,6 +172,17 @@ void Journal::confirm(const ObjectKey& key) {
   if (found != entries_.end()) found->second.origin = Origin::kThisRun;
 }
 
+void Journal::doubt(const ObjectKey& key) {
+  const auto found = entries_.find(encode(key));
+  if (found != entries_.end()) found->second.origin = Origin::kUnconfirmed;
+}
+
+void Journal::doubt_all(const std::string& netns, std::string_view kind) {
+  const std::string prefix = escape(netns) + " " + escape(kind) + " ";
+  for (auto& [key, entry] : entries_)
+    if (key.starts_with(prefix)) entry.origin = Origin::kUnconfirmed;
+}
+
 Status Journal::forget(const ObjectKey& key) {
   const std::string encoded = encode(key);
   if (entries_.erase(encoded) == 0) return {};

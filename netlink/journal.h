@@ -46,6 +46,10 @@ class Journal {
   Status intend(const ObjectKey& key, const std::string& fingerprint);
   /// The kernel has made it. Memory only: after a crash everything is compared anyway.
   void confirm(const ObjectKey& key);
+  /// Somebody else may have taken it out, or put something else in its place: compared before it is touched again.
+  void doubt(const ObjectKey& key);
+  /// The same, of all objects of a kind in a namespace.
+  void doubt_all(const std::string& netns, std::string_view kind);
   /// It is gone, or was never made.
   Status forget(const ObjectKey& key);
   /// All objects of a namespace that is gone.

@@ -5,6 +5,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace ipsec::netlink {
@@ -19,7 +20,9 @@ Status read_kind(const Attributes& attributes, LinkInfo& link) {
   TRY_ASSIGN(const Attributes data, info.nested(IFLA_INFO_DATA), "link information");
   if (link.kind == "xfrm") {
     TRY_ASSIGN(const auto if_id, data.get<uint32_t>(IFLA_XFRM_IF_ID), "xfrm if_id");
+    TRY_ASSIGN(const auto device, data.get<uint32_t>(IFLA_XFRM_LINK), "xfrm link");
     link.if_id = if_id.value_or(0);
+    link.public_device = static_cast<int>(device.value_or(0));
   } else if (link.kind == "vrf") {
     TRY_ASSIGN(const auto table, data.get<uint32_t>(kVrfTable), "VRF table");
     link.vrf_table = table.value_or(0);
@@ -59,15 +62,21 @@ Status add_altname(Socket& route, const policy::LinkConfig& link) {
   return {};
 }
 
-/// Older kernels make the interface in the public namespace and move it, and a move takes it down.
-Status bring_up(Socket& route, const policy::LinkConfig& link) {
+/// An RTM_SETLINK that names the link and says whether it is to be up.
+Message set_link(const std::string& name, bool up) {
   Message message(RTM_SETLINK);
   ifinfomsg header{};
   header.ifi_family = AF_UNSPEC;
-  header.ifi_flags = header.ifi_change = IFF_UP;
+  header.ifi_change = IFF_UP;
+  if (up) header.ifi_flags = IFF_UP;
   message.header(header);
-  message.put_text(IFLA_IFNAME, link.name);
-  TRY(route.transact(std::move(message)), "bring it up");
+  message.put_text(IFLA_IFNAME, name);
+  return message;
+}
+
+/// Older kernels make the interface in the public namespace and move it, and a move takes it down.
+Status bring_up(Socket& route, const policy::LinkConfig& link) {
+  TRY(route.transact(set_link(link.name, true)), "bring it up");
   return {};
 }
 
@@ -114,11 +123,14 @@ Result<LinkInfo> decode_link(ByteView payload) {
   LinkInfo link;
   link.index = header.ifi_index;
   link.up = (header.ifi_flags & IFF_UP) != 0 && (header.ifi_flags & IFF_RUNNING) != 0;
+  link.admin_up = (header.ifi_flags & IFF_UP) != 0;
   link.name = attributes.text(IFLA_IFNAME);
   TRY_ASSIGN(const auto mtu, attributes.get<uint32_t>(IFLA_MTU), "link");
   TRY_ASSIGN(const auto group, attributes.get<uint32_t>(IFLA_GROUP), "link");
   TRY_ASSIGN(const auto master, attributes.get<int32_t>(IFLA_MASTER), "link");
   link.mtu = mtu.value_or(0), link.group = group.value_or(0), link.master = master.value_or(0);
+  TRY_ASSIGN(const auto netns, attributes.get<int32_t>(IFLA_LINK_NETNSID), "link");
+  if (netns) link.public_netns = static_cast<uint32_t>(*netns);
   TRY(Attributes::for_each(attributes.find(IFLA_PROP_LIST).value_or(ByteView{}),
                            [&](uint16_t type, ByteView value) {
                              if (type != IFLA_ALT_IFNAME) return;
@@ -138,6 +150,19 @@ Result<std::optional<LinkInfo>> find_link(Socket& route, const std::string& name
 
 Result<std::optional<LinkInfo>> find_link(Socket& route, int index) {
   return read_one(route, link_request(RTM_GETLINK, 0, index));
+}
+
+Result<std::vector<LinkInfo>> dump_links(Socket& dumps) {
+  std::vector<LinkInfo> found;
+  const auto request = [] { return link_request(RTM_GETLINK, 0, 0); };
+  const auto each = [&](const Received& message) -> Status {
+    if (message.type != RTM_NEWLINK) return {};
+    TRY_ASSIGN(LinkInfo link, decode_link(message.payload), "");
+    found.push_back(std::move(link));
+    return {};
+  };
+  TRY(dumps.dump(request, each, [&] { found.clear(); }), "read all links");
+  return found;
 }
 
 Result<LinkInfo> need_link(Socket& route, const std::string& name) {
@@ -210,6 +235,30 @@ Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const Public
     (void)delete_xfrm_link(route, link.name);
     return std::move(finished).error().context("make xfrm interface " + link.name);
   }
+  return {};
+}
+
+Status update_xfrm_link(Socket& route, const policy::LinkConfig& link) {
+  const std::string doing = "mend xfrm interface " + link.name;
+  TRY_ASSIGN(const LinkInfo there, need_link(route, link.name), doing);
+  uint32_t master = 0;
+  if (!link.vrf.empty()) {
+    auto vrf = need_vrf(route, link.vrf);
+    if (!vrf.ok()) {
+      // What the peer sends would go on in whatever table is next, and so to another customer. The missing VRF is the
+      // error to report, even if this fails too.
+      if (there.admin_up) (void)route.transact(set_link(link.name, false));
+      return std::move(vrf).error().context(doing);
+    }
+    master = static_cast<uint32_t>(vrf->index);
+  }
+  const bool named = link.altname.empty() || std::ranges::count(there.altnames, link.altname) != 0;
+  if (!named) TRY(add_altname(route, link), doing);
+  Message message = set_link(link.name, link.up);
+  message.put_u32(IFLA_MTU, link.mtu);
+  message.put_u32(IFLA_GROUP, link.group);
+  if (static_cast<uint32_t>(there.master) != master) message.put_u32(IFLA_MASTER, master);
+  TRY(route.transact(std::move(message)), doing);
   return {};
 }
 

@@ -19,11 +19,14 @@ struct LinkInfo {
   std::string name;
   std::string kind;  ///< "xfrm", "vrf", "veth"; empty for a plain device.
   std::vector<std::string> altnames;
-  bool up = false;  ///< Administratively up, and running.
+  bool up = false;        ///< Administratively up, and running.
+  bool admin_up = false;  ///< Administratively up.
   uint32_t mtu = 0, group = 0;
-  int master = 0;          ///< Interface index; 0: none.
-  uint32_t if_id = 0;      ///< Of an xfrm interface.
-  uint32_t vrf_table = 0;  ///< Of a VRF.
+  int master = 0;         ///< Interface index; 0: none.
+  uint32_t if_id = 0;     ///< Of an xfrm interface.
+  int public_device = 0;  ///< Of an xfrm interface: what it lies over, in its public namespace; 0: nothing.
+  std::optional<uint32_t> public_netns;  ///< Number of the namespace that it lies over, where that is another one.
+  uint32_t vrf_table = 0;                ///< Of a VRF.
 };
 
 /// The payload of RTM_NEWLINK or RTM_DELLINK.
@@ -34,6 +37,8 @@ Result<std::optional<LinkInfo>> find_link(Socket& route, const std::string& name
 Result<std::optional<LinkInfo>> find_link(Socket& route, int index);
 /// The same, `kDeviceMissing` when there is none.
 Result<LinkInfo> need_link(Socket& route, const std::string& name);
+/// All interfaces of the namespace of `dumps`, on which nothing else may be in flight.
+Result<std::vector<LinkInfo>> dump_links(Socket& dumps);
 /// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.
 Result<LinkInfo> need_vrf(Socket& route, const std::string& name);
 /// Whether an interface of the namespace has this address.
@@ -52,6 +57,9 @@ struct PublicSide {
 /// enslaved, MTU set, up, or not there at all. EEXIST (os_errno) when the name, or the if_id in the public namespace,
 /// is taken.
 Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side);
+/// Brings VRF, MTU, group, alternative name and "up" of an xfrm interface to what `link` says. Without its VRF
+/// (`kVrfMissing`) it is taken down.
+Status update_xfrm_link(Socket& route, const policy::LinkConfig& link);
 /// Removes an interface by name: only an xfrm interface; nothing there is success.
 Status delete_xfrm_link(Socket& route, const std::string& name);
 

@@ -29,7 +29,7 @@ Message::Message(uint16_t type, uint16_t flags)
 Message& Message::operator=(Message&& other) noexcept {
   if (this == &other) return *this;
   wipe(buffer_);
-  type_ = other.type_, flags_ = other.flags_, sequence_ = other.sequence_;
+  type_ = other.type_, flags_ = other.flags_, sequence_ = other.sequence_, sender_ = other.sender_;
   buffer_ = std::move(other.buffer_);
   other.buffer_.clear();
   return *this;
@@ -60,7 +60,7 @@ void Message::patch_header() {
                         .nlmsg_type = type_,
                         .nlmsg_flags = flags_,
                         .nlmsg_seq = sequence_,
-                        .nlmsg_pid = 0};
+                        .nlmsg_pid = sender_};
   store(buffer_, 0, to_bytes(header));
 }
 
@@ -92,6 +92,11 @@ void Message::nest(uint16_t attribute, const std::function<void()>& fill) {
   store(buffer_, start,
         to_bytes(nlattr{.nla_len = static_cast<uint16_t>(length),
                         .nla_type = static_cast<uint16_t>(attribute | NLA_F_NESTED)}));
+}
+
+void Message::set_sender(uint32_t port) {
+  sender_ = port;
+  patch_header();
 }
 
 void Message::set_sequence(uint32_t sequence) {

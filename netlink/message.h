@@ -77,6 +77,8 @@ class Message {
   void nest(uint16_t attribute, const std::function<void()>& fill);
 
   void set_sequence(uint32_t sequence);
+  /// The socket that sends it: in XFRM the kernel tells others who made a change by what the request says of itself.
+  void set_sender(uint32_t port);
   uint32_t sequence() const { return sequence_; }
   uint16_t type() const { return type_; }
   /// Adds NLM_F_* flags.
@@ -91,7 +93,7 @@ class Message {
   void patch_header();
 
   uint16_t type_, flags_;
-  uint32_t sequence_ = 0;
+  uint32_t sequence_ = 0, sender_ = 0;
   Bytes buffer_;
 };
 

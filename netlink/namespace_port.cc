@@ -75,6 +75,13 @@ void NamespacePort::request(Running& running, Message message) {
   ++running.requests;
 }
 
+void NamespacePort::abandon(const Error& why) {
+  for (const Running& each : running_) completions_.push_back({.id = each.id, .result = why});
+  for (const policy::KernelOperation& each : queued_) completions_.push_back({.id = each.id, .result = why});
+  running_.clear();
+  queued_.clear();
+}
+
 bool NamespacePort::collect() {
   bool progress = false;
   size_t at = 0;  // the first operation that still waits
@@ -155,7 +162,13 @@ Status NamespacePort::add_link(const policy::LinkConfig& link) {
     TRY_ASSIGN(const LinkInfo device, need_link(other, link.public_device), "public side of " + link.name);
     public_side.device_index = device.index;
   }
-  return add_xfrm_link(route_, link, public_side);
+  TRY(add_xfrm_link(route_, link, public_side), "");
+  undersides_[link.name] = {.netns_id = public_side.netns_id,
+                            .netns = link.public_netns,
+                            .device_index = public_side.device_index,
+                            .device = link.public_device,
+                            .altname = link.altname};
+  return {};
 }
 
 void NamespacePort::start(Running& running, policy::AddLink& add) {
@@ -187,29 +200,49 @@ void NamespacePort::start(Running& running, policy::AddLink& add) {
     running.decided = done(std::move(made));
 }
 
+void NamespacePort::start(Running& running, policy::UpdateLink& update) {
+  xfrm_.send();
+  const policy::LinkConfig& link = update.link;
+  auto there = find_link(route_, link.name);
+  if (!there.ok()) {
+    running.decided = std::move(there).error();
+  } else if (!*there) {
+    running.decided = Error(Reason::kNotFound, "interface " + link.name + " is not there");
+  } else if (!is_ours(**there)) {
+    running.decided = Error(Reason::kKernelConflict, "interface " + link.name + " was not made by this daemon");
+  } else {
+    running.decided = done(update_xfrm_link(route_, link));
+    if (auto known = undersides_.find(link.name); known != undersides_.end()) known->second.altname = link.altname;
+  }
+}
+
+bool NamespacePort::is_ours(const LinkInfo& link) const {
+  const Journal::Entry* entry = journal_.find(journal_link_key(netns_, link.name));
+  return entry != nullptr && link.kind == "xfrm" && entry->fingerprint == std::to_string(link.if_id);
+}
+
 void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
   xfrm_.send();
   const ObjectKey key = journal_link_key(netns_, remove.name);
-  const auto* entry = journal_.find(key);
   auto there = find_link(route_, remove.name);
   if (!there.ok()) {
     running.decided = std::move(there).error();
     return;
   }
-  const bool same =
-      *there && (*there)->kind == "xfrm" && entry != nullptr && entry->fingerprint == std::to_string((*there)->if_id);
-  if (*there && !same) {
+  if (*there && !is_ours(**there)) {
     running.decided = Error(Reason::kKernelConflict, "interface " + remove.name + " was not made by this daemon");
     return;
   }
   Status gone = *there ? delete_xfrm_link(route_, remove.name) : Status{};
   if (gone.ok()) gone = journal_.forget(key);
+  if (gone.ok()) undersides_.erase(remove.name);
   running.decided = done(std::move(gone));
 }
 
 void NamespacePort::start(Running& running, policy::AddRoute& add) {
   xfrm_.send();
   const ObjectKey key = journal_key(netns_, add.route);
+  route_protocols_.insert(add.route.protocol);
   const bool owned = journal_.owns(key);
   Status made = owned ? Status{} : journal_.intend(key, "-");
   if (made.ok()) made = add_route(route_, add.route);
@@ -238,60 +271,6 @@ void NamespacePort::start(Running& running, policy::DeleteRoute& remove) {
   Status gone = delete_route(route_, remove.route);
   if (gone.ok()) gone = journal_.forget(key);
   running.decided = done(std::move(gone));
-}
-
-// ---- dumps
-// -----------------------------------------------------------------------------------------------------------
-
-Result<std::vector<policy::SaState>> NamespacePort::dump_sas() {
-  flush();
-  if (!dumps_) {
-    TRY_ASSIGN(Socket socket, Socket::open({.protocol = NETLINK_XFRM, .netns = netns_, .groups = {}}), "");
-    dumps_ = std::move(socket);
-  }
-  std::vector<policy::SaState> found;
-  std::vector<std::pair<size_t, int>> offloaded;  // named afterwards: a dump is not to be interrupted
-  const auto each = [&](const Received& message) -> Status {
-    auto sa = decode_sa(message.payload);
-    if (!sa.ok()) return std::move(sa).error();
-    if (!sa->is_esp) return {};
-    if (sa->offload_ifindex != 0) offloaded.emplace_back(found.size(), sa->offload_ifindex);
-    found.push_back(std::move(sa->state));
-    return {};
-  };
-  TRY(dumps_->dump(encode_dump_sas, each, [&] { found.clear(), offloaded.clear(); }), "read all SAs");
-  std::map<int, std::string> names;
-  for (const auto& [at, ifindex] : offloaded) {
-    auto& name = names[ifindex];
-    if (name.empty()) {
-      TRY_ASSIGN(name, device_name(ifindex), "");
-    }
-    found[at].offload_device = name;
-  }
-  return found;
-}
-
-Result<std::vector<policy::PolicyConfig>> NamespacePort::dump_policies() {
-  flush();
-  if (!dumps_) {
-    TRY_ASSIGN(Socket socket, Socket::open({.protocol = NETLINK_XFRM, .netns = netns_, .groups = {}}), "");
-    dumps_ = std::move(socket);
-  }
-  std::vector<policy::PolicyConfig> found;
-  std::vector<std::pair<size_t, int>> offloaded;
-  const auto each = [&](const Received& message) -> Status {
-    auto entry = decode_policy(message.payload);
-    if (!entry.ok()) return std::move(entry).error();
-    if (!entry->ordinary) return {};
-    if (entry->offload_ifindex != 0) offloaded.emplace_back(found.size(), entry->offload_ifindex);
-    found.push_back(std::move(entry->config));
-    return {};
-  };
-  TRY(dumps_->dump(encode_dump_policies, each, [&] { found.clear(), offloaded.clear(); }), "read all policies");
-  for (const auto& [at, ifindex] : offloaded) {
-    TRY_ASSIGN(found[at].offload.device, device_name(ifindex), "");
-  }
-  return found;
 }
 
 // The kernel cannot delete a state that has no SPI: it finds it by nothing that DELSA may say. ALLOCSPI however takes

@@ -2,12 +2,16 @@
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "netlink/journal.h"
+#include "netlink/limits.h"
+#include "netlink/links.h"
 #include "netlink/socket.h"
 #include "netlink/xfrm_codec.h"
 #include "policy/kernel_port.h"
@@ -47,9 +51,16 @@ class NamespacePort {
 
   Result<std::vector<policy::SaState>> dump_sas();
   Result<std::vector<policy::PolicyConfig>> dump_policies();
+  Result<std::vector<policy::LinkConfig>> dump_links();
+  Result<std::vector<policy::RouteConfig>> dump_routes();
+  /// The protocols whose routes a dump shows: those of the routes made here.
+  const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
+  /// Ends everything that is queued or in flight with this error.
+  void abandon(const Error& why);
   Status clear_acquire(const policy::Acquire& acquire);
 
   int xfrm_fd() const { return xfrm_.fd(); }
+  const std::string& netns() const { return netns_; }
   Socket& xfrm() { return xfrm_; }
   Socket& route() { return route_; }
   SaDirection sa_direction() const { return sa_direction_; }
@@ -67,6 +78,14 @@ class NamespacePort {
     int offload_ifindex = 0;
   };
 
+  /// What a link was made over: the kernel's numbers, and the names that were used.
+  struct Underside {
+    std::optional<uint32_t> netns_id;
+    std::string netns;
+    int device_index = 0;
+    std::string device, altname;
+  };
+
   NamespacePort(std::string netns, Socket xfrm, Socket route, Journal& journal,
                 std::deque<policy::KernelCompletion>& completions);
 
@@ -79,6 +98,7 @@ class NamespacePort {
   void start(Running& running, policy::UpdatePolicy& update);
   void start(Running& running, policy::DeletePolicy& remove);
   void start(Running& running, policy::AddLink& add);
+  void start(Running& running, policy::UpdateLink& update);
   void start(Running& running, policy::DeleteLink& remove);
   void start(Running& running, policy::AddRoute& add);
   void start(Running& running, policy::DeleteRoute& remove);
@@ -97,6 +117,9 @@ class NamespacePort {
   Result<Ours> check_sa(const policy::SaKey& key);
   Result<Ours> check_policy(const policy::PolicyKey& key);
   Status add_link(const policy::LinkConfig& link);
+  bool is_ours(const LinkInfo& link) const;
+  void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
+  Result<Socket*> dumps_of(int protocol);
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);
   Result<int> offload_ifindex(const policy::OffloadRequest& request);
@@ -105,10 +128,12 @@ class NamespacePort {
 
   std::string netns_;
   Socket xfrm_, route_;
-  std::optional<Socket> dumps_;
+  std::optional<Socket> xfrm_dumps_, route_dumps_;
   Journal& journal_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;
+  std::map<std::string, Underside> undersides_;        // of the links made here
+  std::set<uint8_t> route_protocols_{kRouteProtocol};  // of the routes made here
   std::deque<policy::KernelOperation> queued_;
   std::deque<Running> running_;  // in the order of submission
 };

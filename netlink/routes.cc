@@ -3,7 +3,9 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "netlink/links.h"
 
@@ -53,6 +55,64 @@ Message encode_new_route(const policy::RouteConfig& config, const RouteContext& 
 
 Message encode_delete_route(const policy::RouteConfig& config, const RouteContext& context) {
   return encode(RTM_DELROUTE, 0, config, context, RouteScope::kAny);
+}
+
+Result<DecodedRoute> decode_route(ByteView payload) {
+  TRY_ASSIGN(const auto header, from_bytes<rtmsg>(payload), "route");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "route");
+  const bool v4 = header.rtm_family == AF_INET;
+  if (!v4 && header.rtm_family != AF_INET6)
+    return Error(Reason::kUnsupported, "a route of address family " + std::to_string(header.rtm_family));
+  DecodedRoute route;
+  const auto address = [&](uint16_t type) -> Result<std::optional<IpAddress>> {
+    const auto bytes = attributes.find(type);
+    if (!bytes) return std::optional<IpAddress>();
+    TRY_ASSIGN(const IpAddress found, IpAddress::from_bytes(*bytes), "route");
+    if (found.is_v4() != v4) return Error(Reason::kMalformed, "a route with an address of another family");
+    return std::optional(found);
+  };
+  TRY_ASSIGN(const auto destination, address(RTA_DST), "");
+  TRY_ASSIGN(route.config.preferred_source, address(RTA_PREFSRC), "");
+  TRY_ASSIGN(const auto table, attributes.get<uint32_t>(RTA_TABLE), "route");
+  TRY_ASSIGN(const auto metric, attributes.get<uint32_t>(RTA_PRIORITY), "route");
+  TRY_ASSIGN(const auto device, attributes.get<uint32_t>(RTA_OIF), "route");
+  const IpAddress none = IpAddress::any(v4 ? Family::kIpv4 : Family::kIpv6);
+  if (header.rtm_dst_len > none.bits()) return Error(Reason::kMalformed, "a route with too long a prefix");
+  route.config.destination = {destination.value_or(none), header.rtm_dst_len};
+  route.config.protocol = header.rtm_protocol;
+  route.config.metric = metric.value_or(0);
+  route.context = {.table = table.value_or(header.rtm_table), .device_index = static_cast<int>(device.value_or(0))};
+  route.plain = header.rtm_type == RTN_UNICAST && device && !attributes.find(RTA_GATEWAY) &&
+                !attributes.find(RTA_VIA) && !attributes.find(RTA_MULTIPATH) && header.rtm_src_len == 0 &&
+                header.rtm_tos == 0 && (header.rtm_flags & RTM_F_CLONED) == 0;
+  return route;
+}
+
+Result<std::vector<DecodedRoute>> dump_routes(Socket& dumps, uint8_t protocol) {
+  std::vector<DecodedRoute> all;
+  for (const uint8_t family : {AF_INET, AF_INET6}) {
+    std::vector<DecodedRoute> found;
+    const auto request = [&] {
+      Message message(RTM_GETROUTE);
+      rtmsg header{};
+      header.rtm_family = family;
+      header.rtm_protocol = protocol;
+      message.header(header);
+      return message;
+    };
+    const auto each = [&](const Received& message) -> Status {
+      if (message.type != RTM_NEWROUTE) return {};
+      TRY_ASSIGN(DecodedRoute route, decode_route(message.payload), "");
+      if (route.plain && route.config.protocol == protocol) found.push_back(std::move(route));
+      return {};
+    };
+    auto read = dumps.dump(request, each, [&] { found.clear(); });
+    // A kernel without one of the families has no routes of it.
+    if (!read.ok() && read.error().os_errno() != EAFNOSUPPORT && read.error().os_errno() != EOPNOTSUPP)
+      return std::move(read).error().context("read all routes");
+    std::ranges::move(found, std::back_inserter(all));
+  }
+  return all;
 }
 
 Status add_route(Socket& route, const policy::RouteConfig& config) {

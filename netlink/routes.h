@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "netlink/socket.h"
 #include "policy/kernel_model.h"
 
@@ -18,6 +20,17 @@ Result<RouteContext> resolve_route(Socket& route, const policy::RouteConfig& con
 /// somebody else to the same destination stays).
 Message encode_new_route(const policy::RouteConfig& config, const RouteContext& context);
 Message encode_delete_route(const policy::RouteConfig& config, const RouteContext& context);
+
+/// The payload of RTM_NEWROUTE or RTM_DELROUTE; device and VRF still as numbers, their names empty.
+struct DecodedRoute {
+  policy::RouteConfig config;
+  RouteContext context;
+  bool plain = false;  ///< A unicast route that leads out of one device, without a gateway: such as ours.
+};
+Result<DecodedRoute> decode_route(ByteView payload);
+/// All plain routes of one protocol, of both families and all tables. Nothing else may be in flight on `dumps`; one
+/// opened with `strict` lets the kernel leave out all others.
+Result<std::vector<DecodedRoute>> dump_routes(Socket& dumps, uint8_t protocol);
 
 /// EEXIST (os_errno) when a route of the same destination, metric and table is there.
 Status add_route(Socket& route, const policy::RouteConfig& config);

@@ -1,5 +1,6 @@
 #include "netlink/socket.h"
 
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -82,11 +83,14 @@ Status Socket::configure(const Options& options) {
   // Both only make answers better and shorter: an old kernel without them still answers.
   set(SOL_NETLINK, NETLINK_EXT_ACK, 1);
   set(SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  if (options.strict) set(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);  // without it we leave out the rest ourselves
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   // A sockaddr is the one structure that the C interface forces us to alias.
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);  // NOLINT
   if (::bind(fd(), generic, sizeof(address)) != 0) return Error(Reason::kSystemCall, "bind", errno);
+  TRY(learn_port_id(), "");
+  if (!options.filter.empty()) TRY(set_filter(options.filter), "");
   for (const uint32_t group : options.groups)
     if (!set(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, static_cast<int>(group)))
       return Error(errno == EPERM ? Reason::kPermission : Reason::kSystemCall,
@@ -95,11 +99,29 @@ Status Socket::configure(const Options& options) {
   return {};
 }
 
+Status Socket::learn_port_id() {
+  sockaddr_nl address{};
+  socklen_t size = sizeof(address);
+  auto* generic = reinterpret_cast<sockaddr*>(&address);  // NOLINT: as in configure()
+  if (::getsockname(fd(), generic, &size) != 0) return Error(Reason::kSystemCall, "getsockname", errno);
+  port_id_ = address.nl_pid;
+  return {};
+}
+
+Status Socket::set_filter(std::span<const sock_filter> program) {
+  const sock_fprog attached{.len = static_cast<unsigned short>(program.size()),
+                            .filter = const_cast<sock_filter*>(program.data())};  // NOLINT: only read
+  if (::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &attached, sizeof(attached)) != 0)
+    return Error(Reason::kSystemCall, "attach a filter", errno);
+  return {};
+}
+
 uint32_t Socket::queue(Message message) {
   if (batch_.size() >= kBatchMessagesMax || batch_bytes_ + message.bytes().size() > kBatchBytesMax) send();
   const uint32_t sequence = next_sequence_++;
   if (next_sequence_ == 0) next_sequence_ = 1;  // 0 marks multicast messages
   message.set_sequence(sequence);
+  message.set_sender(port_id_);
   batch_bytes_ += message.bytes().size();
   batch_.push_back(std::move(message));
   waiting_.push_back({.sequence = sequence, .since = Clock::now(), .data = {}});
@@ -300,8 +322,13 @@ Status Socket::dump(const std::function<Message()>& request, const std::function
 }
 
 bool Socket::poll_event(const std::function<void(const Received&)>& handler) {
-  while (event_rest_.empty())
-    if (receive([this](ByteView datagram) { event_rest_ = datagram; }) == Receive::kNothing) return false;
+  while (event_rest_.empty()) {
+    // What is told of an SA's end holds its keys.
+    if (protocol_ == NETLINK_XFRM) wipe(std::span<uint8_t>(buffer_).first(event_bytes_));
+    event_bytes_ = 0;
+    const auto take = [this](ByteView datagram) { event_rest_ = datagram, event_bytes_ = datagram.size(); };
+    if (receive(take) == Receive::kNothing) return false;
+  }
   auto message = take_message(event_rest_);
   if (!message.ok())
     event_rest_ = {};

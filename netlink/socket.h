@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "netlink/message.h"
 #include "netlink/unique_fd.h"
 #include "policy/base/secret.h"
+
+struct sock_filter;
 
 namespace ipsec::netlink {
 
@@ -40,10 +43,16 @@ class Socket {
     std::string netns;                               ///< As in netns.h.
     std::vector<uint32_t> groups;                    ///< Multicast groups to join.
     int receive_buffer_bytes = kReceiveBufferBytes;  ///< Small ones are for tests.
+    std::span<const sock_filter> filter = {};        ///< As for set_filter(), before the first message.
+    bool strict = false;  ///< The kernel looks at what a dump asks for, where it can, and leaves out the rest.
   };
   static Result<Socket> open(const Options& options);
 
   int fd() const { return fd_.get(); }
+  /// The number by which the kernel names this socket in what it tells others about our requests.
+  uint32_t port_id() const { return port_id_; }
+  /// Lets the kernel drop the messages that `program` (of classic BPF) does not want, before they take room.
+  Status set_filter(std::span<const sock_filter> program);
 
   /// Takes a request and gives its number. It leaves with `send()`, or when the batch is full.
   uint32_t queue(Message message);
@@ -79,6 +88,7 @@ class Socket {
 
   Socket(UniqueFd fd, int protocol) : fd_(std::move(fd)), protocol_(protocol) {}
   Status configure(const Options& options);
+  Status learn_port_id();
   Receive receive(const std::function<void(ByteView)>& handle);
   void absorb(ByteView datagram);
   void answer(const Received& message);
@@ -92,13 +102,15 @@ class Socket {
 
   UniqueFd fd_;
   int protocol_ = 0;
+  uint32_t port_id_ = 0;
   uint32_t next_sequence_ = 1;
   std::vector<Message> batch_;
   size_t batch_bytes_ = 0;
   std::deque<Waiting> waiting_;  // ascending sequence; a prefix of it is answered at any time
   std::deque<Reply> ready_;
   Bytes buffer_;
-  ByteView event_rest_;  // of buffer_: messages of the last datagram not yet handed out
+  ByteView event_rest_;     // of buffer_: messages of the last datagram not yet handed out
+  size_t event_bytes_ = 0;  // of that datagram, until it is wiped
   bool overrun_ = false;
 };
 

@@ -67,5 +67,10 @@ struct DecodedExpire {
 };
 Result<DecodedExpire> decode_expire(ByteView payload);
 Result<policy::SaMappingChanged> decode_mapping(ByteView payload);
+/// DELSA as it is told to others; nothing when it is not of ESP.
+Result<std::optional<policy::SaKey>> decode_sa_removed(ByteView payload);
+/// DELPOLICY and UPDPOLICY as they are told to others.
+Result<policy::PolicyKey> decode_policy_removed(ByteView payload);
+Result<policy::PolicyKey> decode_policy_overwritten(ByteView payload);
 
 }  // namespace ipsec::netlink

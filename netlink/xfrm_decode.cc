@@ -221,4 +221,26 @@ Result<policy::SaMappingChanged> decode_mapping(ByteView payload) {
   return change;
 }
 
+Result<std::optional<policy::SaKey>> decode_sa_removed(ByteView payload) {
+  TRY_ASSIGN(const auto id, from_bytes<xfrm_usersa_id>(payload), "removed SA");
+  if (id.proto != kEsp) return std::optional<policy::SaKey>();
+  policy::SaKey key;
+  TRY_ASSIGN(key.destination, from_kernel(id.daddr, id.family), "removed SA");
+  key.spi = policy::ChildSpi(ntohl(id.spi));
+  return std::optional(key);
+}
+
+Result<policy::PolicyKey> decode_policy_removed(ByteView payload) {
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(xfrm_userpolicy_id)), "removed policy");
+  TRY_ASSIGN(const auto info, attributes.get<xfrm_userpolicy_info>(XFRMA_POLICY), "removed policy");
+  if (!info) return Error(Reason::kMalformed, "the kernel does not say which policy was removed");
+  return read_policy_key(*info, attributes);
+}
+
+Result<policy::PolicyKey> decode_policy_overwritten(ByteView payload) {
+  TRY_ASSIGN(const auto info, from_bytes<xfrm_userpolicy_info>(payload), "policy");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(info)), "policy");
+  return read_policy_key(info, attributes);
+}
+
 }  // namespace ipsec::netlink

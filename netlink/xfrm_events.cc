@@ -1,5 +1,7 @@
 #include "netlink/xfrm_events.h"
 
+#include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/xfrm.h>
@@ -7,6 +9,7 @@
 #include <algorithm>
 
 #include "netlink/links.h"
+#include "netlink/routes.h"
 #include "netlink/xfrm_codec.h"
 
 namespace ipsec::netlink {
@@ -31,20 +34,91 @@ std::optional<policy::KernelEvent> EventQueue::pop() {
   return event;
 }
 
-Result<EventSource> EventSource::open(const std::string& netns, int receive_buffer_bytes) {
-  TRY_ASSIGN(Socket xfrm,
-             Socket::open({.protocol = NETLINK_XFRM,
-                           .netns = netns,
-                           .groups = {XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_MAPPING},
-                           .receive_buffer_bytes = receive_buffer_bytes}),
-             "watch");
+namespace {
+
+/// A filter of classic BPF, written down step by step. It reads the message as big-endian numbers, whereas netlink has
+/// them in the order of the host.
+class Filter {
+ public:
+  static constexpr uint32_t kDrop = 0, kPass = UINT32_MAX;
+
+  void load_type() { add(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_type)); }
+  void load_route_protocol() { add(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(rtmsg, rtm_protocol)); }
+  /// Drops what is told of requests of this socket.
+  void drop_own(uint32_t port) {
+    if (port == 0) return;  // the kernel's own messages come from there
+    add(BPF_LD | BPF_W | BPF_ABS, offsetof(nlmsghdr, nlmsg_pid));
+    give_if(htonl(port), kDrop);
+  }
+  void give(uint32_t verdict) { add(BPF_RET | BPF_K, verdict); }
+  /// Ends with `verdict` when what was loaded equals `value`.
+  void give_if(uint32_t value, uint32_t verdict) {
+    program_.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 1, .k = value});
+    give(verdict);
+  }
+  /// Ends with `verdict` unless what was loaded equals `value`.
+  void give_unless(uint32_t value, uint32_t verdict) {
+    program_.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 1, .jf = 0, .k = value});
+    give(verdict);
+  }
+  std::span<const sock_filter> program() const { return program_; }
+
+ private:
+  void add(uint16_t code, size_t k) {
+    program_.push_back({.code = code, .jt = 0, .jf = 0, .k = static_cast<uint32_t>(k)});
+  }
+  std::vector<sock_filter> program_;
+};
+
+/// What the kernel asks and tells of itself passes, and what others remove or overwrite. News of an SA that was made or
+/// changed would carry its keys.
+Filter xfrm_filter(uint32_t own_port) {
+  Filter filter;
+  filter.drop_own(own_port);
+  filter.load_type();
+  for (const uint16_t type : {XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MAPPING, XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA,
+                              XFRM_MSG_DELPOLICY, XFRM_MSG_UPDPOLICY, XFRM_MSG_FLUSHPOLICY})
+    filter.give_if(htons(type), Filter::kPass);
+  filter.give(Filter::kDrop);
+  return filter;
+}
+
+/// Links, and routes of these protocols that go.
+Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
+  Filter filter;
+  filter.drop_own(own_port);
+  filter.load_type();
+  for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK}) filter.give_if(htons(type), Filter::kPass);
+  filter.give_unless(htons(RTM_DELROUTE), Filter::kDrop);
+  filter.load_route_protocol();
+  for (const uint8_t protocol : protocols) filter.give_if(protocol, Filter::kPass);
+  filter.give(Filter::kDrop);
+  return filter;
+}
+
+}  // namespace
+
+Result<EventSource> EventSource::open(const Options& options) {
+  TRY_ASSIGN(
+      Socket xfrm,
+      Socket::open({.protocol = NETLINK_XFRM,
+                    .netns = options.netns,
+                    .groups = {XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_MAPPING, XFRMNLGRP_SA, XFRMNLGRP_POLICY},
+                    .receive_buffer_bytes = options.receive_buffer_bytes,
+                    .filter = xfrm_filter(options.own_xfrm_port).program()}),
+      "watch");
   TRY_ASSIGN(Socket link,
              Socket::open({.protocol = NETLINK_ROUTE,
-                           .netns = netns,
-                           .groups = {RTNLGRP_LINK},
-                           .receive_buffer_bytes = receive_buffer_bytes}),
+                           .netns = options.netns,
+                           .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE},
+                           .receive_buffer_bytes = options.receive_buffer_bytes,
+                           .filter = route_filter(options.own_route_port, {}).program()}),
              "watch");
-  return EventSource(netns, std::move(xfrm), std::move(link));
+  return EventSource(options, std::move(xfrm), std::move(link));
+}
+
+Status EventSource::follow_routes(const std::set<uint8_t>& protocols) {
+  return link_.set_filter(route_filter(own_route_port_, protocols).program());
 }
 
 void EventSource::drain(EventQueue& queue) {
@@ -71,11 +145,44 @@ void EventSource::on_xfrm(const Received& message, EventQueue& queue) {
     case XFRM_MSG_MAPPING:
       if (auto mapping = decode_mapping(message.payload); mapping.ok()) pass(std::move(*mapping));
       return;
+    case XFRM_MSG_DELSA:
+    case XFRM_MSG_FLUSHSA: return on_removed_sa(message, queue);
+    case XFRM_MSG_DELPOLICY:
+    case XFRM_MSG_UPDPOLICY:
+    case XFRM_MSG_FLUSHPOLICY: return on_disturbed_policy(message, queue);
     default: return;
   }
 }
 
+void EventSource::on_removed_sa(const Received& message, EventQueue& queue) {
+  policy::SaRemoved event{.netns = netns_, .key = {}};
+  if (message.type == XFRM_MSG_DELSA) {
+    const auto key = decode_sa_removed(message.payload);
+    if (!key.ok() || !*key || (*key)->spi == policy::ChildSpi(0)) return;
+    event.key = **key;
+  }
+  queue.push(netns_, std::move(event));
+}
+
+void EventSource::on_disturbed_policy(const Received& message, EventQueue& queue) {
+  policy::PolicyDisturbed event{.netns = netns_, .key = {}};
+  if (message.type != XFRM_MSG_FLUSHPOLICY) {
+    auto key = message.type == XFRM_MSG_DELPOLICY ? decode_policy_removed(message.payload)
+                                                  : decode_policy_overwritten(message.payload);
+    if (!key.ok()) return;
+    event.key = std::move(*key);
+  }
+  queue.push(netns_, std::move(event));
+}
+
 void EventSource::on_link(const Received& message, EventQueue& queue) {
+  if (message.type == RTM_DELROUTE) {
+    if (const auto route = decode_route(message.payload); route.ok() && route->plain)
+      queue.push(netns_,
+                 policy::RouteRemoved{
+                     .netns = netns_, .destination = route->config.destination, .metric = route->config.metric});
+    return;
+  }
   if (message.type != RTM_NEWLINK && message.type != RTM_DELLINK) return;
   const auto link = decode_link(message.payload);
   if (!link.ok()) return;
@@ -83,7 +190,9 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
                                          .name = link->name,
                                          .index = static_cast<uint32_t>(link->index),
                                          .up = message.type == RTM_NEWLINK && link->up,
-                                         .gone = message.type == RTM_DELLINK});
+                                         .gone = message.type == RTM_DELLINK,
+                                         .enslaved = link->master != 0,
+                                         .mtu = link->mtu});
 }
 
 }  // namespace ipsec::netlink

@@ -19,10 +19,14 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   if (const auto found = ports_.find(netns); found != ports_.end()) return found->second.get();
   if (ports_.size() >= kNamespacesMax)
     return Error(Reason::kLimitReached, std::to_string(kNamespacesMax) + " namespaces are open");
+  TRY_ASSIGN(const UniqueFd file, open_netns(netns), "");
+  TRY_ASSIGN(const NetnsIdentity identity, netns_identity(file), "");
   TRY_ASSIGN(auto opened,
              NamespacePort::open({.netns = netns, .receive_buffer_bytes = options_.receive_buffer_bytes}, journal_,
                                  completions_),
              "");
+  names_.open();
+  identities_.insert_or_assign(netns, identity);
   fds_changed_ = true;
   return ports_.emplace(netns, std::move(opened)).first->second.get();
 }
@@ -35,7 +39,15 @@ void XfrmKernel::submit(policy::KernelOperation operation) {
     completions_.push_back({.id = operation.id, .result = std::move(where).error()});
     return;
   }
+  if (const auto* add = std::get_if<policy::AddRoute>(&operation.change)) follow_routes(add->route.protocol);
   (*where)->submit(std::move(operation));
+}
+
+/// Removals of routes of a protocol are told from its first route on.
+void XfrmKernel::follow_routes(uint8_t protocol) {
+  if (!route_protocols_.insert(protocol).second) return;
+  for (auto& [netns, source] : sources_)
+    if (!source.follow_routes(route_protocols_).ok()) events_.resync(netns);  // the filter before stays
 }
 
 void XfrmKernel::flush() {
@@ -49,23 +61,87 @@ std::optional<policy::KernelCompletion> XfrmKernel::poll_completion() {
   return completion;
 }
 
+/// What others did to objects that are none of ours is nobody's business here; what they did to ours must be compared
+/// before it is touched again.
+bool XfrmKernel::concerns_us(const policy::KernelEvent& event) {
+  if (const auto* removed = std::get_if<policy::SaRemoved>(&event)) {
+    if (!removed->key) {
+      journal_.doubt_all(removed->netns, "sa");
+      return true;
+    }
+    const ObjectKey key = journal_key(removed->netns, *removed->key);
+    journal_.doubt(key);
+    return journal_.owns(key);
+  }
+  if (const auto* disturbed = std::get_if<policy::PolicyDisturbed>(&event)) {
+    if (!disturbed->key) {
+      journal_.doubt_all(disturbed->netns, "policy");
+      return true;
+    }
+    const ObjectKey key = journal_key(disturbed->netns, *disturbed->key);
+    journal_.doubt(key);
+    return journal_.owns(key);
+  }
+  // What the kernel has ended is no longer ours to delete. At worst a stale line stays: deleting is compared.
+  if (const auto* expired = std::get_if<policy::SaExpired>(&event); expired != nullptr && expired->hard)
+    (void)journal_.forget(journal_key(expired->netns, expired->key));
+  return true;
+}
+
 std::optional<policy::KernelEvent> XfrmKernel::poll_event() {
-  auto event = events_.pop();
-  // What the kernel has ended is no longer ours to delete.
-  if (event)
-    if (const auto* expired = std::get_if<policy::SaExpired>(&*event); expired != nullptr && expired->hard)
-      (void)journal_.forget(journal_key(expired->netns, expired->key));  // at worst a stale line: deleting is compared
-  return event;
+  while (auto event = events_.pop())
+    if (concerns_us(*event)) return event;
+  return std::nullopt;
+}
+
+// ---- complete reads
+
+bool XfrmKernel::is_same_namespace(const std::string& netns) const {
+  const auto known = identities_.find(netns);
+  if (netns.empty() || known == identities_.end()) return true;
+  const auto file = open_netns(netns);
+  if (!file.ok()) return file.error().reason() != Reason::kNamespaceMissing;  // another error tells nothing
+  const auto identity = netns_identity(*file);
+  return !identity.ok() || *identity == known->second;
+}
+
+/// The sockets in it would keep it alive.
+void XfrmKernel::give_up(const std::string& netns) {
+  (void)leave(netns, Leave::kIsGone);  // at worst stale lines stay in the journal: what they name is compared
+  events_.push(netns, policy::NamespaceGone{netns});
+}
+
+void XfrmKernel::look_at_namespaces() {
+  std::vector<std::string> gone;
+  for (const auto& [netns, identity] : identities_)
+    if (!is_same_namespace(netns)) gone.push_back(netns);
+  for (const std::string& netns : gone) give_up(netns);
+}
+
+Result<NamespacePort*> XfrmKernel::port_to_read(const std::string& netns, const char* doing) {
+  if (!is_same_namespace(netns)) give_up(netns);
+  TRY_ASSIGN(NamespacePort * where, port(netns), doing);
+  return where;
 }
 
 Result<std::vector<policy::SaState>> XfrmKernel::dump_sas(const std::string& netns) {
-  TRY_ASSIGN(NamespacePort * where, port(netns), "read all SAs");
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all SAs"), "");
   return where->dump_sas();
 }
 
 Result<std::vector<policy::PolicyConfig>> XfrmKernel::dump_policies(const std::string& netns) {
-  TRY_ASSIGN(NamespacePort * where, port(netns), "read all policies");
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all policies"), "");
   return where->dump_policies();
+}
+
+Result<std::vector<policy::LinkConfig>> XfrmKernel::dump_links(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all links"), "");
+  return where->dump_links();
+}
+
+Result<std::vector<policy::RouteConfig>> XfrmKernel::dump_routes(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all routes"), "");
+  return where->dump_routes();
 }
 
 std::vector<int> XfrmKernel::poll_fds() const {
@@ -75,6 +151,7 @@ std::vector<int> XfrmKernel::poll_fds() const {
     fds.push_back(source.xfrm_fd());
     fds.push_back(source.link_fd());
   }
+  if (names_.fd() >= 0) fds.push_back(names_.fd());
   return fds;
 }
 
@@ -85,6 +162,7 @@ void XfrmKernel::process() {
     if (each->take_overrun()) events_.resync(netns);
   }
   for (auto& [netns, source] : sources_) source.drain(events_);
+  if (names_.drain()) look_at_namespaces();
 }
 
 bool XfrmKernel::busy() const {
@@ -93,7 +171,15 @@ bool XfrmKernel::busy() const {
 
 Status XfrmKernel::watch(const std::string& netns) {
   if (sources_.contains(netns)) return {};
-  TRY_ASSIGN(EventSource source, EventSource::open(netns, options_.receive_buffer_bytes), "");
+  if (!is_same_namespace(netns)) give_up(netns);
+  TRY_ASSIGN(NamespacePort * own, port(netns), "watch");
+  TRY_ASSIGN(EventSource source,
+             EventSource::open({.netns = netns,
+                                .receive_buffer_bytes = options_.receive_buffer_bytes,
+                                .own_xfrm_port = own->xfrm().port_id(),
+                                .own_route_port = own->route().port_id()}),
+             "");
+  TRY(source.follow_routes(route_protocols_), "watch");
   sources_.emplace(netns, std::move(source));
   fds_changed_ = true;
   events_.resync(netns);
@@ -103,9 +189,11 @@ Status XfrmKernel::watch(const std::string& netns) {
 Status XfrmKernel::leave(const std::string& netns, Leave how) {
   if (const auto found = ports_.find(netns); found != ports_.end()) {
     found->second->flush();
+    found->second->abandon(Error(Reason::kNamespaceMissing, "network namespace " + netns + " is gone"));
     ports_.erase(found);
     fds_changed_ = true;
   }
+  identities_.erase(netns);
   if (sources_.erase(netns) != 0) fds_changed_ = true;
   return how == Leave::kIsGone ? journal_.forget_namespace(netns) : Status{};
 }
@@ -126,6 +214,25 @@ bool XfrmKernel::owns(const std::string& netns, const policy::SaKey& key) const 
 
 bool XfrmKernel::owns(const std::string& netns, const policy::PolicyKey& key) const {
   return journal_.owns(journal_key(netns, key));
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::SaState& sa) const {
+  const Journal::Entry* entry = journal_.find(journal_key(netns, sa.key));
+  return entry != nullptr && entry->fingerprint == fingerprint(sa);
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::PolicyConfig& policy) const {
+  const Journal::Entry* entry = journal_.find(journal_key(netns, policy.key));
+  return entry != nullptr && entry->fingerprint == fingerprint(policy);
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::LinkConfig& link) const {
+  const Journal::Entry* entry = journal_.find(journal_link_key(netns, link.name));
+  return entry != nullptr && entry->fingerprint == std::to_string(link.if_id);
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route) const {
+  return journal_.owns(journal_key(netns, route));
 }
 
 Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddress& address) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 #include "netlink/limits.h"
 #include "netlink/links.h"
 #include "netlink/namespace_port.h"
+#include "netlink/netns.h"
+#include "netlink/netns_watch.h"
 #include "netlink/probe.h"
 #include "netlink/xfrm_events.h"
 #include "policy/kernel_port.h"
@@ -36,6 +39,12 @@ class XfrmKernel final : public policy::KernelPort {
   std::optional<policy::KernelEvent> poll_event() override;
   Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
+  Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
+  Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  bool owns(const std::string& netns, const policy::SaState& sa) const override;
+  bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
+  bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
+  bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
 
   /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
   /// something is in flight. `fds_changed()` is true once after each change of the list.
@@ -45,9 +54,9 @@ class XfrmKernel final : public policy::KernelPort {
   /// Whether operations are queued or in flight.
   bool busy() const;
 
-  /// Begins to report acquires, expiries, NAT mappings and link changes of the namespace; the first event is
-  /// ResyncNeeded, because nobody knows what happened before.
-  Status watch(const std::string& netns);
+  /// Begins to report acquires, expiries, NAT mappings, link changes and what others remove in the namespace; the first
+  /// event is ResyncNeeded, because nobody knows what happened before.
+  Status watch(const std::string& netns) override;
   /// The namespace is gone, or nothing in it concerns us any more: closes its sockets (open ones keep a namespace
   /// alive) and, when it is gone, forgets what was ours in it.
   enum class Leave : uint8_t { kCloseOnly, kIsGone };
@@ -71,6 +80,13 @@ class XfrmKernel final : public policy::KernelPort {
  private:
   XfrmKernel(Options options, Journal journal) : options_(std::move(options)), journal_(std::move(journal)) {}
   Result<NamespacePort*> port(const std::string& netns);
+  /// The port for a complete read, after a look whether the namespace is still the one of this name.
+  Result<NamespacePort*> port_to_read(const std::string& netns, const char* doing);
+  bool is_same_namespace(const std::string& netns) const;
+  void look_at_namespaces();
+  void give_up(const std::string& netns);
+  bool concerns_us(const policy::KernelEvent& event);
+  void follow_routes(uint8_t protocol);
 
   Options options_;
   Journal journal_;
@@ -78,6 +94,9 @@ class XfrmKernel final : public policy::KernelPort {
   EventQueue events_;
   std::map<std::string, std::unique_ptr<NamespacePort>> ports_;
   std::map<std::string, EventSource> sources_;
+  std::map<std::string, NetnsIdentity> identities_;  // of the namespaces that are open
+  std::set<uint8_t> route_protocols_{kRouteProtocol};
+  NetnsWatch names_;
   bool fds_changed_ = false;
 };
 

@@ -267,13 +267,13 @@ void NamespacePort::start(Running& running, policy::UpdatePolicy& update) {
     running.decided = (ifindex.ok() ? std::move(ours).error() : std::move(ifindex).error()).context(doing);
     return;
   }
-  if (*ours != Ours::kYes) {
-    running.decided =
-        *ours == Ours::kGone ? Error(Reason::kNotFound, doing + ": it is not there") : not_ours(describe(config.key));
+  if (*ours == Ours::kNo) {
+    running.decided = not_ours(describe(config.key));
     return;
   }
-  auto message =
-      encode_policy(config, PolicyWrite::kReplace, {.sa_direction = sa_direction_, .offload_ifindex = *ifindex});
+  // Somebody may have put one there since we looked, so that what is gone is created, and replaces nothing.
+  auto message = encode_policy(config, *ours == Ours::kYes ? PolicyWrite::kReplace : PolicyWrite::kCreate,
+                               {.sa_direction = sa_direction_, .offload_ifindex = *ifindex});
   if (!message.ok()) {
     running.decided = std::move(message).error().context(doing);
     return;
@@ -287,8 +287,13 @@ void NamespacePort::start(Running& running, policy::UpdatePolicy& update) {
 
 NamespacePort::Outcome NamespacePort::finish(Running& running, const policy::UpdatePolicy& update) {
   Status& status = running.replies[0].status;
+  const ObjectKey key = journal_key(netns_, update.policy.key);
+  if (!status.ok() && status.error().os_errno() == EEXIST) {  // ours was gone, and another one came
+    (void)journal_.forget(key);                               // the conflict is the error to report
+    return Error(Reason::kKernelConflict, describe(update.policy.key) + " is there already", EEXIST);
+  }
   // Confirmed either way: what is there, new or old, is ours.
-  journal_.confirm(journal_key(netns_, update.policy.key));
+  journal_.confirm(key);
   if (!status.ok()) return std::move(status).error().context("update " + describe(update.policy.key));
   return KernelReply{};
 }

@@ -121,6 +121,7 @@ struct LinkConfig {
   std::string vrf;            ///< Master in its own namespace; empty: none.
   uint32_t mtu = 1400;
   uint32_t group = 0;  ///< Interface group, for removal in one go.
+  bool up = true;      ///< Administratively.
   friend bool operator==(const LinkConfig&, const LinkConfig&) = default;
 };
 

@@ -27,13 +27,18 @@ struct AddPolicy {
 };
 struct UpdatePolicy {
   PolicyConfig policy;
-};  ///< Only for a key that the journal knows as ours.
+};  ///< Only for a key that the journal knows as ours; made anew when somebody has removed it.
 struct DeletePolicy {
   PolicyKey key;
 };
 struct AddLink {
   LinkConfig link;
 };  ///< Made, enslaved, MTU set, up: or not there at all.
+/// VRF, MTU, group, alternative name, up: brought to what is wanted, for a link that the journal knows. While its VRF
+/// is missing (kVrfMissing) the link is down, so that nothing gets out of it into another table.
+struct UpdateLink {
+  LinkConfig link;
+};
 struct DeleteLink {
   std::string name;
 };
@@ -44,8 +49,8 @@ struct DeleteRoute {
   RouteConfig route;
 };
 
-using KernelChange = std::variant<AddSa, DeleteSa, ReadSa, AddPolicy, UpdatePolicy, DeletePolicy, AddLink, DeleteLink,
-                                  AddRoute, DeleteRoute>;
+using KernelChange = std::variant<AddSa, DeleteSa, ReadSa, AddPolicy, UpdatePolicy, DeletePolicy, AddLink, UpdateLink,
+                                  DeleteLink, AddRoute, DeleteRoute>;
 
 struct KernelOperation {
   uint64_t id = 0;    ///< Chosen by the caller; comes back in the completion.
@@ -85,13 +90,37 @@ struct LinkChanged {
   std::string netns;
   std::string name;
   uint32_t index = 0;
-  bool up = false, gone = false;
+  bool up = false, gone = false;  ///< up: administratively, and running.
+  bool enslaved = false;
+  uint32_t mtu = 0;
+};
+/// Somebody else took out an SA of ours, or flushed them all (no key).
+struct SaRemoved {
+  std::string netns;
+  std::optional<SaKey> key;
+};
+/// Somebody else took out or overwrote a policy of ours, or flushed them all (no key).
+struct PolicyDisturbed {
+  std::string netns;
+  std::optional<PolicyKey> key;
+};
+/// Somebody else removed a route of a protocol that we use; whose it was shows only in a dump.
+struct RouteRemoved {
+  std::string netns;
+  IpPrefix destination;
+  uint32_t metric = 0;
+};
+/// The namespace of this name went, or another one has the name now: nothing of ours is there. It is met anew by
+/// watch().
+struct NamespaceGone {
+  std::string netns;
 };
 /// Messages were lost or the namespace was met anew: whoever relies on events must read the state again.
 struct ResyncNeeded {
   std::string netns;
 };
-using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, ResyncNeeded>;
+using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, SaRemoved, PolicyDisturbed,
+                                 RouteRemoved, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace
@@ -105,9 +134,23 @@ class KernelPort {
   virtual std::optional<KernelCompletion> poll_completion() = 0;
   virtual std::optional<KernelEvent> poll_event() = 0;
 
-  // Complete reads, for start-up, resync and drift; these wait for the answer.
+  /// Begins to report the events of a namespace; the first is ResyncNeeded. Nothing when it is watched already.
+  virtual Status watch(const std::string& netns) = 0;
+
+  // Complete reads, for start-up, resync and drift; these send what is queued first, and wait for the answer.
   virtual Result<std::vector<SaState>> dump_sas(const std::string& netns) = 0;
   virtual Result<std::vector<PolicyConfig>> dump_policies(const std::string& netns) = 0;
+  /// All xfrm interfaces. What cannot be named (a namespace that no link of ours lies over) is "#" and its number.
+  virtual Result<std::vector<LinkConfig>> dump_links(const std::string& netns) = 0;
+  /// All routes of the protocols that we use, out of one device each, of all tables. A table without a VRF is "#" and
+  /// its number.
+  virtual Result<std::vector<RouteConfig>> dump_routes(const std::string& netns) = 0;
+
+  // Which of what a dump shows is ours: what the journal knows, and what it was made for. Asks no kernel.
+  virtual bool owns(const std::string& netns, const SaState& sa) const = 0;
+  virtual bool owns(const std::string& netns, const PolicyConfig& policy) const = 0;
+  virtual bool owns(const std::string& netns, const LinkConfig& link) const = 0;
+  virtual bool owns(const std::string& netns, const RouteConfig& route) const = 0;
 };
 
 }  // namespace ipsec::policy

@@ -128,6 +128,25 @@ TEST_CASE("journal: a namespace that is gone takes its objects along, and no oth
   CHECK(journal.all() == std::vector<ObjectKey>{{"blue2", "sa", "1"}});
 }
 
+TEST_CASE("journal: what somebody else may have touched is compared again, of one object or of a kind") {
+  Folder folder;
+  Journal journal = open(folder);
+  const ObjectKey sa{"a", "sa", "1"}, policy{"a", "policy", "1"}, elsewhere{"a2", "sa", "1"};
+  for (const ObjectKey& key : {sa, policy, elsewhere}) {
+    REQUIRE(journal.intend(key, "x").ok());
+    journal.confirm(key);
+  }
+
+  journal.doubt(policy);
+  CHECK(journal.find(policy)->origin == Journal::Origin::kUnconfirmed);
+  CHECK(journal.find(sa)->origin == Journal::Origin::kThisRun);
+  journal.doubt_all("a", "sa");
+  CHECK(journal.find(sa)->origin == Journal::Origin::kUnconfirmed);
+  CHECK(journal.find(elsewhere)->origin == Journal::Origin::kThisRun);
+  journal.doubt({"a", "sa", "unknown"});
+  CHECK(journal.size() == 3);
+}
+
 TEST_CASE("journal: the file stays small however often objects come and go") {
   Folder folder;
   Journal journal = open(folder);

@@ -8,7 +8,9 @@
 #include <map>
 
 #include "netlink/links.h"
+#include "netlink/routes.h"
 #include "netlink/uapi_xfrm.h"
+#include "netlink/xfrm_structs.h"
 #include "tests/netlink/golden.h"
 
 using namespace ipsec;
@@ -309,6 +311,66 @@ TEST_CASE("codec: links are read with kind, if_id, alternative names and the tab
   CHECK(vrf->vrf_table == 1001);
 }
 
+TEST_CASE(
+    "codec: a route that is shown is the one that was asked for; one with a gateway or several ways is another kind") {
+  for (const char* destination : {"10.9.0.0/16", "2001:db8:9::/48"}) {
+    CAPTURE(destination);
+    RouteConfig config{.destination = IpPrefix::parse(destination).value(), .protocol = 77, .metric = 7};
+    if (config.destination.address.is_v4()) config.preferred_source = address("10.1.0.1");
+    const Message message = encode_new_route(config, {.table = 1001, .device_index = 5});
+
+    const auto shown = decode_route(message.bytes().subspan(sizeof(nlmsghdr)));
+
+    REQUIRE(shown.ok());
+    CHECK(shown->config == config);
+    CHECK(shown->context.table == 1001);
+    CHECK(shown->context.device_index == 5);
+    CHECK(shown->plain);
+    Message other = encode_new_route(config, {.table = 1001, .device_index = 5});
+    other.put(RTA_GATEWAY, config.destination.address.bytes());
+    CHECK(!decode_route(other.bytes().subspan(sizeof(nlmsghdr)))->plain);
+  }
+}
+
+namespace {
+
+/// What the kernel tells others of a removed object: its name, and the object in an attribute.
+Bytes removed_sa() {
+  Message message(XFRM_MSG_DELSA);
+  message.header(detail::to_kernel_id({.destination = address("192.0.2.2"), .spi = ChildSpi(0xc0000009)}));
+  message.put_struct(XFRMA_SA, detail::zeroed<xfrm_usersa_info>());
+  return {message.bytes().begin(), message.bytes().end()};
+}
+
+Bytes removed_policy(const PolicyConfig& policy) {
+  const auto made = encode_policy(policy, PolicyWrite::kCreate, kKnown);
+  const ByteView bytes = made->bytes().subspan(sizeof(nlmsghdr));
+  Message message(XFRM_MSG_DELPOLICY);
+  message.header(detail::zeroed<xfrm_userpolicy_id>());
+  message.put(XFRMA_POLICY, bytes.first(sizeof(xfrm_userpolicy_info)));
+  message.put_u32(XFRMA_IF_ID, policy.key.if_id);
+  return {message.bytes().begin(), message.bytes().end()};
+}
+
+}  // namespace
+
+TEST_CASE("codec: what others removed or overwrote is named by its key") {
+  PolicyConfig policy;
+  policy.key = {.source = IpPrefix::parse("10.1.0.0/16").value(),
+                .destination = IpPrefix::parse("10.2.0.0/16").value(),
+                .direction = Direction::kIn,
+                .if_id = 42};
+  policy.tunnel_source = address("192.0.2.1"), policy.tunnel_destination = address("192.0.2.2");
+  const auto overwritten = encode_policy(policy, PolicyWrite::kReplace, kKnown);
+  const Bytes sa = removed_sa(), gone = removed_policy(policy);
+
+  const auto key = decode_sa_removed(ByteView(sa).subspan(sizeof(nlmsghdr)));
+  REQUIRE(key.ok());
+  CHECK(*key == SaKey{.destination = address("192.0.2.2"), .spi = ChildSpi(0xc0000009)});
+  CHECK(decode_policy_removed(ByteView(gone).subspan(sizeof(nlmsghdr))).value() == policy.key);
+  CHECK(decode_policy_overwritten(overwritten->bytes().subspan(sizeof(nlmsghdr))).value() == policy.key);
+}
+
 TEST_CASE("codec: every message cut off or changed at any byte gives an answer or an error") {
   check_hostile(golden::kShownSa, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
   check_hostile(golden::kShownLegacyReplay, sizeof(xfrm_usersa_info), [](ByteView bytes) { return decode_sa(bytes); });
@@ -317,4 +379,10 @@ TEST_CASE("codec: every message cut off or changed at any byte gives an answer o
   check_hostile(golden::kAcquire, sizeof(xfrm_user_acquire), [](ByteView bytes) { return decode_acquire(bytes); });
   check_hostile(golden::kExpire, sizeof(xfrm_user_expire), [](ByteView bytes) { return decode_expire(bytes); });
   check_hostile(golden::kXfrmLink, sizeof(ifinfomsg), [](ByteView bytes) { return decode_link(bytes); });
+  const Message route = encode_new_route({.destination = IpPrefix::parse("10.9.0.0/16").value()}, {.device_index = 5});
+  check_hostile(to_hex(route.bytes()).c_str(), sizeof(rtmsg), [](ByteView bytes) { return decode_route(bytes); });
+  check_hostile(to_hex(removed_sa()).c_str(), sizeof(xfrm_usersa_id),
+                [](ByteView bytes) { return decode_sa_removed(bytes); });
+  check_hostile(to_hex(removed_policy({})).c_str(), sizeof(xfrm_userpolicy_id),
+                [](ByteView bytes) { return decode_policy_removed(bytes); });
 }

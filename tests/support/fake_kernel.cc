@@ -111,8 +111,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddPolicy& add) {
 }
 
 FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdatePolicy& update) {
-  auto there = space.policies.find(update.policy.key);
-  if (there == space.policies.end()) return Error(Reason::kNotFound, "policy " + selector(update.policy.key));
+  auto there = space.policies.try_emplace(update.policy.key, Policy{.config = update.policy}).first;
   if (there->second.maker == Maker::kForeign) return not_ours("policy " + selector(update.policy.key));
   there->second.config = update.policy;
   return KernelReply{};
@@ -143,6 +142,24 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     return conflict("interface " + name);
   }
   space.links.emplace(wanted.name, Link{.config = wanted});
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
+  auto there = space.links.find(update.link.name);
+  if (there == space.links.end()) return Error(Reason::kNotFound, "interface " + update.link.name);
+  LinkConfig& link = there->second.config;
+  if (there->second.maker == Maker::kForeign || link.if_id != update.link.if_id)
+    return not_ours("interface " + update.link.name);
+  if (!update.link.vrf.empty() && space.vrfs.count(update.link.vrf) == 0) {
+    link.up = false;
+    return Error(Reason::kVrfMissing, "there is no VRF " + update.link.vrf);
+  }
+  link.vrf = update.link.vrf;
+  link.altname = update.link.altname;
+  link.mtu = update.link.mtu;
+  link.group = update.link.group;
+  link.up = update.link.up;
   return KernelReply{};
 }
 
@@ -235,18 +252,81 @@ void FakeKernel::release_all() {
   holding_ = false;
 }
 
+namespace {
+
+Error no_namespace(const std::string& netns) {
+  return Error(Reason::kNamespaceMissing, "there is no namespace \"" + netns + "\"", ENOENT);
+}
+
+template <typename Object, typename Map, typename Member>
+std::vector<Object> all_of(const Map& map, Member member) {
+  std::vector<Object> all;
+  for (const auto& [key, each] : map) all.push_back(each.*member);
+  return all;
+}
+
+/// Ours, and still what we made.
+template <typename Map>
+bool is_ours(const Map& map, const typename Map::key_type& key) {
+  const auto there = map.find(key);
+  return there != map.end() && there->second.maker == Maker::kOurs;
+}
+
+}  // namespace
+
 Result<std::vector<SaState>> FakeKernel::dump_sas(const std::string& netns) {
   flush();
-  std::vector<SaState> all;
-  for (const auto& [key, sa] : in(netns).sas) all.push_back(sa.state);
-  return all;
+  ++reads_;
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return all_of<SaState>(in(netns).sas, &Sa::state);
 }
 
 Result<std::vector<PolicyConfig>> FakeKernel::dump_policies(const std::string& netns) {
   flush();
-  std::vector<PolicyConfig> all;
-  for (const auto& [key, policy] : in(netns).policies) all.push_back(policy.config);
-  return all;
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return all_of<PolicyConfig>(in(netns).policies, &Policy::config);
+}
+
+Result<std::vector<LinkConfig>> FakeKernel::dump_links(const std::string& netns) {
+  flush();
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return all_of<LinkConfig>(in(netns).links, &Link::config);
+}
+
+Result<std::vector<RouteConfig>> FakeKernel::dump_routes(const std::string& netns) {
+  flush();
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return all_of<RouteConfig>(in(netns).routes, &Route::config);
+}
+
+Status FakeKernel::watch(const std::string& netns) {
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return {};
+}
+
+bool FakeKernel::owns(const std::string& netns, const SaState& sa) const { return is_ours(in(netns).sas, sa.key); }
+bool FakeKernel::owns(const std::string& netns, const PolicyConfig& policy) const {
+  return is_ours(in(netns).policies, policy.key);
+}
+bool FakeKernel::owns(const std::string& netns, const LinkConfig& link) const {
+  return is_ours(in(netns).links, link.name);
+}
+bool FakeKernel::owns(const std::string& netns, const RouteConfig& route) const {
+  return is_ours(in(netns).routes, key_of(route));
+}
+
+void FakeKernel::remove_namespace(const std::string& name) {
+  namespaces_.erase(name);
+  for (auto& [other, space] : namespaces_)
+    std::erase_if(space.links, [&](const auto& each) { return each.second.config.public_netns == name; });
+}
+
+void FakeKernel::remove_vrf(const std::string& netns, const std::string& vrf) {
+  Namespace& space = in(netns);
+  space.vrfs.erase(vrf);
+  for (auto& [name, link] : space.links)
+    if (link.config.vrf == vrf) link.config.vrf.clear();
+  std::erase_if(space.routes, [&](const auto& each) { return each.second.config.vrf == vrf; });
 }
 
 void FakeKernel::put_foreign(const std::string& netns, const SaKey& key) {

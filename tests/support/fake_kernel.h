@@ -76,11 +76,25 @@ class FakeKernel final : public policy::KernelPort {
   std::optional<policy::KernelEvent> poll_event() override;
   Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
+  Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
+  Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  Status watch(const std::string& netns) override;
+  bool owns(const std::string& netns, const policy::SaState& sa) const override;
+  bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
+  bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
+  bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
 
   // The surroundings.
   Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
   Namespace& in(const std::string& name) { return namespaces_.at(name); }
   const Namespace& in(const std::string& name) const { return namespaces_.at(name); }
+  /// With everything in it, and the links elsewhere that lie over it.
+  void remove_namespace(const std::string& name);
+  /// `ip xfrm state flush`, `ip xfrm policy flush`: whoever's they are.
+  void flush_sas(const std::string& netns) { in(netns).sas.clear(); }
+  void flush_policies(const std::string& netns) { in(netns).policies.clear(); }
+  /// `ip link del` of a VRF: its members leave it, and lose their routes.
+  void remove_vrf(const std::string& netns, const std::string& vrf);
   void put_foreign(const std::string& netns, const policy::SaKey& key);
   void put_foreign(const std::string& netns, const policy::PolicyConfig& policy);
   void put_foreign(const std::string& netns, const policy::LinkConfig& link);
@@ -105,6 +119,7 @@ class FakeKernel final : public policy::KernelPort {
     return counts_[policy::KernelChange(Change{}).index()];
   }
   size_t operations() const { return done_; }
+  size_t reads() const { return reads_; }  ///< Complete ones, of SAs.
   /// "add-sa in 0xc0000001 software", "delete-route 10.2.0.0/16 metric 100": one line per operation; refused ones end
   /// in " REFUSED".
   const std::vector<std::string>& texts() const { return texts_; }
@@ -123,6 +138,7 @@ class FakeKernel final : public policy::KernelPort {
   Outcome change(Namespace& space, policy::UpdatePolicy& update);
   Outcome change(Namespace& space, policy::DeletePolicy& remove);
   Outcome change(Namespace& space, policy::AddLink& add);
+  Outcome change(Namespace& space, policy::UpdateLink& update);
   Outcome change(Namespace& space, policy::DeleteLink& remove);
   Outcome change(Namespace& space, policy::AddRoute& add);
   Outcome change(Namespace& space, policy::DeleteRoute& remove);
@@ -138,7 +154,7 @@ class FakeKernel final : public policy::KernelPort {
   std::map<size_t, Fault> faults_;
   std::vector<std::string> texts_;
   std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
-  size_t done_ = 0;
+  size_t done_ = 0, reads_ = 0;
   bool holding_ = false, refuses_inbound_if_id_ = false;
 };
 

@@ -44,6 +44,7 @@ struct Describe {
   std::string operator()(const UpdatePolicy& each) const { return "update-policy " + text_of(each.policy); }
   std::string operator()(const DeletePolicy& each) const { return "delete-policy " + selector(each.key); }
   std::string operator()(const AddLink& each) const { return "add-link " + each.link.name; }
+  std::string operator()(const UpdateLink& each) const { return "update-link " + each.link.name; }
   std::string operator()(const DeleteLink& each) const { return "delete-link " + each.name; }
   std::string operator()(const AddRoute& each) const { return "add-route " + text_of(each.route); }
   std::string operator()(const DeleteRoute& each) const { return "delete-route " + text_of(each.route); }
