@@ -41,4 +41,9 @@ struct NamespaceState {
   void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
 };
 
+/// What stands in one namespace: what is proven ours, and what is not.
+struct StandingState {
+  NamespaceState ours, foreign;
+};
+
 }  // namespace ipsec::policy

@@ -9,15 +9,24 @@ bool has_equal(const Map& map, const typename Map::value_type& wanted) {
   return there != map.end() && there->second == wanted.second;
 }
 
-/// What cannot be changed in place: it goes before its successor is made, because both have one key.
-bool is_replaced(const NamespaceState& desired, const std::pair<const std::string, LinkConfig>& link) {
-  return desired.links.count(link.first) != 0 && !has_equal(desired.links, link);
+/// Same name, if_id and underside: what else a link has can be changed in place.
+bool is_same_link(const LinkConfig& a, const LinkConfig& b) {
+  return a.if_id == b.if_id && a.public_netns == b.public_netns && a.public_device == b.public_device;
 }
 
-/// The kernel takes the routes of a link with it.
+/// What cannot be changed in place: it goes before its successor is made, because both have one key.
+bool is_replaced(const NamespaceState& desired, const LinkConfig& link) {
+  const auto wanted = desired.links.find(link.name);
+  return wanted != desired.links.end() && !is_same_link(wanted->second, link);
+}
+
+/// The kernel takes the routes of a link with it, and those of one that changes its VRF.
 bool loses_its_link(const NamespaceState& desired, const NamespaceState& ours, const RouteConfig& route) {
   const auto link = ours.links.find(route.device);
-  return link != ours.links.end() && is_replaced(desired, *link);
+  if (link == ours.links.end()) return false;
+  const auto wanted = desired.links.find(route.device);
+  return is_replaced(desired, link->second) ||
+         (wanted != desired.links.end() && wanted->second.vrf != link->second.vrf);
 }
 
 }  // namespace
@@ -28,10 +37,15 @@ StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
   for (const auto& [key, route] : ours.routes)
     if (loses_its_link(desired, ours, route)) changes.emplace_back(DeleteRoute{route});
   for (const auto& link : ours.links)
-    if (is_replaced(desired, link)) changes.emplace_back(DeleteLink{link.first});
+    if (is_replaced(desired, link.second)) changes.emplace_back(DeleteLink{link.first});
 
-  for (const auto& link : desired.links)
-    if (!has_equal(ours.links, link)) changes.emplace_back(AddLink{link.second});
+  for (const auto& link : desired.links) {
+    const auto there = ours.links.find(link.first);
+    if (there == ours.links.end() || is_replaced(desired, there->second))
+      changes.emplace_back(AddLink{link.second});
+    else if (there->second != link.second)
+      changes.emplace_back(UpdateLink{link.second});
+  }
   for (const auto& policy : desired.policies) {
     if (ours.policies.count(policy.first) == 0)
       changes.emplace_back(AddPolicy{policy.second});

@@ -129,10 +129,34 @@ TEST_CASE("diff: an SA of a wanted key that was made for something else goes and
   CHECK(result.missing.size() == 1);
 }
 
-TEST_CASE("diff: a link that must change is made anew, and its routes with it") {
+TEST_CASE("diff: a link is mended in place, and its routes stay") {
   NamespaceState desired, ours;
   desired.add(link_of(1, 1400));
   ours.add(link_of(1, 1300));
+  desired.add(route_of(1, 1));
+  ours.add(route_of(1, 1));
+
+  CHECK(texts(diff(desired, ours)) == Texts{"update-link ips1"});
+}
+
+TEST_CASE("diff: a link that changes its VRF loses its routes, so that they are made anew") {
+  NamespaceState desired, ours;
+  LinkConfig link = link_of(1, 1400);
+  desired.add(link);
+  link.vrf.clear();
+  ours.add(link);
+  for (NamespaceState* each : {&desired, &ours}) each->add(route_of(1, 1));
+
+  CHECK(texts(diff(desired, ours)) == Texts{"delete-route 10.2.0.1/32 dev ips1 metric 100", "update-link ips1",
+                                            "add-route 10.2.0.1/32 dev ips1 metric 100"});
+}
+
+TEST_CASE("diff: a link that lies over another namespace is made anew, and its routes with it") {
+  NamespaceState desired, ours;
+  LinkConfig link = link_of(1, 1400);
+  desired.add(link);
+  link.public_netns = "#7";
+  ours.add(link);
   desired.add(route_of(1, 1));
   ours.add(route_of(1, 1));
 

@@ -155,6 +155,8 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
     link.up = false;
     return Error(Reason::kVrfMissing, "there is no VRF " + update.link.vrf);
   }
+  if (link.vrf != update.link.vrf)  // the kernel takes it down and up for that
+    std::erase_if(space.routes, [&](const auto& each) { return each.second.config.device == link.name; });
   link.vrf = update.link.vrf;
   link.altname = update.link.altname;
   link.mtu = update.link.mtu;

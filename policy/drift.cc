@@ -1,0 +1,183 @@
+#include "policy/drift.h"
+
+#include <algorithm>
+
+#include "policy/base/bytes.h"
+
+namespace ipsec::policy {
+namespace {
+
+std::string hex32(uint32_t value) {
+  ByteWriter writer(4);
+  writer.u32(value);
+  return "0x" + to_hex(writer.view());
+}
+
+/// "mtu 1300, wanted 1400; ..." out of what differs.
+class Differences {
+ public:
+  void compare(std::string_view what, const std::string& found, const std::string& wanted) {
+    if (found == wanted) return;
+    if (!text_.empty()) text_ += "; ";
+    text_.append(what).append(" ").append(found.empty() ? "none" : found);
+    text_.append(", wanted ").append(wanted.empty() ? "none" : wanted);
+  }
+  void compare(std::string_view what, uint64_t found, uint64_t wanted) {
+    compare(what, std::to_string(found), std::to_string(wanted));
+  }
+  std::string take() { return text_.empty() ? "not as wanted" : std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+std::string offload_text(const OffloadRequest& offload) {
+  return offload.kind == OffloadKind::kNone ? std::string()
+                                            : std::string(to_string(offload.kind)) + " " + offload.device;
+}
+
+std::string shape_text(const PolicyConfig& policy) {
+  std::string text = policy.action == PolicyAction::kBlock ? "block" : "allow";
+  if (!policy.has_template) return text + " without template";
+  text.append(" ").append(to_string(policy.mode)).append(" ").append(to_string(policy.tunnel_source));
+  text.append(" to ").append(to_string(policy.tunnel_destination));
+  return policy.optional_template ? text + " optional" : text;
+}
+
+std::string difference(const SaIdentity& found, const SaIdentity& wanted) {
+  Differences differences;
+  differences.compare("reqid", found.reqid, wanted.reqid);
+  differences.compare("if_id", found.if_id, wanted.if_id);
+  differences.compare("source", to_string(found.source), to_string(wanted.source));
+  differences.compare("mode", std::string(to_string(found.mode)), std::string(to_string(wanted.mode)));
+  return differences.take();
+}
+
+std::string difference(const PolicyConfig& found, const PolicyConfig& wanted) {
+  Differences differences;
+  differences.compare("priority", found.priority, wanted.priority);
+  differences.compare("reqid", found.reqid, wanted.reqid);
+  differences.compare("action", shape_text(found), shape_text(wanted));
+  differences.compare("offload", offload_text(found.offload), offload_text(wanted.offload));
+  return differences.take();
+}
+
+std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
+  Differences differences;
+  differences.compare("state", found.up ? "up" : "down", wanted.up ? "up" : "down");
+  differences.compare("vrf", found.vrf, wanted.vrf);
+  differences.compare("mtu", found.mtu, wanted.mtu);
+  differences.compare("group", found.group, wanted.group);
+  differences.compare("altname", found.altname, wanted.altname);
+  differences.compare("if_id", found.if_id, wanted.if_id);
+  differences.compare("public namespace", found.public_netns, wanted.public_netns);
+  differences.compare("public device", found.public_device, wanted.public_device);
+  return differences.take();
+}
+
+std::string difference(const RouteConfig& found, const RouteConfig& wanted) {
+  const auto source = [](const RouteConfig& route) {
+    return route.preferred_source ? to_string(*route.preferred_source) : std::string();
+  };
+  Differences differences;
+  differences.compare("device", found.device, wanted.device);
+  differences.compare("protocol", found.protocol, wanted.protocol);
+  differences.compare("source", source(found), source(wanted));
+  return differences.take();
+}
+
+std::string text_of(const std::pair<const SaKey, SaIdentity>& sa) { return object_text(sa.first); }
+std::string text_of(const std::pair<const PolicyKey, PolicyConfig>& policy) { return object_text(policy.first); }
+std::string text_of(const std::pair<const std::string, LinkConfig>& link) { return object_text(link.second); }
+std::string text_of(const std::pair<const RouteKey, RouteConfig>& route) { return object_text(route.second); }
+
+template <typename Map>
+void compare(DriftRow row, const Map& desired, const Map& ours, const Map& foreign, std::vector<DriftRow>& rows) {
+  const auto add = [&](const auto& object, DriftVerdict verdict, std::string detail) {
+    row.object = text_of(object);
+    row.verdict = verdict;
+    row.detail = std::move(detail);
+    rows.push_back(row);
+  };
+  for (const auto& wanted : desired) {
+    const auto there = ours.find(wanted.first);
+    if (there == ours.end())
+      add(wanted, DriftVerdict::kMissing, foreign.count(wanted.first) != 0 ? "somebody else's is in its place" : "");
+    else if (!(there->second == wanted.second))
+      add(wanted, DriftVerdict::kChanged, difference(there->second, wanted.second));
+  }
+  for (const auto& there : ours)
+    if (desired.count(there.first) == 0) add(there, DriftVerdict::kExtra, {});
+  for (const auto& there : foreign) add(there, DriftVerdict::kForeign, {});
+}
+
+struct Describe {
+  ChangeText operator()(const AddSa& each) const { return {"sa", object_text(each.sa.key), "made"}; }
+  ChangeText operator()(const DeleteSa& each) const { return {"sa", object_text(each.key), "removed"}; }
+  ChangeText operator()(const ReadSa& each) const { return {"sa", object_text(each.key), "read"}; }
+  ChangeText operator()(const AddPolicy& each) const { return {"policy", object_text(each.policy.key), "made"}; }
+  ChangeText operator()(const UpdatePolicy& each) const { return {"policy", object_text(each.policy.key), "changed"}; }
+  ChangeText operator()(const DeletePolicy& each) const { return {"policy", object_text(each.key), "removed"}; }
+  ChangeText operator()(const AddLink& each) const { return {"link", object_text(each.link), "made"}; }
+  ChangeText operator()(const UpdateLink& each) const { return {"link", object_text(each.link), "changed"}; }
+  ChangeText operator()(const DeleteLink& each) const { return {"link", each.name, "removed"}; }
+  ChangeText operator()(const AddRoute& each) const { return {"route", object_text(each.route), "made"}; }
+  ChangeText operator()(const DeleteRoute& each) const { return {"route", object_text(each.route), "removed"}; }
+};
+
+}  // namespace
+
+std::string_view to_string(DriftVerdict verdict) {
+  switch (verdict) {
+    case DriftVerdict::kMissing: return "missing";
+    case DriftVerdict::kChanged: return "changed";
+    case DriftVerdict::kExtra: return "extra";
+    case DriftVerdict::kForeign: return "foreign";
+  }
+  return "";
+}
+
+std::string object_text(const SaKey& key) { return hex32(key.spi.value()) + " to " + to_string(key.destination); }
+
+std::string object_text(const PolicyKey& key) {
+  std::string text(to_string(key.direction));
+  const auto side = [&](const IpPrefix& prefix, uint16_t port, uint16_t mask) {
+    text.append(" ").append(to_string(prefix));
+    if (mask != 0) text.append("[").append(std::to_string(port)).append("/").append(hex32(mask)).append("]");
+  };
+  side(key.source, key.source_port, key.source_port_mask);
+  side(key.destination, key.destination_port, key.destination_port_mask);
+  if (key.protocol != 0) text.append(" protocol ").append(std::to_string(key.protocol));
+  if (key.if_id != 0) text.append(" if_id ").append(hex32(key.if_id));
+  if (key.mark.mask != 0) text.append(" mark ").append(hex32(key.mark.value)).append("/").append(hex32(key.mark.mask));
+  return text;
+}
+
+std::string object_text(const LinkConfig& link) {
+  return link.altname.empty() ? link.name : link.name + " (" + link.altname + ")";
+}
+
+std::string object_text(const RouteConfig& route) {
+  std::string text = to_string(route.destination);
+  if (!route.vrf.empty()) text.append(" vrf ").append(route.vrf);
+  return text.append(" dev ").append(route.device).append(" metric ").append(std::to_string(route.metric));
+}
+
+ChangeText change_text(const KernelChange& change) { return std::visit(Describe{}, change); }
+
+std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desired, const StandingState& standing) {
+  std::vector<DriftRow> rows;
+  const auto row = [&](std::string kind) { return DriftRow{.kind = std::move(kind), .netns = netns}; };
+  const NamespaceState &ours = standing.ours, &foreign = standing.foreign;
+  compare(row("link"), desired.links, ours.links, foreign.links, rows);
+  compare(row("policy"), desired.policies, ours.policies, foreign.policies, rows);
+  compare(row("route"), desired.routes, ours.routes, foreign.routes, rows);
+  compare(row("sa"), desired.sas, ours.sas, foreign.sas, rows);
+  return rows;
+}
+
+bool has_drift(const std::vector<DriftRow>& rows) {
+  return std::ranges::any_of(rows, [](const DriftRow& row) { return row.verdict != DriftVerdict::kForeign; });
+}
+
+}  // namespace ipsec::policy
