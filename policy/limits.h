@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "policy/base/time.h"
+
 namespace ipsec::policy {
 
 inline constexpr size_t kConfigBytesMax = 64 << 20;  ///< Bytes of one configuration file.
@@ -16,6 +18,16 @@ inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per l
 inline constexpr size_t kTransformsMax = 64;                ///< Transforms per proposal.
 inline constexpr size_t kPoliciesPerChildMax = 4096;        ///< Kernel policies per child SA and direction.
 inline constexpr size_t kChildPartsMax = 256;               ///< Children that one configured child is split into.
+inline constexpr size_t kChangesPerRound = 4096;            ///< Of a namespace, between two reads of it.
+inline constexpr Duration kReadGap = 1s;                    ///< Between two reads of a namespace ...
+inline constexpr Duration kReadGapShort = 50ms;             ///< ... when something of ours is known to be gone.
+inline constexpr Duration kAuditInterval = 60s;             ///< Between reads without any sign of a change.
+inline constexpr Duration kRoundTimeout = 10s;              ///< For the kernel's answers to one round of changes.
+inline constexpr Duration kRepairFirst = 100ms;             ///< Before what failed is tried again; doubles, ...
+inline constexpr Duration kRepairMost = 60s;                ///< ... up to this, ...
+inline constexpr Duration kAwaitMost = 5s;                  ///< ... or this, while something is not there.
+inline constexpr Duration kReplaceSaFirst = 2s;             ///< For IKE to replace an SA, before it is asked again;
+inline constexpr Duration kReplaceSaMost = 60s;             ///< doubles, up to this.
 inline constexpr size_t kObjectNameMax = 64;                ///< Characters of an object's name.
 
 }  // namespace ipsec::policy
