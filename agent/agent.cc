@@ -101,12 +101,14 @@ void Agent::open_group_sockets(const policy::TunnelGroup& group) {
   }
 }
 
+/// What is missing now is watched as soon as it is there.
 void Agent::watch_namespaces() {
-  std::map<std::string, bool> seen;
   for (const auto& [name, group] : config_->groups) {
-    if (!group->enabled || std::exchange(seen[group->public_place.netns], true)) continue;
-    if (Status watched = kernel_->watch(group->public_place.netns); !watched.ok())
-      warn("group " + name + ": " + watched.error().text());
+    if (!group->enabled) continue;
+    for (const std::string& netns : {group->public_place.netns, group->private_place.netns}) {
+      if (!namespaces_.insert(netns).second) continue;
+      if (Status watched = kernel_->watch(netns); !watched.ok()) warn("group " + name + ": " + watched.error().text());
+    }
   }
 }
 
@@ -134,15 +136,15 @@ void Agent::start() {
   loop_->set_after_round([this] { after_round(); });
   for (auto& worker : workers_) worker->start();
   manager_->start(monotonic_now(), config_);
+  manager_->look_after(monotonic_now(), namespaces_);
 }
 
 void Agent::follow_kernel_descriptors() {
   if (!kernel_->fds_changed() && !kernel_fds_.empty()) return;
   const std::vector<int> now = kernel_->poll_fds();
-  for (int fd : kernel_fds_)
-    if (std::find(now.begin(), now.end(), fd) == now.end()) loop_->forget(fd);
+  // All of them: a number that was there before may be that of another socket by now.
+  for (int fd : kernel_fds_) loop_->forget(fd);
   for (int fd : now) {
-    if (std::find(kernel_fds_.begin(), kernel_fds_.end(), fd) != kernel_fds_.end()) continue;
     if (Status watched = loop_->watch(fd, EventLoop::Interest::kRead, [] {}); !watched.ok())
       log_.error("a netlink socket cannot be watched", {field("detail", watched.error().text())});
   }

@@ -100,6 +100,7 @@ class Agent final : private WorkerPort {
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
+  std::set<std::string> namespaces_;  // of the groups that are enabled
   hwoffload::CounterWatch counter_watch_;
   Instant offload_watch_at_;
   std::function<void()> after_round_;

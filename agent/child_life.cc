@@ -278,33 +278,4 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
   }
 }
 
-/// Events were lost: what limits have ended, or nearly, shows in the SAs themselves.
-void TunnelManager::on_resync(const std::string& netns) {
-  std::unordered_map<ike::ChildId, const InstalledChild*> limited;
-  for (const auto& [id, child] : installer_.children())
-    if (child->has_inbound && child->has_outbound && child->spec->tunnel->group->public_place.netns == netns)
-      limited.emplace(id, child.get());
-  if (limited.empty()) return;
-  services_.log.debug("the kernel's state is read anew", {field("netns", netns)});
-  auto states = services_.kernel.dump_sas(netns);
-  if (!states.ok()) return event({}, states.error().reason(), {field("detail", states.error().text())});
-  std::map<policy::SaKey, const policy::SaState*> there;
-  for (const policy::SaState& state : *states) there.emplace(state.key, &state);
-  for (const auto& [id, child] : limited)
-    for (const policy::SaConfig* sa : {&child->plan.inbound, &child->plan.outbound}) {
-      const auto found = there.find(sa->key);
-      const policy::VolumeLimits& limits = sa->volume;
-      if (found == there.end()) {
-        on_expired({.netns = netns, .key = sa->key, .hard = true});
-        break;
-      }
-      const policy::SaState& state = *found->second;
-      if ((limits.soft_bytes != 0 && state.bytes >= limits.soft_bytes) ||
-          (limits.soft_packets != 0 && state.packets >= limits.soft_packets)) {
-        on_expired({.netns = netns, .key = sa->key, .hard = false, .bytes = state.bytes, .packets = state.packets});
-        break;
-      }
-    }
-}
-
 }  // namespace ipsec::agent

@@ -65,6 +65,28 @@ void SharedObjects::release(Owner owner, const std::string& netns, const policy:
   routes_.erase(it);
 }
 
+void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
+  for (auto it = policies_.lower_bound({netns, {}}); it != policies_.end() && it->first.first == netns; ++it)
+    state.add(it->second.holders.back().second);
+  for (auto it = routes_.lower_bound({netns, {}, {}, {}, 0}); it != routes_.end() && std::get<0>(it->first) == netns;
+       ++it)
+    if (it->second.confirmation.standing || !state.routes.contains(policy::RouteKey::of(it->second.route)))
+      state.add(it->second.route);
+}
+
+bool SharedObjects::wants_route(const std::string& netns, const IpPrefix& destination) const {
+  const auto it = routes_.lower_bound({netns, destination, {}, {}, 0});
+  return it != routes_.end() && std::get<0>(it->first) == netns && std::get<1>(it->first) == destination;
+}
+
+void SharedObjects::confirm(const std::string& netns, const policy::PolicyKey& key) {
+  if (auto it = policies_.find({netns, key}); it != policies_.end()) it->second.confirmation.standing = true;
+}
+
+void SharedObjects::confirm(const std::string& netns, const policy::RouteConfig& route) {
+  if (auto it = routes_.find(key_of(netns, route)); it != routes_.end()) it->second.confirmation.standing = true;
+}
+
 std::vector<SharedObjects::RouteRow> SharedObjects::routes() const {
   std::vector<RouteRow> rows;
   for (const auto& [key, entry] : routes_) rows.push_back({std::get<0>(key), entry.route});

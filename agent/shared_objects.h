@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/kernel_queue.h"
+#include "policy/desired_state.h"
 
 namespace ipsec::agent {
 
@@ -23,6 +24,14 @@ class SharedObjects {
   void release(Owner owner, const std::string& netns, const policy::PolicyKey& key);
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(Owner owner, const std::string& netns, const policy::RouteConfig& route);
+
+  /// Adds everything that is held in a namespace. Where two routes want one place, the one that stands there counts.
+  void collect(const std::string& netns, policy::NamespaceState& state) const;
+  /// Whether a route to this destination is held.
+  bool wants_route(const std::string& netns, const IpPrefix& destination) const;
+  /// Somebody else than a holder has put it right.
+  void confirm(const std::string& netns, const policy::PolicyKey& key);
+  void confirm(const std::string& netns, const policy::RouteConfig& route);
 
   struct RouteRow {
     std::string netns;

@@ -64,6 +64,7 @@ TunnelManager::TunnelManager(Services services)
                             if (const Home* home = home_of(id); home != nullptr)
                               services_.workers.child_used(home->worker, home->ike, id);
                           }}),
+      reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
       last_if_id_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
@@ -124,6 +125,7 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   list_peer(*tunnel);
   row.if_id = ++last_if_id_;
   row.interface = policy::interface_name(row.if_id);
+  tunnel_by_interface_[row.interface] = tunnel->name;
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) {
     ChildRow& made = row.children[child.name];
@@ -235,6 +237,8 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
     return;
   }
   ChildRow& child = *find(*row, known->second.second);
+  // A policy asks for no SA that is there: somebody has taken it out.
+  if (!child.up.empty()) reconciliation_.suspect(now, acquire.netns);
   if (child.step != Step::kNone || !child.up.empty() || child.held_down) return;
   begin(now, *row, child, &acquire);
 }
@@ -242,23 +246,25 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
 void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_event) {
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
-  if (const auto* resync = std::get_if<policy::ResyncNeeded>(&kernel_event)) on_resync(resync->netns);
+  reconciliation_.on_event(now, kernel_event);
 }
 
 void TunnelManager::run(Instant now) {
+  now_ = now;
   queue_.drain();
   while (auto kernel_event = services_.kernel.poll_event()) on_kernel_event(now, std::move(*kernel_event));
   run_retries(now);
   run_crossings(now);
   watch_.run(now);
   expire_waiters(now);
+  reconciliation_.run(now);
   queue_.drain();
 }
 
 std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
-  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next()})
+  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   return next;
@@ -275,6 +281,7 @@ void TunnelManager::offload_not_counting(ike::ChildId id) {
 
 void TunnelManager::begin_shutdown() {
   stopping_ = true;
+  reconciliation_.stop();
   for (auto& [id, ike] : ikes_) close(ike, Reason::kShutdown, ike::CloseMode::kTellPeer);
 }
 

@@ -4,12 +4,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
+#include "agent/reconciliation.h"
 #include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
 #include "agent/tunnel_rows.h"
@@ -27,7 +29,7 @@ namespace ipsec::agent {
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
-/// IKE SA).
+/// IKE SA), desired.cc (what should be in the kernel).
 class TunnelManager {
  public:
   struct Services {
@@ -65,6 +67,12 @@ class TunnelManager {
   /// Replaces what is up of one child, or of all, by fresh SAs; or the IKE SA. `done` when the fresh one is in use.
   enum class RekeyTarget : uint8_t { kChildren, kIke };
   void rekey(Instant now, const std::string& tunnel, const std::string& child, RekeyTarget target, Done done);
+
+  /// From now on what is wanted in these namespaces is kept true, whatever others do there. Those of which a
+  /// ResyncNeeded is told need not be named.
+  void look_after(Instant now, const std::set<std::string>& namespaces);
+  /// What differs between wanted and standing: of one namespace, or of all.
+  std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
 
   /// An SA that is shown on the NIC does not carry its traffic: reported once.
   void offload_not_counting(ike::ChildId id);
@@ -168,10 +176,17 @@ class TunnelManager {
   void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
   void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_expired(const policy::SaExpired& expired);
-  void on_resync(const std::string& netns);
   void on_sequence_due(ike::ChildId id, uint64_t sequence);
   void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
   void forget_home(ike::ChildId id);
+
+  // desired.cc
+  Reconciliation::Hooks reconciliation_hooks();
+  Reconciliation::Desired desired(const std::string& netns) const;
+  void on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states);
+  void replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries);
+  void on_link_made(const std::string& link);
+
   const Home* home_of(ike::ChildId id) const;
   ChildRow* row_of(const policy::ChildSpec& spec, TunnelRow** row);
 
@@ -180,12 +195,14 @@ class TunnelManager {
   SharedObjects shared_;
   ChildInstaller installer_;
   SaWatch watch_;
+  Reconciliation reconciliation_;
   std::shared_ptr<const policy::Config> config_;
   std::map<std::string, TunnelRow> tunnels_;
   std::unordered_map<ike::IkeSaId, IkeRow> ikes_;
   std::unordered_map<ike::ChildId, Home> homes_;
   std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
+  std::unordered_map<std::string, std::string> tunnel_by_interface_;
   TimerQueue<uint32_t> retries_;  // by reqid
   TimerQueue<ike::IkeSaId> childless_;
   TimerQueue<ike::IkeSaId> crossings_;
@@ -195,6 +212,7 @@ class TunnelManager {
   size_t next_worker_ = 0;
   Instant stranger_second_;
   uint32_t stranger_reports_ = 0;
+  Instant now_;  // of the last run, for what the kernel's answers bring about
   bool stopping_ = false;
 };
 

@@ -148,6 +148,11 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kAcquireForeign, "acquire-foreign", "an acquire of the kernel for a policy of somebody else", "", ""},
     {Reason::kAcquireUnknown, "acquire-unknown", "an acquire of the kernel for a tunnel that is not there", "if_id", ""},
     {Reason::kDatagramSendFailed, "datagram-send-failed", "a datagram could not be sent", "peer,errno", "Check routes and firewall towards the peer."},
+    {Reason::kDriftMended, "drift-mended", "an object of ours that somebody else removed or changed was put right", "kind,name,done", "Find out who does it; `ipsecctl drift` shows what differs now."},
+    {Reason::kDriftStays, "drift-stays", "an object of ours is not as it should be, and the kernel or a foreign object is in the way", "kind,name,detail", "Remove what is in its place, if it is not needed: `ipsecctl drift`. It is tried again from time to time."},
+    {Reason::kReconcileWaiting, "reconcile-waiting", "a namespace, VRF or device is missing; what belongs into it is made when it is back", "netns,detail", "Create it again."},
+    {Reason::kReconciled, "reconciled", "a namespace holds again what it should", "netns,mended,ms", ""},
+    {Reason::kSaLost, "sa-lost", "somebody else removed an SA of ours; IKE makes another", "tunnel,child,spi", "Find out who does it: `ip xfrm state flush`, or another daemon."},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

@@ -157,6 +157,11 @@ enum class Reason : uint16_t {
   kAcquireForeign,
   kAcquireUnknown,
   kDatagramSendFailed,
+  kDriftMended,
+  kDriftStays,
+  kReconcileWaiting,
+  kReconciled,
+  kSaLost,
 
   // Offload
   kOffloadNotRequested,

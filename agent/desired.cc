@@ -1,0 +1,100 @@
+#include <map>
+
+#include "agent/limits.h"
+#include "agent/tunnel_manager.h"
+
+// What should be in the kernel, as far as the manager knows it, and what follows when something of it is not.
+namespace ipsec::agent {
+
+using Standing = InstalledChild::Standing;
+
+Reconciliation::Hooks TunnelManager::reconciliation_hooks() {
+  return {.desired = [this](const std::string& netns) { return desired(netns); },
+          .saw_sas = [this](const std::string& netns,
+                            const std::vector<policy::SaState>& states) { on_saw_sas(netns, states); },
+          .replace_child = [this](ike::ChildId id, const policy::SaKey& key,
+                                  uint32_t tries) { replace_child(id, key, tries); },
+          .link_made = [this](const std::string& link) { on_link_made(link); },
+          .event = [this](const std::string& object, Reason reason,
+                          std::vector<Field> fields) { event(object, reason, std::move(fields)); },
+          .count = [this](Reason reason) { services_.counters.add(reason); }};
+}
+
+void TunnelManager::look_after(Instant now, const std::set<std::string>& namespaces) {
+  for (const std::string& netns : namespaces) reconciliation_.begin(now, netns);
+}
+
+std::vector<NamespaceDrift> TunnelManager::drift(Instant now, const std::optional<std::string>& netns) {
+  return reconciliation_.drift(now, netns);
+}
+
+Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
+  Reconciliation::Desired wanted;
+  for (const auto& [name, row] : tunnels_)
+    if (row.tunnel->group->enabled && row.tunnel->group->private_place.netns == netns)
+      wanted.state.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+  shared_.collect(netns, wanted.state);
+  const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
+    if (standing == Standing::kPresent && read_back) {
+      wanted.state.sas.emplace(sa.key, policy::SaIdentity::of(sa));
+      wanted.children.emplace(sa.key, id);
+    } else if (standing != Standing::kAbsent) {
+      wanted.under_way.insert(sa.key);
+    }
+  };
+  for (const auto& [id, child] : installer_.children()) {
+    if (child->spec->tunnel->group->public_place.netns != netns) continue;
+    // An inbound SA that only lingers is not worth another one.
+    add(id, child->plan.inbound, child->inbound_sa, child->has_inbound && !child->stopped);
+    add(id, child->plan.outbound, child->outbound_sa, child->has_outbound);
+  }
+  return wanted;
+}
+
+/// Events may have been lost: what has nearly reached a limit shows in the SAs themselves.
+void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states) {
+  std::map<policy::SaKey, policy::VolumeLimits> limited;
+  for (const auto& [id, child] : installer_.children()) {
+    if (child->spec->tunnel->group->public_place.netns != netns || !child->has_inbound || !child->has_outbound)
+      continue;
+    for (const policy::SaConfig* sa : {&child->plan.inbound, &child->plan.outbound})
+      if (sa->volume.soft_bytes != 0 || sa->volume.soft_packets != 0) limited.emplace(sa->key, sa->volume);
+  }
+  for (const policy::SaState& state : states) {
+    const auto found = limited.find(state.key);
+    if (found == limited.end()) continue;
+    const policy::VolumeLimits& limits = found->second;
+    if ((limits.soft_bytes != 0 && state.bytes >= limits.soft_bytes) ||
+        (limits.soft_packets != 0 && state.packets >= limits.soft_packets))
+      on_expired({.netns = netns, .key = state.key, .hard = false, .bytes = state.bytes, .packets = state.packets});
+  }
+}
+
+/// An SA cannot be made again, for nobody kept its keys: IKE replaces the child, or ends it, so that it is set up anew.
+void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries) {
+  const Home* home = home_of(id);
+  const auto it = installer_.children().find(id);
+  if (home == nullptr || it == installer_.children().end()) return;
+  const policy::ChildSpec& spec = *it->second->spec;
+  if (tries == 0)
+    event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
+          {field("child", spec.child), field("sa", policy::object_text(key))});
+  if (renewals_.contains(id)) return;  // another one takes its place already
+  if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
+    services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
+  else
+    services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
+}
+
+/// A tunnel whose interface could not be made at the start begins its life now.
+void TunnelManager::on_link_made(const std::string& link) {
+  const auto tunnel = tunnel_by_interface_.find(link);
+  TunnelRow* row = tunnel != tunnel_by_interface_.end() ? find(tunnel->second) : nullptr;
+  if (row == nullptr || row->link_ready || stopping_) return;
+  row->link_ready = true;
+  row->last_reason = Reason::kNone;
+  row->last_detail.clear();
+  start_children(now_, *row);
+}
+
+}  // namespace ipsec::agent

@@ -1,0 +1,211 @@
+#include "agent/reconciliation.h"
+
+#include <algorithm>
+
+#include "agent/limits.h"
+
+namespace ipsec::agent {
+
+using policy::Reconciler;
+using Hint = Reconciler::Hint;
+
+namespace {
+
+/// Of an operation that puts something there: whom it concerns beside the kernel.
+struct Made {
+  std::optional<policy::PolicyKey> policy;
+  std::optional<policy::RouteConfig> route;
+  std::string link;
+};
+
+Made made_by(const policy::KernelChange& change) {
+  Made made;
+  if (const auto* policy = std::get_if<policy::AddPolicy>(&change)) made.policy = policy->policy.key;
+  if (const auto* policy = std::get_if<policy::UpdatePolicy>(&change)) made.policy = policy->policy.key;
+  if (const auto* route = std::get_if<policy::AddRoute>(&change)) made.route = route->route;
+  if (const auto* link = std::get_if<policy::AddLink>(&change)) made.link = link->link.name;
+  return made;
+}
+
+}  // namespace
+
+std::string netns_object(const std::string& netns) { return "netns/" + (netns.empty() ? std::string("-") : netns); }
+
+void Reconciliation::begin(Instant now, const std::string& netns) {
+  const auto [space, fresh] = spaces_.try_emplace(netns, random_);
+  if (fresh) space->second.reconciler.hint(now, Hint::kPerhaps);
+}
+
+// ---- signs of a change
+
+void Reconciliation::suspect(Instant now, const std::string& netns) {
+  if (auto it = spaces_.find(netns); it != spaces_.end()) it->second.reconciler.hint(now, Hint::kGone);
+}
+
+/// A link of ours that is as it should be, and links that do not concern us, are no sign of anything.
+std::optional<Hint> Reconciliation::hint_of(const policy::LinkChanged& change, const Space& space) const {
+  if (space.vrfs.contains(change.name)) {
+    if (change.gone) return Hint::kGone;
+    if (space.reconciler.state() == Reconciler::State::kAwaiting) return Hint::kReturned;
+    return std::nullopt;
+  }
+  const auto wanted = space.links.find(change.name);
+  if (wanted == space.links.end()) return std::nullopt;
+  if (change.gone) return Hint::kGone;
+  const policy::LinkConfig& link = wanted->second;
+  if (change.up == link.up && change.mtu == link.mtu && change.enslaved == !link.vrf.empty()) return std::nullopt;
+  return Hint::kPerhaps;
+}
+
+void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
+  const auto hint = [&](const std::string& netns, Hint what) {
+    if (auto it = spaces_.find(netns); it != spaces_.end()) it->second.reconciler.hint(now, what);
+  };
+  if (const auto* link = std::get_if<policy::LinkChanged>(&event)) {
+    const auto space = spaces_.find(link->netns);
+    if (space == spaces_.end()) return;
+    if (const auto what = hint_of(*link, space->second)) hint(link->netns, *what);
+  } else if (const auto* sa = std::get_if<policy::SaRemoved>(&event)) {
+    hint(sa->netns, Hint::kGone);
+  } else if (const auto* policy = std::get_if<policy::PolicyDisturbed>(&event)) {
+    hint(policy->netns, Hint::kGone);
+  } else if (const auto* route = std::get_if<policy::RouteRemoved>(&event)) {
+    if (shared_.wants_route(route->netns, route->destination)) hint(route->netns, Hint::kGone);
+  } else if (const auto* gone = std::get_if<policy::NamespaceGone>(&event)) {
+    hint(gone->netns, Hint::kGone);
+  } else if (const auto* resync = std::get_if<policy::ResyncNeeded>(&event)) {
+    begin(now, resync->netns);
+    const bool waits = spaces_.at(resync->netns).reconciler.state() == Reconciler::State::kAwaiting;
+    hint(resync->netns, waits ? Hint::kReturned : Hint::kPerhaps);
+  }
+}
+
+// ---- reading
+
+Result<policy::StandingState> Reconciliation::read(const std::string& netns, Desired& desired) {
+  policy::KernelPort& kernel = queue_.port();
+  TRY(kernel.watch(netns), "");
+  // Wanted is what was so when the reading began: the answers to what is still under way come after it.
+  desired = hooks_.desired(netns);
+  policy::StandingState standing;
+  const auto side = [&](const auto& object) -> policy::NamespaceState& {
+    return kernel.owns(netns, object) ? standing.ours : standing.foreign;
+  };
+  TRY_ASSIGN(const auto links, kernel.dump_links(netns), "");
+  for (const policy::LinkConfig& each : links) side(each).add(each);
+  TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
+  for (const policy::PolicyConfig& each : policies) side(each).add(each);
+  TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
+  for (const policy::RouteConfig& each : routes) side(each).add(each);
+  TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
+  for (const policy::SaState& each : sas)
+    if (!each.larval && !desired.under_way.contains(each.key))
+      side(each).sas.emplace(each.key, policy::SaIdentity::of(each));
+  hooks_.saw_sas(netns, sas);
+  return standing;
+}
+
+void Reconciliation::read_and_compare(Instant now, const std::string& netns, Space& space) {
+  Desired desired;
+  auto standing = read(netns, desired);
+  if (!standing.ok()) return space.reconciler.on_unreadable(now, standing.error());
+  space.links = desired.state.links;
+  space.children = std::move(desired.children);
+  space.vrfs.clear();
+  for (const auto& [name, link] : space.links)
+    if (!link.vrf.empty()) space.vrfs.insert(link.vrf);
+  space.reconciler.on_read(now, policy::diff(desired.state, standing->ours));
+}
+
+std::vector<NamespaceDrift> Reconciliation::drift(Instant now, const std::optional<std::string>& netns) {
+  std::vector<NamespaceDrift> all;
+  for (auto& [name, space] : spaces_) {
+    if (netns && name != *netns) continue;
+    NamespaceDrift found{.netns = name, .rows = {}};
+    Desired desired;
+    auto standing = read(name, desired);
+    // Of a namespace that cannot be read all that is wanted is missing.
+    if (!standing.ok()) desired = hooks_.desired(name);
+    found.rows = policy::drift(name, desired.state, standing.ok() ? *standing : policy::StandingState{});
+    found.state = space.reconciler.state();
+    found.obstacle = space.reconciler.obstacle();
+    if (!standing.ok()) found.obstacle = std::move(standing).error();
+    if (policy::has_drift(found.rows)) space.reconciler.hint(now, Hint::kGone);
+    all.push_back(std::move(found));
+  }
+  return all;
+}
+
+// ---- putting right
+
+void Reconciliation::submit(const std::string& netns, policy::SubmitChange submit) {
+  const uint64_t id = submit.id;
+  Made made = made_by(submit.change);
+  queue_.submit(netns, std::move(submit.change),
+                [this, netns, id, made = std::move(made)](Result<policy::KernelReply> result) {
+                  if (result.ok() && made.policy) shared_.confirm(netns, *made.policy);
+                  if (result.ok() && made.route) shared_.confirm(netns, *made.route);
+                  if (result.ok() && !made.link.empty()) hooks_.link_made(made.link);
+                  const auto space = spaces_.find(netns);
+                  if (space == spaces_.end()) return;
+                  const Status status = result.ok() ? Status() : Status(std::move(result).error());
+                  space->second.reconciler.on_done(now_, id, status);
+                });
+}
+
+void Reconciliation::report_mended(const std::string& netns, Space& space, const policy::ChangeText& what) {
+  // After a flush of thousands the sum is enough.
+  if (++space.told > kMendedTold) return hooks_.count(Reason::kDriftMended);
+  hooks_.event(
+      netns_object(netns), Reason::kDriftMended,
+      {field("kind", std::string(what.kind)), field("name", what.object), field("done", std::string(what.verb))});
+}
+
+void Reconciliation::act(const std::string& netns, Space& space) {
+  std::set<ike::ChildId> asked;
+  while (auto action = space.reconciler.poll()) {
+    if (auto* change = std::get_if<policy::SubmitChange>(&*action)) {
+      submit(netns, std::move(*change));
+    } else if (const auto* replace = std::get_if<policy::ReplaceSa>(&*action)) {
+      const auto child = space.children.find(replace->key);
+      if (child != space.children.end() && asked.insert(child->second).second)
+        hooks_.replace_child(child->second, replace->key, replace->tries);
+    } else if (const auto* mended = std::get_if<policy::ReportMended>(&*action)) {
+      report_mended(netns, space, mended->what);
+    } else if (const auto* stays = std::get_if<policy::ReportStays>(&*action)) {
+      hooks_.event(netns_object(netns), Reason::kDriftStays,
+                   {field("kind", std::string(stays->what.kind)), field("name", stays->what.object),
+                    field("because", std::string(code(stays->why.reason()))), field("detail", stays->why.text())});
+    } else if (const auto* waiting = std::get_if<policy::ReportWaiting>(&*action)) {
+      hooks_.event(netns_object(netns), Reason::kReconcileWaiting, {field("detail", waiting->why.text())});
+    } else if (const auto* synced = std::get_if<policy::ReportSynced>(&*action)) {
+      space.told = 0;
+      hooks_.event(netns_object(netns), Reason::kReconciled,
+                   {field("mended", uint64_t{synced->mended}), field("ms", static_cast<uint64_t>(synced->took / 1ms))});
+    }
+  }
+}
+
+void Reconciliation::run(Instant now) {
+  now_ = now;
+  for (auto& [netns, space] : spaces_) {
+    space.reconciler.tick(now);
+    // Read, put right, read back; what takes longer goes on in a later round.
+    for (int rounds = 0; rounds < 3; ++rounds) {
+      if (space.reconciler.read_due(now)) read_and_compare(now, netns, space);
+      act(netns, space);
+      queue_.drain();
+      act(netns, space);
+      if (!space.reconciler.read_due(now)) break;
+    }
+  }
+}
+
+std::optional<Instant> Reconciliation::next_deadline() const {
+  std::optional<Instant> next;
+  for (const auto& [netns, space] : spaces_)
+    if (const auto each = space.reconciler.next_deadline()) next = next ? std::min(*next, *each) : *each;
+  return next;
+}
+
+}  // namespace ipsec::agent
