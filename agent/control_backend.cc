@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "agent/drift_json.h"
 #include "agent/negotiation_json.h"
 #include "policy/config_parser.h"
 
@@ -401,6 +402,10 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
 
 Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
   return negotiation_failures(agent_.negotiations(), agent_.config(), agent_.config_files(), peer);
+}
+
+Result<json> ControlBackend::drift(const std::optional<std::string>& netns) {
+  return drift_json(agent_.manager().drift(monotonic_now(), netns), netns);
 }
 
 void ControlBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {

@@ -19,6 +19,7 @@ class ControlBackend final : public control::Backend {
   void rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) override;
   EventRing::Page events(uint64_t from, size_t most) override { return agent_.events().read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
+  Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
   nlohmann::json config_effective() override;
 

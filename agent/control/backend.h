@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,11 @@ class Backend {
   /// identity or a tunnel; empty: all, without what was compared. Error kNotFound when nothing is kept of this peer.
   virtual Result<nlohmann::json> explain_negotiation([[maybe_unused]] const std::string& peer) {
     return Error(Reason::kUnsupported, "this daemon keeps no failed negotiations");
+  }
+  /// What differs between what is wanted and what stands in the kernel, now: objects of the interface's type
+  /// NamespaceDrift. Error kNotFound for a namespace that is not looked after.
+  virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
+    return Error(Reason::kUnsupported, "this daemon does not compare");
   }
   /// Checks configuration files without applying them:
   /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.

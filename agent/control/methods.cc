@@ -28,6 +28,7 @@ constexpr Parameter kMonitorParameters[] = {{.name = "from", .type = Type::kNumb
                                             {.name = "follow", .type = Type::kBoolean, .presence = kOptional}};
 constexpr Parameter kFilesParameters[] = {{.name = "files", .type = Type::kNamedTexts}};
 constexpr Parameter kCodeParameters[] = {{.name = "code"}};
+constexpr Parameter kNetnsParameters[] = {{.name = "netns", .presence = kOptional}};
 constexpr Parameter kPeerParameters[] = {{.name = "peer", .presence = kOptional}};
 
 constexpr Method kMethods[] = {
@@ -46,6 +47,7 @@ constexpr Method kMethods[] = {
     {MethodId::kConfigEffective, kInterface, "ConfigEffective", Access::kRead, {}},
     {MethodId::kExplain, kInterface, "Explain", Access::kRead, kCodeParameters},
     {MethodId::kExplainNegotiation, kInterface, "ExplainNegotiation", Access::kRead, kPeerParameters},
+    {MethodId::kDrift, kInterface, "Drift", Access::kRead, kNetnsParameters},
 };
 
 constexpr Kind kKinds[] = {

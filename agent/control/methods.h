@@ -24,6 +24,7 @@ enum class MethodId : uint8_t {
   kConfigEffective,
   kExplain,
   kExplainNegotiation,
+  kDrift,
 };
 
 struct Parameter {

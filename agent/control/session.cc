@@ -168,6 +168,7 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kExplain: return on_explain(call.parameters);
     case MethodId::kExplainNegotiation:
       return send_result(host_.backend.explain_negotiation(text_at(call.parameters, "peer")), "failures");
+    case MethodId::kDrift: return on_drift(call.parameters);
   }
 }
 

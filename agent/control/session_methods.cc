@@ -205,6 +205,13 @@ void Session::on_config_check(const json& parameters) {
   send({.parameters = outcome.is_object() ? std::move(outcome) : json::object(), .error = {}});
 }
 
+void Session::on_drift(const json& parameters) {
+  const json& netns = member_at(parameters, "netns");
+  // "" names the daemon's own namespace; only without it all of them are meant.
+  send_result(host_.backend.drift(netns.is_null() ? std::nullopt : std::optional(netns.get<std::string>())),
+              "namespaces");
+}
+
 void Session::on_explain(const json& parameters) {
   const std::string code = text_at(parameters, "code");
   auto explained = explain_json(code);

@@ -27,13 +27,14 @@ struct Raw {
   bool json = false;
   bool effective = false;
   std::string color = "auto";
+  std::string netns;
   std::string socket{control::kDefaultSocket};
   int64_t timeout_seconds = 0;
 };
 
 constexpr const char* kExitCodes =
     "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 daemon not reachable, 4 no permission;\n"
-    "status: 0 healthy, 10 degraded, 11 failed. See ipsecctl(1).";
+    "status: 0 healthy, 10 degraded, 11 failed; drift: 1 something differs. See ipsecctl(1).";
 
 std::string kind_names(bool plural) {
   std::string all;
@@ -69,6 +70,11 @@ void add_queries(CLI::App& app, Raw& raw) {
                           "  ipsecctl explain negotiation\n  ipsecctl explain negotiation branch-7");
   explain->add_option("WHAT", raw.kind, "A code of the catalogue, or `negotiation`")->required();
   explain->add_option("PEER", raw.name, "negotiation: an address, identity or tunnel; default: list all that failed");
+  CLI::App* drift =
+      add(app, "drift", "Compare what is wanted with what stands in the kernel",
+          "  ipsecctl drift\n  ipsecctl drift --netns customers --json\n"
+          "Exit code 1 when anything of ours is missing, changed or too much. Foreign objects are only shown.");
+  drift->add_option("--netns", raw.netns, "Only this namespace; default: all that have something of ours");
   add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
 }
 
@@ -169,6 +175,7 @@ Verb verb_of(const CLI::App& app) {
   if (name == "monitor") return Verb::kMonitor;
   if (name == "explain")
     return chosen->get_option("WHAT")->as<std::string>() == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
+  if (name == "drift") return Verb::kDrift;
   if (name == "version") return Verb::kVersion;
   if (name == "config")
     return chosen->get_subcommands().front()->get_name() == "check" ? Verb::kConfigCheck : Verb::kConfigShow;
@@ -187,6 +194,7 @@ CommandLine command_of(const CLI::App& app, const Raw& raw) {
   command.sort = raw.sort;
   command.follow = !raw.no_follow;
   if (command.verb == Verb::kMonitor && app.get_subcommand("monitor")->count("--from") > 0) command.from = raw.from;
+  if (command.verb == Verb::kDrift && app.get_subcommand("drift")->count("--netns") > 0) command.netns = raw.netns;
   command.output = raw.json ? Output::kJson : Output::kText;
   command.color = raw.color == "always"  ? ColorChoice::kAlways
                   : raw.color == "never" ? ColorChoice::kNever

@@ -19,6 +19,7 @@ enum class Verb : uint8_t {
   kMonitor,
   kExplain,
   kExplainNegotiation,
+  kDrift,
   kConfigCheck,
   kConfigShow,
   kVersion,
@@ -32,7 +33,8 @@ struct Command {
   std::string kind;  ///< Plural.
   std::string name;  ///< Of the object or tunnel, a code, or a peer (may be empty).
   std::string child;
-  bool ike = false;  ///< rekey: the IKE SA.
+  bool ike = false;                  ///< rekey: the IKE SA.
+  std::optional<std::string> netns;  ///< drift: only this one.
   std::vector<std::string> files;
   std::map<std::string, std::string> filter;
   std::string sort;

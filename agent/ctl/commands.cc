@@ -260,6 +260,17 @@ int explain_negotiation(Run& run) {
                    }});
 }
 
+int drift(Run& run) {
+  json parameters = json::object();
+  if (run.command.netns) parameters["netns"] = *run.command.netns;
+  return ask(run, {.method = "Drift",
+                   .parameters = std::move(parameters),
+                   .part = "namespaces",
+                   .doing = "comparing",
+                   .text = render_drift,
+                   .exit_code = [](const json& namespaces) { return has_drift(namespaces) ? kExitFailed : kExitOk; }});
+}
+
 int version(Run& run) {
   std::optional<std::string> daemon;
   if (auto client = Client::connect(run.command.socket); client.ok()) {
@@ -317,6 +328,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kMonitor: return monitor(run);
     case Verb::kExplain: return explain(run);
     case Verb::kExplainNegotiation: return explain_negotiation(run);
+    case Verb::kDrift: return drift(run);
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigShow:
       return ask(run, {.method = "ConfigEffective", .part = "config", .text = [](const json& config, Color) {

@@ -43,7 +43,7 @@ _ipsecctl() {
   local -a given=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
-      --socket | --color | --timeout | --sort | --filter | --from | --child) ((++i)) ;;
+      --socket | --color | --timeout | --sort | --filter | --from | --child | --netns) ((++i)) ;;
       -*) ;;
       *) given+=("${COMP_WORDS[i]}") ;;
     esac
@@ -55,10 +55,11 @@ _ipsecctl() {
       return
       ;;
     --child) words=$(_ipsecctl_children "${given[1]-}") ;;
+    --netns) words=$(ip netns list 2>/dev/null | cut -d' ' -f1) ;;
     --timeout | --sort | --filter | --from) return ;;
     *)
       case ${given[0]-}:${#given[@]} in
-        :0) words="status list show up down rekey monitor explain config version $options" ;;
+        :0) words="status list show up down rekey monitor explain drift config version $options" ;;
         list:1) words="$plural" ;;
         list:*) words="--sort --filter $options" ;;
         show:1) words="$singular" ;;
@@ -68,6 +69,7 @@ _ipsecctl() {
         explain:1) words="negotiation $options" ;;
         explain:2) [[ ${given[1]} == negotiation ]] && words=$(_ipsecctl_failed) || words="$options" ;;
         rekey:*) words="--child --ike $options" ;;
+        drift:*) words="--netns $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
         config:1) words='check show' ;;
         config:*)

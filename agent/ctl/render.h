@@ -31,6 +31,9 @@ std::string render_explain(const nlohmann::json& reply, Color color);
 /// Failed negotiations side by side, with what to change; and a line for each.
 std::string render_negotiations(const nlohmann::json& failures, Color color);
 std::string render_negotiation_list(const nlohmann::json& failures, Color color);
+/// What differs from what is wanted, and who is in the way; foreign objects last.
+std::string render_drift(const nlohmann::json& namespaces, Color color);
+bool has_drift(const nlohmann::json& namespaces);
 /// An error that the daemon answered with: text, code, remedy.
 std::string render_error(const control::Reply& reply, Color color);
 

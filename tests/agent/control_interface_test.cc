@@ -8,6 +8,7 @@
 #include "agent/control/interface_text.h"
 #include "agent/control/methods.h"
 #include "agent/ctl/columns.h"
+#include "agent/drift_json.h"
 #include "agent/negotiation_json.h"
 #include "tests/agent/control_support.h"
 #include "tests/agent/negotiation_support.h"
@@ -128,4 +129,16 @@ TEST_CASE("interface: a failed negotiation has exactly the keys that are describ
   Names keys;
   for (const auto& [key, value] : failures.value().at(0).items()) keys.insert(key);
   CHECK(keys == keys_of("NegotiationFailure"));
+}
+
+TEST_CASE("interface: a comparison with the kernel has exactly the keys that are described") {
+  const auto names = [](const json& object) {
+    Names keys;
+    for (const auto& [key, value] : object.items()) keys.insert(key);
+    return keys;
+  };
+  const agent::NamespaceDrift found{.netns = "a", .obstacle = {}, .rows = {policy::DriftRow{}}};
+  const json space = agent::drift_json({found}, {}).value().at(0);
+  CHECK(names(space) == keys_of("NamespaceDrift"));
+  CHECK(names(space.at("rows").at(0)) == keys_of("DriftRow"));
 }

@@ -59,6 +59,14 @@ Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
   return found;
 }
 
+Result<json> FakeBackend::drift(const std::optional<std::string>& netns) {
+  const json all = list("namespaces").value();
+  if (!netns) return all;
+  for (const json& each : all)
+    if (each.value("netns", "-") == *netns) return json::array({each});
+  return Error(Reason::kNotFound, "nothing of ours belongs into a namespace \"" + *netns + "\"");
+}
+
 void FakeBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
   operations.push_back((target == RekeyTarget::kIke ? "rekey-ike " : "rekey ") + tunnel + "/" + child);
   if (outcome_at_once)

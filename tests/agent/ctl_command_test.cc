@@ -51,10 +51,20 @@ class Talk {
 }  // namespace
 
 TEST_CASE("command line: help shows examples for every command") {
-  const std::vector<std::vector<std::string>> commands = {
-      {},         {"status"},          {"list"},          {"show"},    {"up"},
-      {"down"},   {"rekey"},           {"monitor"},       {"explain"}, {"version"},
-      {"config"}, {"config", "check"}, {"config", "show"}};
+  const std::vector<std::vector<std::string>> commands = {{},
+                                                          {"status"},
+                                                          {"list"},
+                                                          {"show"},
+                                                          {"up"},
+                                                          {"down"},
+                                                          {"rekey"},
+                                                          {"monitor"},
+                                                          {"explain"},
+                                                          {"version"},
+                                                          {"drift"},
+                                                          {"config"},
+                                                          {"config", "check"},
+                                                          {"config", "show"}};
   for (auto command : commands) {
     command.push_back("--help");
     const Outcome outcome = ipsecctl(command);
@@ -201,6 +211,43 @@ TEST_CASE("ipsecctl: explain negotiation lists what failed, or compares one, as 
   const Outcome none = talk({"explain", "negotiation", "branch-9"});
   CHECK(none.code == kExitFailed);
   CHECK(has(none.error, "no failed negotiation with \"branch-9\""));
+}
+
+TEST_CASE("ipsecctl: drift shows what differs, and its exit code tells whether anything of ours does") {
+  Talk talk;
+  const json foreign = {
+      {"netns", "pub"}, {"kind", "sa"}, {"object", "0xf1 to 192.0.2.9"}, {"verdict", "foreign"}, {"detail", nullptr}};
+  const json missing = {
+      {"netns", "priv"}, {"kind", "link"}, {"object", "ips1"}, {"verdict", "missing"}, {"detail", nullptr}};
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["namespaces"] = {{{"netns", "pub"},
+                                   {"state", "synced"},
+                                   {"code", nullptr},
+                                   {"detail", nullptr},
+                                   {"drift", false},
+                                   {"rows", {foreign}}},
+                                  {{"netns", "priv"},
+                                   {"state", "awaiting"},
+                                   {"code", "vrf-missing"},
+                                   {"detail", "there is no VRF red"},
+                                   {"drift", true},
+                                   {"rows", {missing}}}};
+  });
+
+  const Outcome all = talk({"drift"});
+  CHECK(all.code == kExitFailed);
+  CHECK(has(all.out, "Namespace pub: synced, no drift\n"));
+  CHECK(has(all.out, "Namespace priv: awaiting, drift\n  in the way   vrf-missing: there is no VRF red\n"));
+  const Outcome one = talk({"drift", "--netns", "pub"});
+  CHECK(one.code == kExitOk);
+  CHECK(has(one.out, "foreign  sa    0xf1 to 192.0.2.9"));
+  CHECK_FALSE(has(one.out, "priv"));
+  const Outcome machine = talk({"drift", "--json"});
+  CHECK(machine.code == kExitFailed);
+  CHECK(json::parse(machine.out) == talk.server.backend.rows["namespaces"]);
+  const Outcome none = talk({"drift", "--netns", "elsewhere"});
+  CHECK(none.code == kExitFailed);
+  CHECK(has(none.error, "nothing of ours belongs into a namespace \"elsewhere\""));
 }
 
 TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends with exit code 3") {

@@ -62,10 +62,11 @@ std::optional<ike::ChildId> child_id(std::optional<uint32_t> child) {
 
 }  // namespace
 
-Gateway::Gateway(std::string side, ChildVolume volume) : side_(std::move(side)) {
+Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes) : side_(std::move(side)) {
   const std::string journal = "/run/kernel-test/manager-" + side_;
   ::unlink(journal.c_str());
-  auto made = netlink::XfrmKernel::create({.journal_path = journal, .boot_id = "test"});
+  auto made = netlink::XfrmKernel::create(
+      {.journal_path = journal, .boot_id = "test", .receive_buffer_bytes = receive_buffer_bytes});
   REQUIRE_MESSAGE(made.ok(), (made.ok() ? std::string() : made.error().text()));
   kernel = std::move(made).value();
   REQUIRE(kernel->watch(public_netns()).ok());

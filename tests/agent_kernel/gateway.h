@@ -20,7 +20,7 @@ struct ChildVolume {
 /// SPIs. The clock stands still until told.
 class Gateway {
  public:
-  Gateway(std::string side, ChildVolume volume = {});
+  explicit Gateway(std::string side, ChildVolume volume = {}, int receive_buffer_bytes = netlink::kReceiveBufferBytes);
 
   void inbound(uint32_t child, std::optional<uint32_t> replaces = {});
   void outbound(uint32_t child, std::optional<uint32_t> replaces = {});

@@ -1,0 +1,60 @@
+#include "agent/ctl/render.h"
+
+namespace ipsec::agent::ctl {
+
+using control::Flag;
+using control::flag_at;
+using control::member_at;
+using control::text_at;
+using nlohmann::json;
+
+namespace {
+
+std::string name_of(const json& space) {
+  const std::string netns = text_at(space, "netns");
+  return netns.empty() ? "(own)" : clean(netns);
+}
+
+bool is_foreign(const json& row) { return text_at(row, "verdict") == "foreign"; }
+
+std::string head(const json& space, Color color) {
+  const bool differs = flag_at(space, "drift") == Flag::kOn;
+  std::string out = "Namespace " + name_of(space) + ": " + cell(member_at(space, "state")) + ", ";
+  out += differs ? paint("drift", Paint::kBad, color) : paint("no drift", Paint::kGood, color);
+  if (const json& why = member_at(space, "detail"); !why.is_null())
+    out.append("\n  in the way   ").append(cell(member_at(space, "code"))).append(": ").append(cell(why));
+  return out + "\n";
+}
+
+std::string rows_of(const json& space, Color color) {
+  const json& rows = member_at(space, "rows");
+  if (!rows.is_array() || rows.empty()) return {};
+  Table table({"", "KIND", "OBJECT", "DETAIL"});
+  for (const bool foreign : {false, true})
+    for (const json& row : rows)
+      if (is_foreign(row) == foreign) {
+        const json& detail = member_at(row, "detail");
+        table.add({cell(member_at(row, "verdict")), cell(member_at(row, "kind")), cell(member_at(row, "object")),
+                   detail.is_null() ? "" : cell(detail)});
+      }
+  return table.render(color);
+}
+
+}  // namespace
+
+bool has_drift(const json& namespaces) {
+  if (!namespaces.is_array()) return false;
+  for (const json& space : namespaces)
+    if (flag_at(space, "drift") == Flag::kOn) return true;
+  return false;
+}
+
+std::string render_drift(const json& namespaces, Color color) {
+  if (!namespaces.is_array() || namespaces.empty()) return "No namespace has anything of ours.\n";
+  std::string out;
+  for (const json& space : namespaces)
+    out.append(out.empty() ? "" : "\n").append(head(space, color)).append(rows_of(space, color));
+  return out;
+}
+
+}  // namespace ipsec::agent::ctl
