@@ -47,6 +47,8 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     // An inbound SA that only lingers is not worth another one.
     add(id, child->plan.inbound, child->inbound_sa, child->has_inbound && !child->stopped);
     add(id, child->plan.outbound, child->outbound_sa, child->has_outbound);
+    for (const hwoffload::Effective* effective : {&child->inbound, &child->outbound})
+      if (effective->kind != policy::OffloadKind::kNone) wanted.devices.insert(effective->device);
   }
   return wanted;
 }

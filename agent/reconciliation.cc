@@ -49,6 +49,10 @@ std::optional<Hint> Reconciliation::hint_of(const policy::LinkChanged& change, c
     if (space.reconciler.state() == Reconciler::State::kAwaiting) return Hint::kReturned;
     return std::nullopt;
   }
+  if (space.devices.contains(change.name)) {
+    if (change.up && !change.gone) return std::nullopt;
+    return Hint::kGone;
+  }
   const auto wanted = space.links.find(change.name);
   if (wanted == space.links.end()) return std::nullopt;
   if (change.gone) return Hint::kGone;
@@ -111,10 +115,13 @@ void Reconciliation::read_and_compare(Instant now, const std::string& netns, Spa
   if (!standing.ok()) return space.reconciler.on_unreadable(now, standing.error());
   space.links = desired.state.links;
   space.children = std::move(desired.children);
+  space.devices = std::move(desired.devices);
   space.vrfs.clear();
   for (const auto& [name, link] : space.links)
     if (!link.vrf.empty()) space.vrfs.insert(link.vrf);
-  space.reconciler.on_read(now, policy::diff(desired.state, standing->ours));
+  const policy::NamespaceState& wanted = desired.state;
+  const size_t objects = wanted.links.size() + wanted.policies.size() + wanted.routes.size() + wanted.sas.size();
+  space.reconciler.on_read(now, policy::diff(wanted, standing->ours), objects);
 }
 
 std::vector<NamespaceDrift> Reconciliation::drift(Instant now, const std::optional<std::string>& netns) {

@@ -33,6 +33,7 @@ class Reconciliation {
     policy::NamespaceState state;
     std::map<policy::SaKey, ike::ChildId> children;  ///< Whose each SA is.
     std::set<policy::SaKey> under_way;               ///< May be there or not.
+    std::set<std::string> devices;                   ///< NICs that SAs are on: one that goes down drops them unasked.
   };
   struct Hooks {
     std::function<Desired(const std::string& netns)> desired;
@@ -69,7 +70,7 @@ class Reconciliation {
     policy::Reconciler reconciler;
     // What was wanted at the last read, for a first look at events.
     std::map<std::string, policy::LinkConfig> links;
-    std::set<std::string> vrfs;
+    std::set<std::string> vrfs, devices;
     std::map<policy::SaKey, ike::ChildId> children;
     size_t told = 0;  // mended objects that were announced, since all was right
   };

@@ -19,13 +19,20 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   if (const auto found = ports_.find(netns); found != ports_.end()) return found->second.get();
   if (ports_.size() >= kNamespacesMax)
     return Error(Reason::kLimitReached, std::to_string(kNamespacesMax) + " namespaces are open");
-  TRY_ASSIGN(const UniqueFd file, open_netns(netns), "");
+  names_.open();
+  auto opened_file = open_netns(netns);
+  if (!opened_file.ok()) {
+    const bool missing = opened_file.error().reason() == Reason::kNamespaceMissing;
+    if (missing && awaited_.size() < kNamespacesMax) awaited_.insert(netns);
+    return std::move(opened_file).error();
+  }
+  const UniqueFd file = std::move(opened_file).value();
   TRY_ASSIGN(const NetnsIdentity identity, netns_identity(file), "");
   TRY_ASSIGN(auto opened,
              NamespacePort::open({.netns = netns, .receive_buffer_bytes = options_.receive_buffer_bytes}, journal_,
                                  completions_),
              "");
-  names_.open();
+  awaited_.erase(netns);
   identities_.insert_or_assign(netns, identity);
   fds_changed_ = true;
   return ports_.emplace(netns, std::move(opened)).first->second.get();
@@ -116,6 +123,8 @@ void XfrmKernel::look_at_namespaces() {
   for (const auto& [netns, identity] : identities_)
     if (!is_same_namespace(netns)) gone.push_back(netns);
   for (const std::string& netns : gone) give_up(netns);
+  for (const std::string& netns : awaited_)
+    if (open_netns(netns).ok()) events_.resync(netns);  // it may not be complete yet: whoever wants it tries again
 }
 
 Result<NamespacePort*> XfrmKernel::port_to_read(const std::string& netns, const char* doing) {

@@ -96,6 +96,7 @@ class XfrmKernel final : public policy::KernelPort {
   std::map<std::string, EventSource> sources_;
   std::map<std::string, NetnsIdentity> identities_;  // of the namespaces that are open
   std::set<uint8_t> route_protocols_{kRouteProtocol};
+  std::set<std::string> awaited_;  // namespaces that were asked for and are not there
   NetnsWatch names_;
   bool fds_changed_ = false;
 };

@@ -22,12 +22,15 @@ inline constexpr size_t kChangesPerRound = 4096;            ///< Of a namespace,
 inline constexpr Duration kReadGap = 1s;                    ///< Between two reads of a namespace ...
 inline constexpr Duration kReadGapShort = 50ms;             ///< ... when something of ours is known to be gone.
 inline constexpr Duration kAuditInterval = 60s;             ///< Between reads without any sign of a change.
+inline constexpr Duration kAuditPerObject = 1ms;            ///< Of that, at least: many objects are read more rarely.
 inline constexpr Duration kRoundTimeout = 10s;              ///< For the kernel's answers to one round of changes.
 inline constexpr Duration kRepairFirst = 100ms;             ///< Before what failed is tried again; doubles, ...
 inline constexpr Duration kRepairMost = 60s;                ///< ... up to this, ...
 inline constexpr Duration kAwaitMost = 5s;                  ///< ... or this, while something is not there.
 inline constexpr Duration kReplaceSaFirst = 2s;             ///< For IKE to replace an SA, before it is asked again;
 inline constexpr Duration kReplaceSaMost = 60s;             ///< doubles, up to this.
+inline constexpr size_t kReplaceSasAtOnce = 2048;           ///< Asked of IKE at a time; ...
+inline constexpr Duration kReplaceSasGap = 500ms;           ///< ... the next ones after this.
 inline constexpr size_t kObjectNameMax = 64;                ///< Characters of an object's name.
 
 }  // namespace ipsec::policy

@@ -43,10 +43,10 @@ void Reconciler::hint(Instant now, Hint hint) {
   read_at(last_read_ ? std::max(now, *last_read_ + gap) : now);
 }
 
-void Reconciler::on_read(Instant now, StateDiff difference) {
+void Reconciler::on_read(Instant now, StateDiff difference, size_t objects) {
   last_read_ = now;
   read_at_.reset();
-  if (difference.empty()) return become_synced(now);
+  if (difference.empty()) return become_synced(now, objects);
   state_ = State::kSyncing;
   if (!troubled_since_) troubled_since_ = now;
   replace_missing(now, difference.missing);
@@ -73,10 +73,13 @@ void Reconciler::on_read(Instant now, StateDiff difference) {
 
 void Reconciler::replace_missing(Instant now, const std::vector<SaKey>& missing) {
   std::map<SaKey, Replacement> still;
+  size_t asked = 0;
   for (const SaKey& key : missing) {
     const auto known = replacements_.find(key);
     Replacement each = known != replacements_.end() ? known->second : Replacement{.next = now};
-    if (each.next <= now) {
+    if (each.next <= now && ++asked > kReplaceSasAtOnce) {
+      each.next = now + kReplaceSasGap;  // its turn has not come: peers could not answer all at once
+    } else if (each.next <= now) {
       actions_.emplace_back(ReplaceSa{key, each.tries});
       each.next = now + pause(each.tries++, kReplaceSaFirst, kReplaceSaMost);
     }
@@ -86,7 +89,7 @@ void Reconciler::replace_missing(Instant now, const std::vector<SaKey>& missing)
   replacements_ = std::move(still);
 }
 
-void Reconciler::become_synced(Instant now) {
+void Reconciler::become_synced(Instant now, size_t objects) {
   if (troubled_since_ && (mended_ != 0 || state_ == State::kAwaiting || !replacements_.empty() || !told_.empty()))
     actions_.emplace_back(ReportSynced{mended_, now - *troubled_since_});
   state_ = State::kSynced;
@@ -99,7 +102,7 @@ void Reconciler::become_synced(Instant now) {
   failures_ = 0;
   left_before_ = SIZE_MAX;
   mended_ = 0;
-  read_at(now + vary(kAuditInterval));
+  read_at(now + vary(std::max<Duration>(kAuditInterval, kAuditPerObject * objects)));
 }
 
 void Reconciler::on_unreadable(Instant now, const Error& error) {

@@ -61,7 +61,8 @@ class Reconciler {
   explicit Reconciler(Random& random) : random_(random) {}
 
   void hint(Instant now, Hint hint);
-  void on_read(Instant now, StateDiff difference);
+  /// `objects`: how many are wanted; the more there are, the more rarely they are read without a sign of a change.
+  void on_read(Instant now, StateDiff difference, size_t objects = 0);
   /// The read failed: most of all because the namespace is not there.
   void on_unreadable(Instant now, const Error& error);
   void on_done(Instant now, uint64_t id, const Status& status);
@@ -90,7 +91,7 @@ class Reconciler {
   void finish_round(Instant now);
   void replace_missing(Instant now, const std::vector<SaKey>& missing);
   void complain(const ChangeText& what, const Error& why);
-  void become_synced(Instant now);
+  void become_synced(Instant now, size_t objects);
   Duration pause(uint32_t tries, Duration first, Duration most);
   Duration vary(Duration pause);
 

@@ -224,6 +224,7 @@ TEST_CASE("namespace: when its name goes it is told, closed and forgotten; when 
   CHECK(reason_of(port.kernel->watch("comes")) == Reason::kNamespaceMissing);
 
   Namespace netns("comes");
+  CHECK(told<ResyncNeeded>(port).size() == 1);  // it is back
   CHECK(port.kernel->watch("comes").ok());
   CHECK(told<ResyncNeeded>(port).size() == 1);
   CHECK(port.kernel->dump_policies("comes")->empty());

@@ -232,6 +232,25 @@ TEST_CASE("reconcile: a packet that asks for an SA that is up shows that the SA 
   CHECK(world.workers.rekeys.size() == 1);
 }
 
+TEST_CASE("reconcile: a NIC that goes down drops its SAs without a word; they are replaced at once") {
+  ManagerWorld world("packet");
+  world.pub().devices["ens1"].capability = FakeKernel::Capability::kPacket;
+  world.start({{.start = "respond"}});
+  world.identity(kIke);
+  world.install(kIke, kChild);
+  world.manager->look_after(world.now, {"pub", "priv"});
+  world.run();
+  world.pass(2s);
+  REQUIRE(world.workers.rekeys.empty());
+  REQUIRE(world.manager->installer().children().begin()->second->outbound.kind == policy::OffloadKind::kPacket);
+  std::erase_if(world.pub().sas, [](const auto& each) { return !each.second.state.offload_device.empty(); });
+
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "ens1", .up = false});
+  world.run();
+
+  CHECK(world.workers.rekeys.size() == 1);
+}
+
 TEST_CASE("reconcile: what is under way is neither extra nor missing") {
   Settled world;
   world.kernel.hold_answers();

@@ -319,6 +319,25 @@ TEST_CASE("reconciler: an SA that is gone is asked for, again after a while, and
   CHECK(world.reconciler.state() == State::kSynced);
 }
 
+TEST_CASE("reconciler: of very many SAs that are gone only so many are asked for at a time, and all get their turn") {
+  World world(1);
+  for (uint32_t i = 0; i < 3 * kReplaceSasAtOnce; ++i) world.desired.sas[sa_key(0x10000 + i)] = {.reqid = 1};
+  world.last_spi = 0x20000;
+  world.reconciler.hint(world.now, Hint::kGone);
+  world.run();
+  CHECK(world.replaced.size() == kReplaceSasAtOnce);
+  world.pass(kReplaceSasGap * 3);
+  CHECK(world.replaced.size() == 3 * kReplaceSasAtOnce);
+  world.pass(10s);
+  CHECK(world.reconciler.state() == State::kSynced);
+}
+
+TEST_CASE("reconciler: the more there is to read, the more rarely it is audited") {
+  World world(1);
+  world.reconciler.on_read(world.now, {}, 1'000'000);
+  CHECK(*world.reconciler.next_deadline() - world.now >= 750s);
+}
+
 TEST_CASE("reconciler: what the kernel takes and does not keep is tried with growing pauses") {
   World world(1);
   world.desired.add(link_of(1, 1400));
