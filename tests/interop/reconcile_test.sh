@@ -38,13 +38,13 @@ put_foreign
 check "foreign objects are no drift" calm
 check "and are shown" bash -c "$(declare -f ctl); BUILD=$BUILD ctl gw drift | grep -c '^foreign' | grep -qx 2"
 before=$(counted sa-lost)
-for spi in $(ip -n gw -o xfrm state | grep -v beef | grep -o 'dst [^ ]*.*spi 0x[0-9a-f]*' | sed 's/dst \([^ ]*\).*spi \(.*\)/\1,\2/'); do
-  ip -n gw xfrm state delete dst "${spi%,*}" proto esp spi "${spi#*,}"
-done
+while read -r destination spi; do
+  ip -n gw xfrm state delete dst "$destination" proto esp spi "$spi"
+done < <(ip -n gw xfrm state | awk '$1 == "src" { to = $4 } $1 == "proto" && $4 !~ /beef/ { print to, $4 }')
 put_right "each SA deleted"
 check "that is told, too" rose sa-lost "$before"
 before=$(counted drift-mended)
-ip -n gw -o xfrm policy | grep -q 10.2.0.0/24; ip -n gw xfrm policy flush
+ip -n gw xfrm policy flush
 ip -n gw xfrm policy add src 203.0.113.0/24 dst 198.51.100.0/24 dir out tmpl src 203.0.113.1 dst 203.0.113.2 proto esp reqid 9 mode tunnel
 put_right "xfrm policy flush"
 check "it is counted" rose drift-mended "$before"
