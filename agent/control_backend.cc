@@ -218,7 +218,8 @@ json ControlBackend::peer_row(const IkeRow& row) const {
   const ike::IkeSaView& view = *row.view;
   std::string nat = view.nat_local ? (view.nat_remote ? "both" : "local") : (view.nat_remote ? "remote" : "none");
   const Duration age = view.established_at ? monotonic_now() - *view.established_at : Duration{0};
-  peer.update({{"state", view.state},
+  // The view is of the moment of its establishment.
+  peer.update({{"state", row.stage == IkeRow::Stage::kEnding ? "deleting" : view.state},
                {"ike_spi_i", hex_spi(view.initiator_spi)},
                {"ike_spi_r", hex_spi(view.responder_spi)},
                {"local", to_string(view.path.local)},
