@@ -413,23 +413,55 @@ void ControlBackend::rekey(const std::string& tunnel, const std::string& child, 
   });
 }
 
-json ControlBackend::config_check(const std::vector<NamedText>& files) {
-  std::vector<policy::ConfigFile> documents;
-  documents.reserve(files.size());
-  for (const NamedText& each : files) documents.push_back({each.name, each.text});
-  const policy::ConfigOutcome outcome = policy::parse_config(documents);
-  json errors = json::array();
-  for (const policy::ConfigError& each : outcome.errors)
-    errors.push_back({{"file", each.file},
+namespace {
+
+json issues_of(const std::vector<policy::ConfigError>& errors) {
+  json issues = json::array();
+  for (const policy::ConfigError& each : errors)
+    issues.push_back({{"file", each.file},
                       {"line", each.line},
                       {"pointer", each.pointer},
                       {"found", each.found},
                       {"allowed", each.allowed},
                       {"code", code(each.reason)},
                       {"text", each.text()}});
+  return issues;
+}
+
+json issues_of(const std::vector<std::string>& warnings) {
+  json issues = json::array();
+  for (const std::string& each : warnings) issues.push_back({{"text", each}});
+  return issues;
+}
+
+}  // namespace
+
+json ControlBackend::config_check(const std::vector<NamedText>& files) {
+  std::vector<policy::ConfigFile> documents;
+  documents.reserve(files.size());
+  for (const NamedText& each : files) documents.push_back({each.name, each.text});
+  const policy::ConfigOutcome outcome = policy::parse_config(documents);
   return {{"ok", outcome.errors.empty()},
-          {"errors", std::move(errors)},
-          {"warnings", outcome.config ? json(outcome.config->warnings) : json::array()}};
+          {"errors", issues_of(outcome.errors)},
+          {"warnings", issues_of(outcome.config ? outcome.config->warnings : std::vector<std::string>())}};
+}
+
+Result<json> ControlBackend::config_apply(ApplyMode mode) {
+  TRY_ASSIGN(const Agent::Reloaded reloaded,
+             agent_.reload(mode == ApplyMode::kLook ? Agent::Extent::kLook : Agent::Extent::kApply), "");
+  json changes = json::array();
+  for (const auto& [name, change] : reloaded.changes)
+    changes.push_back({{"tunnel", name},
+                       {"kind", to_string(change.kind)},
+                       {"settings", change.settings},
+                       {"children_added", change.children_added},
+                       {"children_removed", change.children_removed},
+                       {"children_rekeyed", change.children_rekeyed},
+                       {"ike_rekeyed", change.rekey_ike}});
+  return json{{"ok", reloaded.errors.empty()},
+              {"errors", issues_of(reloaded.errors)},
+              {"warnings", issues_of(reloaded.warnings)},
+              {"changes", std::move(changes)}};
 }
 
 json ControlBackend::config_effective() {

@@ -20,6 +20,7 @@ class ControlBackend final : public control::Backend {
   EventRing::Page events(uint64_t from, size_t most) override { return agent_.events().read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
+  Result<nlohmann::json> config_apply(ApplyMode mode) override;
   nlohmann::json config_effective() override;
 
  private:

@@ -16,7 +16,8 @@ class PeerDirectory {
   /// `contexts`: the socket context of each tunnel group, by name.
   PeerDirectory(const policy::Config& config, const std::unordered_map<std::string, ike::SocketContext>& contexts);
 
-  /// The IKE proposals (and what else concerns IKE_SA_INIT) of all tunnels that a request on this path may be for, without repetitions. Empty: nobody.
+  /// The IKE proposals (and what else concerns IKE_SA_INIT) of all tunnels that a request on this path may be for,
+  /// without repetitions. Empty: nobody.
   ike::InitPolicy init_policy(const ike::Path& path) const;
   /// The tunnel of a peer that has named itself. Errors: kUnknownPeerIdentity, with what was looked for.
   Result<std::shared_ptr<const policy::Tunnel>> find(const ike::Path& path, const policy::Identity& remote,

@@ -128,6 +128,7 @@ void TunnelManager::on_gone(Instant now, ike::IkeSaId id) {
   TunnelRow* row = find(gone.tunnel);
   if (row == nullptr) return;
   std::erase(row->ikes, id);
+  sweep_soon(*row);
   for (auto& [name, child] : row->children)
     if (child.attempt == id && child.step != Step::kNone)
       attempt_failed(now, *row, child, gone.last_reason, gone.last_detail);
@@ -226,6 +227,7 @@ void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child,
   const bool led = child.step == Step::kInitiating;
   child.step = Step::kNone;
   child.attempt.reset();
+  sweep_soon(row);
   row.last_reason = reason;
   row.last_detail = detail;
   if (child.acquire) {

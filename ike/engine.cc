@@ -35,6 +35,7 @@ struct IkeEngine::Impl {
   void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
   IkeSa* owner_of(IkeSaId ike, ChildId child);
   void settle(IkeSaId id);
+  void take_over_tunnel(IkeSaId id);
   void serve_waiting(Instant now);
 
   EngineCore core;
@@ -47,9 +48,28 @@ IkeEngine::~IkeEngine() = default;
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
   core.ended.clear();
+  take_over_tunnel(id);
   if (const IkeSa* sa = core.find(id)) {
     VERIFY(sa->is_consistent());
     core.arm(*sa);
+  }
+}
+
+/// A changed configuration comes into force between two exchanges: one under way goes on by what it began with.
+void IkeEngine::Impl::take_over_tunnel(IkeSaId id) {
+  IkeSa* sa = core.find(id);
+  if (sa == nullptr || !sa->next_tunnel) return;
+  const auto* established = std::get_if<Established>(&sa->state);
+  if (established == nullptr || established->has_exchange()) return;
+  sa->tunnel = std::move(sa->next_tunnel);
+  sa->next_tunnel.reset();
+}
+
+void IkeEngine::adopt(const FindTunnel& find) {
+  for (auto& [id, sa] : impl_->core.sas) {
+    if (!sa->tunnel) continue;  // asks for its peer yet, and gets the new one
+    if (auto tunnel = find(sa->tunnel->name)) sa->next_tunnel = std::move(tunnel);
+    impl_->settle(id);
   }
 }
 
@@ -505,9 +525,7 @@ std::optional<Secret> IkeEngine::snapshot(Instant now, IkeSaId ike) const {
   return write_snapshot(*sa, now);
 }
 
-Result<IkeSaId> IkeEngine::restore(
-    Instant now, const Secret& snapshot,
-    const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel) {
+Result<IkeSaId> IkeEngine::restore(Instant now, const Secret& snapshot, const FindTunnel& find_tunnel) {
   EngineCore& core = impl_->core;
   TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
   const IkeSaId id = sa->id;

@@ -95,8 +95,12 @@ class IkeEngine {
   std::optional<Secret> snapshot(Instant now, IkeSaId ike) const;
   /// Takes over an IKE SA from a snapshot. Questions that were open are asked again, under their old ids.
   /// `find_tunnel` resolves the name of a tunnel in the present configuration.
-  Result<IkeSaId> restore(Instant now, const Secret& snapshot,
-                          const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel);
+  using FindTunnel = std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>;
+  Result<IkeSaId> restore(Instant now, const Secret& snapshot, const FindTunnel& find_tunnel);
+  /// The configuration has changed: every established IKE SA goes on by the tunnel that `find` returns for its name, as
+  /// soon as no exchange of it is under way; by the old one where that is nothing. What was negotiated stays until the
+  /// next rekey.
+  void adopt(const FindTunnel& find);
 
   std::vector<IkeSaId> ike_sas() const;
   std::optional<IkeSaView> view(IkeSaId ike) const;

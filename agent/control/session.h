@@ -100,6 +100,7 @@ class Session {
   void on_operation(MethodId method, const nlohmann::json& parameters);
   void on_monitor(const Call& call);
   void on_config_check(const nlohmann::json& parameters);
+  void on_config_apply(Backend::ApplyMode mode);
   void on_explain(const nlohmann::json& parameters);
   void pump_list(ListStream& stream);
   void finish_list(ListStream& stream);

@@ -20,6 +20,8 @@ enum class Verb : uint8_t {
   kExplain,
   kExplainNegotiation,
   kConfigCheck,
+  kConfigDiff,
+  kConfigApply,
   kConfigShow,
   kVersion,
 };

@@ -69,7 +69,7 @@ _ipsecctl() {
         explain:2) [[ ${given[1]} == negotiation ]] && words=$(_ipsecctl_failed) || words="$options" ;;
         rekey:*) words="--child --ike $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
-        config:1) words='check show' ;;
+        config:1) words='check diff apply show' ;;
         config:*)
           if [[ ${given[1]} == check && $current != -* ]]; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")

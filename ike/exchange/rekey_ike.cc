@@ -49,6 +49,7 @@ Result<IkeSa*> make_fresh(EngineCore& core, Instant now, const IkeSa& old, Fresh
                                           .path = old.path,
                                           .init_remote = old.init_remote,
                                           .tunnel = old.tunnel,
+                                          .next_tunnel = old.next_tunnel,
                                           .remote_id = old.remote_id,
                                           .nat_local = old.nat_local,
                                           .nat_remote = old.nat_remote,
