@@ -6,8 +6,8 @@ ip -n peer addr add 10.3.0.1/24 dev lo
 THEIRS="$(child a 10.2.0.0/24 10.1.0.0/24) $(child b 10.3.0.0/24 10.1.0.0/24)"
 OURS='{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"] }, "b": { "local": ["10.1.0.0/24"], "remote": ["10.3.0.0/24"] } }'
 both_pass() { pings 10.2.0.1 && pings 10.3.0.1; }
-for ours in allow force; do
-  site_peer "$THEIRS" "childless = force" || exit 1
+for ours in allow force; do                    # strongSwan's force means as responder: takes no others
+  site_peer "$THEIRS" "childless = $ours" || exit 1
   site_gateway "$OURS" "{ \"childless\": \"$ours\" }" || exit 1
   check "$ours: strongSwan begins without a child" swan --initiate --ike site --timeout 10
   check "$ours: the IKE SA stands, and no child does" wait_for 5 "an IKE SA" one_ike_sa
