@@ -3,33 +3,31 @@
 # stream of packets. None is lost, and one of each is left on which both agree.
 . "$(dirname "$0")/checks.sh"
 make_network veth; peer_inside; secret gw peer.psk
-SECONDS_OF_STREAM=${SECONDS_OF_STREAM:-40}
-# Both count the packets of a child, and so begin at once. IKE SAs have no such count: strongSwan's clock, our operator.
+SECONDS_OF_STREAM=${SECONDS_OF_STREAM:-30}
+# Both count the packets of a child, and so begin at once. IKE SAs have no such count: strongSwan's clock, both operators.
+# strongSwan 5.9 drops a response whose number is that of a request it is working on ("already processing"): it has to ask
+# again soon, before the packets that the old child may carry are used up.
 site_peer "$(child net 10.2.0.0/24 10.1.0.0/24 "rekey_packets = 1000
-  rand_packets = 100
+  rand_packets = 0
   life_packets = 20000")" "rekey_time = 5s
   rand_time = 2s
-  over_time = 10s" || exit 1
+  over_time = 10s" "retransmit_timeout = 0.2" || exit 1
 site_gateway '{ "lan": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "now" } }' \
-  '{}' '{ "lifetime_packets": 2000, "rekey": { "share_percent": 50, "jitter_percent": 5 } }' || exit 1
+  '{}' '{ "lifetime_packets": 2000, "rekey": { "share_percent": 50, "jitter_percent": 0 } }' || exit 1
 
-is_up() { one_ike_sa && are_pair; }
-spis() { ip -n "$1" -o xfrm state | grep -o 'spi 0x[0-9a-f]*' | sort | tr '\n' ' '; }
-ours_ike() { ctl gw --json list peers | grep -o '"ike_spi_[ir]":"[0-9a-f]*"' | cut -d'"' -f4 | sort | tr '\n' ' '; }
-theirs_ike() { swan --list-sas | sed -n 's/.* \([0-9a-f]\{16\}\)_i\*\? \([0-9a-f]\{16\}\)_r.*/\1\n\2/p' | sort | tr '\n' ' '; }
-# agreed: one IKE SA and one child, the same on both sides. At these lifetimes only between two rekeys.
-agreed() { one_ike_sa && are_pair && is "$(spis gw)" "$(spis peer)" && is "$(ours_ike)" "$(theirs_ike)"; }
-are_pair() { is "$(esp gw) $(esp peer)" "2 2"; }
-events() { grep -c "code=$1" "$LOG_DIR/ipsecd-gw.log"; }
 at_least() { [ "$1" -ge "$2" ] || { echo "$1, expected $2 at least"; return 1; }; }
 
-check "up" wait_for 5 "the child" is_up
+check "up" wait_for 5 "the child" agreed
 ip netns exec host ping -q -i 0.001 -w "$SECONDS_OF_STREAM" -W 2 10.2.0.1 > /run/stream.out 2>&1 &
 stream=$!
-while kill -0 $stream 2> /dev/null; do ctl gw rekey site --ike; sleep 2.9; done > /run/rekeys.out 2>&1
+while kill -0 $stream 2> /dev/null; do
+  ctl gw rekey site --ike & swan --rekey --ike site; wait $!
+  sleep 1.9                                  # the pace of the load
+done > /run/rekeys.out 2>&1
 wait $stream
 sed -n '/packets/p' /run/stream.out
-echo "$(events child-rekeyed) children and $(events ike-rekeyed) IKE SAs rekeyed in $SECONDS_OF_STREAM s; $(grep -ac 'CHILD_REKEY.*collision\|TEMPORARY_FAILURE\|TEMP_FAIL' "$LOG_DIR/strongswan.log") collisions seen by strongSwan"
+echo "$(events child-rekeyed) children and $(events ike-rekeyed) IKE SAs rekeyed in $SECONDS_OF_STREAM s, $(events rekey-collision) of them by both sides at once"
+check "some of them crossed" at_least "$(events rekey-collision)" 1
 check "no packet is lost" grep -q ' 0% packet loss' /run/stream.out
 check "many thousand passed" at_least "$(sed -n 's/^\([0-9]*\) packets.*/\1/p' /run/stream.out)" $((SECONDS_OF_STREAM * 250))
 check "children were rekeyed all the time" at_least "$(events child-rekeyed)" $((SECONDS_OF_STREAM / 3))
