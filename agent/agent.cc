@@ -15,6 +15,7 @@ Agent::Agent(Options options, std::shared_ptr<const policy::Config> config, Log&
       config_(std::move(config)),
       log_(log),
       events_(kEventsKept),
+      negotiations_(config_),
       started_at_(wall_now()) {}
 
 Agent::~Agent() {
@@ -212,6 +213,7 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
   else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&*carried))
     view = workers_[worker]->engine().view(rekeyed->fresh);
   loop_->post([this, worker, carried, view = std::move(view)] {
+    if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
     if (view) manager_->on_view(monotonic_now(), *view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
   });
@@ -227,7 +229,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
                                        {.context = contexts_.at(tunnel.group->name),
                                         .local = {*local, kIkePort},
                                         .remote = {*tunnel.remote, tunnel.remote_port}},
-                                       initiation.trigger);
+                                       initiation.trigger, initiation.contact);
     loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
     });
@@ -265,6 +267,10 @@ void Agent::rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) {
 
 void Agent::inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {
   workers_[worker]->post([=](Worker& self) { self.engine().inbound_used(monotonic_now(), ike, child); });
+}
+
+void Agent::check_liveness(size_t worker, ike::IkeSaId ike) {
+  workers_[worker]->post([=](Worker& self) { self.engine().check_liveness(monotonic_now(), ike); });
 }
 
 void Agent::child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) {

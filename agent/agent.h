@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "agent/event_loop.h"
+#include "agent/negotiation_log.h"
 #include "agent/tunnel_manager.h"
 #include "agent/worker.h"
 #include "hwoffload/verify.h"
 #include "netlink/xfrm_kernel.h"
 #include "policy/base/log.h"
 #include "policy/config.h"
+#include "policy/config_parser.h"
 
 namespace ipsec::agent {
 
@@ -24,6 +26,7 @@ class Agent final : private WorkerPort {
     size_t workers = 2;
     std::string run_dir = "/run/ipsecd";
     std::string secrets_dir = "/etc/ipsecd/secrets";
+    std::vector<policy::ConfigFile> config_files;  ///< What `config` was made of, to name lines of it.
   };
   /// Opens everything that the configuration needs. What cannot be had for one group (a missing namespace, a taken
   /// port) is a warning and that group stays down; only what nobody can do without is an error.
@@ -41,8 +44,10 @@ class Agent final : private WorkerPort {
   TunnelManager& manager() { return *manager_; }
   netlink::XfrmKernel& kernel() { return *kernel_; }
   EventRing& events() { return events_; }
+  const NegotiationLog& negotiations() const { return negotiations_; }
   const Credentials& credentials() const { return *credentials_; }
   const policy::Config& config() const { return *config_; }
+  const std::vector<policy::ConfigFile>& config_files() const { return options_.config_files; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   WallTime started_at() const { return started_at_; }
   size_t worker_count() const { return workers_.size(); }
@@ -75,12 +80,14 @@ class Agent final : private WorkerPort {
   void answer(size_t worker, ike::Answer answer) override;
   void close_ike(size_t worker, ike::IkeSaId ike, Reason reason, ike::CloseMode mode) override;
   void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override;
+  void check_liveness(size_t worker, ike::IkeSaId ike) override;
   size_t workers() const override { return workers_.size(); }
 
   Options options_;
   std::shared_ptr<const policy::Config> config_;
   Log& log_;
   EventRing events_;
+  NegotiationLog negotiations_;
   Counters counters_;
   SystemRandom random_;
   WallTime started_at_;

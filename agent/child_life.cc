@@ -85,6 +85,7 @@ void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::Install
     // IKE has agreed and the kernel will not: the child must go on both sides.
     if (!status.ok()) services_.workers.close_child(worker, ike, id, status.error().reason());
     on_outbound(now, id, status);
+    if (auto it = ikes_.find(ike); it != ikes_.end()) end_older(now, it->second);
   });
 }
 
@@ -203,8 +204,10 @@ void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
   if (child == nullptr) return;
   const bool was_up = std::erase(child->up, action.child) != 0;
   if (was_up && child->up.empty()) on_child_ended(now, *row, *child, action.reason);
-  if (auto it = ikes_.find(ike); it != ikes_.end() && it->second.children.empty())
-    childless_.set(ike, now + kChildlessGrace);  // an IKE SA that ends says so at once
+  auto it = ikes_.find(ike);
+  if (it == ikes_.end() || !it->second.children.empty()) return;
+  childless_.set(ike, now + kChildlessGrace);  // an IKE SA that ends says so at once
+  end_older(now, it->second);                  // its child has failed: nothing to wait for
 }
 
 void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "agent/negotiation_json.h"
 #include "policy/config_parser.h"
 
 namespace ipsec::agent {
@@ -396,6 +397,10 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
     if (!status.ok()) return done(std::move(status).error());
     done(outcome_of(tunnel));
   });
+}
+
+Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
+  return negotiation_failures(agent_.negotiations(), agent_.config(), agent_.config_files(), peer);
 }
 
 void ControlBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {

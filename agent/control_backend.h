@@ -18,6 +18,7 @@ class ControlBackend final : public control::Backend {
   void down(const std::string& tunnel, const std::string& child, Done done) override;
   void rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) override;
   EventRing::Page events(uint64_t from, size_t most) override { return agent_.events().read(from, most); }
+  Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
   nlohmann::json config_effective() override;
 

@@ -8,15 +8,27 @@
 namespace ipsec::agent {
 
 inline constexpr size_t kWorkersMax = 64;
-inline constexpr size_t kEventsKept = 65536;         ///< Events that `monitor` can still read.
-inline constexpr size_t kReceiveBatch = 32;          ///< Datagrams per system call.
-inline constexpr int kSocketBufferBytes = 8 << 20;   ///< Receive buffer of each UDP socket.
-inline constexpr size_t kSecretFileBytesMax = 4096;  ///< Bytes of a pre-shared key's file.
-inline constexpr size_t kSecretBytesMin = 8;         ///< Shorter keys are refused: they can be guessed.
+inline constexpr size_t kEventsKept = 65536;              ///< Events that `monitor` can still read.
+inline constexpr size_t kReceiveBatch = 32;               ///< Datagrams per system call.
+inline constexpr int kSocketBufferBytes = 8 << 20;        ///< Receive buffer of each UDP socket.
+inline constexpr size_t kSecretFileBytesMax = 4096;       ///< Bytes of a pre-shared key's file.
+inline constexpr size_t kSecretBytesMin = 8;              ///< Shorter keys are refused: they can be guessed.
+inline constexpr size_t kFailuresKept = 1024;             ///< Failed negotiations of configured peers ...
+inline constexpr size_t kFailuresKeptOfOne = 8;           ///< ... of these, of one tunnel or address ...
+inline constexpr size_t kFailuresKeptOfStrangers = 1024;  ///< ... and of all others.
+inline constexpr size_t kProposalsKept = 8;               ///< Of an offer that is kept; ...
+inline constexpr size_t kConfiguredKept = 32;             ///< ... of our side of it; ...
+inline constexpr size_t kSelectorsKept = 32;              ///< ... of each list of selectors.
+inline constexpr size_t kFieldsKept = 16;                 ///< Of a report that is kept, ...
+inline constexpr size_t kTextBytesKept = 512;             ///< ... and of each text in it.
+inline constexpr size_t kExplainedMax = 32;               ///< Failures in one reply, compared; ...
+inline constexpr size_t kFailuresListedMax = 1000;        ///< ... or listed.
+inline constexpr size_t kLocatedBytesMax = 4 << 20;       ///< Of a configuration file in which lines are looked up.
 inline constexpr uint32_t kStrangerReportsPerSecond =
     20;                                   ///< Log lines about peers that have not authenticated; all are counted.
 inline constexpr Duration kUpSlack = 1s;  ///< How much longer than a tunnel's set-up time an operator's `up` may wait.
 inline constexpr Duration kChildlessGrace = 30s;      ///< For an IKE SA without child to get one, before it is closed.
+inline constexpr Duration kCrossingGrace = 5s;        ///< For a peer to choose, when both sides have begun at once.
 inline constexpr Duration kRekeyTimeout = 30s;        ///< For a rekey that an operator asked for.
 inline constexpr size_t kWatchReadsMax = 64;          ///< SAs being read at a time, to see what they carried.
 inline constexpr Duration kInboundLookFirst = 100ms;  ///< Between looks whether a new inbound SA is used ...

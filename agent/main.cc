@@ -68,19 +68,24 @@ Result<std::vector<policy::ConfigFile>> read_config_files(const std::string& mai
   return files;
 }
 
+struct LoadedConfig {
+  std::shared_ptr<const policy::Config> config;  ///< Null: errors have been printed.
+  std::vector<policy::ConfigFile> files;
+};
+
 /// Prints all errors; nothing else happens with a document that does not validate.
-std::shared_ptr<const policy::Config> load_config(const std::string& main_file, const std::string& folder) {
+LoadedConfig load_config(const std::string& main_file, const std::string& folder) {
   auto files = read_config_files(main_file, folder);
   if (!files.ok()) {
     std::fprintf(stderr, "ipsecd: %s\n", files.error().text().c_str());
-    return nullptr;
+    return {};
   }
   policy::ConfigOutcome outcome = policy::parse_config(*files);
   for (const policy::ConfigError& error : outcome.errors) std::fprintf(stderr, "%s\n", error.text().c_str());
   if (!outcome.errors.empty())
     std::fprintf(stderr, "ipsecd: %zu error%s in the configuration; nothing was changed\n", outcome.errors.size(),
                  outcome.errors.size() == 1 ? "" : "s");
-  return outcome.config;
+  return {std::move(outcome.config), std::move(*files)};
 }
 
 int signal_descriptor() {
@@ -107,15 +112,18 @@ control::Watcher watcher_for(EventLoop& loop) {
 
 int run_daemon(const Arguments& arguments) {
   Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo, write_log_line);
-  auto config = load_config(arguments.config, arguments.config_dir);
+  auto [config, files] = load_config(arguments.config, arguments.config_dir);
   if (!config) return 1;
   std::error_code failed;
   std::filesystem::create_directories(arguments.run_dir, failed);
   const int signals = signal_descriptor();
   for (const Error& warning : protect_memory()) log.warning(warning.text());
 
-  auto agent = Agent::create(
-      {.workers = arguments.workers, .run_dir = arguments.run_dir, .secrets_dir = arguments.secrets_dir}, config, log);
+  auto agent = Agent::create({.workers = arguments.workers,
+                              .run_dir = arguments.run_dir,
+                              .secrets_dir = arguments.secrets_dir,
+                              .config_files = std::move(files)},
+                             config, log);
   if (!agent.ok()) {
     log.error("cannot start",
               {field("code", std::string(code(agent.error().reason()))), field("detail", agent.error().text())});
@@ -181,7 +189,8 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (!arguments.check.empty()) {
-    auto config = load_config(arguments.check, std::filesystem::path(arguments.check).parent_path() / "conf.d");
+    const auto config =
+        load_config(arguments.check, std::filesystem::path(arguments.check).parent_path() / "conf.d").config;
     if (!config) return 1;
     for (const std::string& warning : config->warnings) std::printf("warning: %s\n", warning.c_str());
     std::printf("%s: %zu tunnels in %zu groups, no errors\n", arguments.check.c_str(), config->tunnels.size(),

@@ -63,13 +63,13 @@ void TunnelManager::close_if_childless(ike::IkeSaId id, Reason reason, bool retr
 
 void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityEstablished& action) {
   IkeRow& ike = ike_row(action.ike, worker, action.tunnel->name);
-  if (ike.stage == Stage::kSettingUp) ike.stage = Stage::kEstablished;
   TunnelRow* row = find(action.tunnel->name);
+  if (ike.stage == Stage::kSettingUp) {
+    ike.stage = Stage::kEstablished;
+    ike.established_at = now;
+    if (row != nullptr) settle_duplicates(now, *row, ike, action.initial_contact);
+  }
   if (row == nullptr) return;
-  if (action.initial_contact)
-    for (ike::IkeSaId id : row->ikes)
-      if (auto other = ikes_.find(id); id != action.ike && other != ikes_.end())
-        close(other->second, Reason::kPeerRestarted, ike::CloseMode::kSilently);
   if (!action.has_child)
     for (auto& [name, child] : row->children)
       if (child.step == Step::kInitiating && child.attempt == action.ike)
@@ -89,13 +89,16 @@ void TunnelManager::on_view(Instant now, ike::IkeSaView view) {
   row.view_at = now;
 }
 
-void TunnelManager::on_ike_rekeyed(size_t worker, const ike::IkeRekeyed& action) {
+void TunnelManager::on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRekeyed& action) {
   auto before = ikes_.find(action.old);
   const std::string tunnel = before != ikes_.end() ? before->second.tunnel : std::string();
   IkeRow& fresh = ike_row(action.fresh, worker, tunnel);
   fresh.stage = Stage::kEstablished;
+  fresh.established_at = now;
   if (auto old = ikes_.find(action.old); old != ikes_.end()) {
     if (!fresh.view) fresh.initiator = old->second.initiator;
+    fresh.established_at = old->second.established_at;
+    fresh.ends_older = old->second.ends_older;
     old->second.stage = Stage::kEnding;
     for (ike::ChildId child : action.children) old->second.children.erase(child);
   }
@@ -121,6 +124,7 @@ void TunnelManager::on_gone(Instant now, ike::IkeSaId id) {
   const IkeRow gone = std::move(it->second);
   ikes_.erase(it);
   childless_.cancel(id);
+  crossings_.cancel(id);
   TunnelRow* row = find(gone.tunnel);
   if (row == nullptr) return;
   std::erase(row->ikes, id);
@@ -163,9 +167,11 @@ void TunnelManager::choose_way(TunnelRow& row, ChildRow& child) {
     child.step = Step::kWaiting;
     return;
   }
+  const ike::Contact contact = contact_for(row);
   child.step = Step::kInitiating;
-  services_.workers.initiate(next_worker_++ % services_.workers.workers(),
-                             {.tunnel = row.tunnel, .child = child.config->name, .trigger = std::move(trigger)});
+  services_.workers.initiate(
+      next_worker_++ % services_.workers.workers(),
+      {.tunnel = row.tunnel, .child = child.config->name, .trigger = std::move(trigger), .contact = contact});
 }
 
 /// Those that wait go on when there is an IKE SA, or when nobody is bringing one any more.

@@ -121,6 +121,7 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
+  list_peer(*tunnel);
   row.if_id = ++last_if_id_;
   row.interface = policy::interface_name(row.if_id);
   row.since = services_.wall_clock();
@@ -193,7 +194,7 @@ void TunnelManager::on_action(Instant now, size_t worker, ike::Action action) {
   else if (const auto* remove = std::get_if<ike::RemoveChild>(&action))
     on_remove_child(now, *remove);
   else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&action))
-    on_ike_rekeyed(worker, *rekeyed);
+    on_ike_rekeyed(now, worker, *rekeyed);
   else if (const auto* failed = std::get_if<ike::ChildFailed>(&action))
     on_child_failed(now, *failed);
   else if (const auto* report = std::get_if<ike::Report>(&action))
@@ -248,6 +249,7 @@ void TunnelManager::run(Instant now) {
   queue_.drain();
   while (auto kernel_event = services_.kernel.poll_event()) on_kernel_event(now, std::move(*kernel_event));
   run_retries(now);
+  run_crossings(now);
   watch_.run(now);
   expire_waiters(now);
   queue_.drain();
@@ -256,7 +258,7 @@ void TunnelManager::run(Instant now) {
 std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
-  for (const auto& each : {retries_.next(), childless_.next()})
+  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   return next;

@@ -26,7 +26,8 @@ namespace ipsec::agent {
 /// pauses, everything out at the end. One IKE SA serves all children of a tunnel.
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
-/// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for).
+/// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
+/// IKE SA).
 class TunnelManager {
  public:
   struct Services {
@@ -135,7 +136,7 @@ class TunnelManager {
   void run_retries(Instant now);
   void on_identity(Instant now, size_t worker, const ike::IdentityEstablished& action);
   void on_child_failed(Instant now, const ike::ChildFailed& action);
-  void on_ike_rekeyed(size_t worker, const ike::IkeRekeyed& action);
+  void on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRekeyed& action);
   void on_gone(Instant now, ike::IkeSaId id);
   /// The row of an IKE SA, made if it is new, and listed with its tunnel.
   IkeRow& ike_row(ike::IkeSaId id, size_t worker, const std::string& tunnel);
@@ -144,6 +145,15 @@ class TunnelManager {
   bool is_wanted(const TunnelRow& row, const IkeRow& ike, bool retries_count) const;
   void close_if_childless(ike::IkeSaId id, Reason reason, bool retries_count);
   Duration vary(Duration pause);
+
+  // duplicates.cc
+  void list_peer(const policy::Tunnel& tunnel);
+  ike::Contact contact_for(const TunnelRow& row);
+  std::vector<IkeRow*> others_in_use(const IkeRow& fresh);
+  void settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh, bool initial_contact);
+  void end_older(Instant now, IkeRow& fresh);
+  void settle_crossing(ike::IkeSaId id);
+  void run_crossings(Instant now);
 
   // child_life.cc
   void on_install_inbound(size_t worker, ike::InstallInbound action);
@@ -178,6 +188,8 @@ class TunnelManager {
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
   TimerQueue<uint32_t> retries_;  // by reqid
   TimerQueue<ike::IkeSaId> childless_;
+  TimerQueue<ike::IkeSaId> crossings_;
+  std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
   uint32_t last_if_id_ = 0, last_reqid_ = 0;
   size_t next_worker_ = 0;

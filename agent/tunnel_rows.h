@@ -27,7 +27,9 @@ struct IkeRow {
   Stage stage = Stage::kSettingUp;
   std::string tunnel;  ///< Empty while a responder does not know yet.
   bool initiator = false;
-  std::set<ike::ChildId> children;     ///< In the kernel, or on their way there.
+  Instant established_at;
+  std::optional<Reason> ends_older;  ///< Takes the place of the tunnel's other IKE SAs, as soon as its child is there.
+  std::set<ike::ChildId> children;   ///< In the kernel, or on their way there.
   std::optional<ike::IkeSaView> view;  ///< Once established, as it was ...
   Instant view_at;                     ///< ... then.
   Reason last_reason = Reason::kNone;

@@ -226,10 +226,19 @@ void UdpSocket::receive(const std::function<void(const ike::Path&, ByteView)>& s
 
 Status UdpSocket::send(const Endpoint& remote, ByteView bytes) {
   static constexpr std::array<uint8_t, kMarkerBytes> kMarker{};
+  return send_parts(remote, {kMarker.data(), local_.port == kNatPort ? kMarkerBytes : 0}, bytes);
+}
+
+Status UdpSocket::send_keepalive(const Endpoint& remote) {
+  static constexpr std::array<uint8_t, 1> kKeepalive{0xff};
+  return send_parts(remote, {}, kKeepalive);
+}
+
+Status UdpSocket::send_parts(const Endpoint& remote, ByteView marker, ByteView bytes) {
   SocketAddress address = to_socket_address(remote);
   std::array<iovec, 2> parts{};
   // sendmsg does not write to what it sends; its interface has no const.
-  parts[0] = {const_cast<uint8_t*>(kMarker.data()), local_.port == kNatPort ? kMarkerBytes : 0};
+  parts[0] = {const_cast<uint8_t*>(marker.data()), marker.size()};
   parts[1] = {const_cast<uint8_t*>(bytes.data()), bytes.size()};
   msghdr message{};
   message.msg_name = &address.storage;

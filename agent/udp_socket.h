@@ -33,10 +33,13 @@ class UdpSocket {
   /// Sends one datagram; on port 4500 the non-ESP marker goes in front (RFC 7296 section 3.1). A full buffer is an
   /// error like any other: IKE repeats.
   Status send(const Endpoint& remote, ByteView bytes);
+  /// One byte of 0xff, without marker (RFC 3948 section 2.3).
+  Status send_keepalive(const Endpoint& remote);
 
  private:
   UdpSocket(netlink::UniqueFd fd, ike::SocketContext context, const Endpoint& local)
       : fd_(std::move(fd)), context_(context), local_(local) {}
+  Status send_parts(const Endpoint& remote, ByteView marker, ByteView bytes);
   netlink::UniqueFd fd_;
   ike::SocketContext context_;
   Endpoint local_;

@@ -56,14 +56,22 @@ void Worker::drain() {
   while (auto action = engine_->poll_action()) carry_out(std::move(*action));
 }
 
+UdpSocket* Worker::socket_of(const ike::Path& path) {
+  for (UdpSocket& socket : sockets_)
+    if (socket.context() == path.context && socket.local() == path.local) return &socket;
+  return nullptr;
+}
+
 void Worker::send(const ike::SendDatagram& datagram) {
-  for (UdpSocket& socket : sockets_) {
-    if (socket.context() != datagram.path.context || socket.local() != datagram.path.local) continue;
-    if (Status sent = socket.send(datagram.path.remote, datagram.bytes); !sent.ok())
-      engine_->counters().add(Reason::kDatagramSendFailed);
-    return;
-  }
-  engine_->counters().add(Reason::kDatagramSendFailed);
+  UdpSocket* socket = socket_of(datagram.path);
+  if (socket == nullptr || !socket->send(datagram.path.remote, datagram.bytes).ok())
+    engine_->counters().add(Reason::kDatagramSendFailed);
+}
+
+void Worker::send(const ike::SendKeepalive& keepalive) {
+  UdpSocket* socket = socket_of(keepalive.path);
+  if (socket == nullptr || !socket->send_keepalive(keepalive.path.remote).ok())
+    engine_->counters().add(Reason::kDatagramSendFailed);
 }
 
 Result<Bytes> Worker::psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets) {
@@ -93,6 +101,7 @@ ike::Answer Worker::answer_verify(const ike::NeedVerify& need) {
 void Worker::carry_out(ike::Action action) {
   const Instant now = monotonic_now();
   if (const auto* datagram = std::get_if<ike::SendDatagram>(&action)) return send(*datagram);
+  if (const auto* keepalive = std::get_if<ike::SendKeepalive>(&action)) return send(*keepalive);
   if (const auto* need = std::get_if<ike::NeedInitPolicy>(&action))
     return engine_->answer(now, {need->id, need->ike, view_.peers->init_policy(need->path)});
   if (const auto* need = std::get_if<ike::NeedPeer>(&action)) {

@@ -53,7 +53,9 @@ class Worker {
   Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
   void drain();
   void carry_out(ike::Action action);
+  UdpSocket* socket_of(const ike::Path& path);
   void send(const ike::SendDatagram& datagram);
+  void send(const ike::SendKeepalive& keepalive);
   Result<Bytes> psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets);
   ike::Answer answer_verify(const ike::NeedVerify& need);
 

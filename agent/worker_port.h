@@ -18,6 +18,7 @@ class WorkerPort {
     std::shared_ptr<const policy::Tunnel> tunnel;
     std::string child;
     Trigger trigger;
+    ike::Contact contact = ike::Contact::kFurther;
   };
   /// Begins an IKE SA on one worker; `on_initiated` of the manager is called with the outcome.
   virtual void initiate(size_t worker, Initiation initiation) = 0;
@@ -35,6 +36,8 @@ class WorkerPort {
   virtual void rekey_ike(size_t worker, ike::IkeSaId ike, Reason reason) = 0;
   virtual void inbound_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) = 0;
   virtual void child_used(size_t worker, ike::IkeSaId ike, ike::ChildId child) = 0;
+  /// Asks the peer for a sign of life; without one the IKE SA ends.
+  virtual void check_liveness(size_t worker, ike::IkeSaId ike) = 0;
   virtual size_t workers() const = 0;
 };
 

@@ -129,6 +129,11 @@ struct SendDatagram {
   Bytes bytes;  ///< Without the non-ESP marker.
 };
 
+/// One byte of 0xff without non-ESP marker: keeps the mapping of a NAT in front of us (RFC 3948 section 2.3).
+struct SendKeepalive {
+  Path path;
+};
+
 /// The durable state of an IKE SA changed; its snapshot must be stored before the datagram that follows leaves.
 struct SnapshotChanged {
   IkeSaId ike;
@@ -163,8 +168,8 @@ struct Report {
 };
 
 using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, InstallInbound, InstallOutbound,
-                            RemoveChild, SendDatagram, SnapshotChanged, IdentityEstablished, Report, WatchInbound,
-                            StopOutbound, IkeRekeyed, ChildFailed>;
+                            RemoveChild, SendDatagram, SendKeepalive, SnapshotChanged, IdentityEstablished, Report,
+                            WatchInbound, StopOutbound, IkeRekeyed, ChildFailed>;
 
 // ---- answers
 

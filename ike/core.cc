@@ -51,7 +51,8 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
   if (was_half_open != sa.half_open()) admission.half_open_changed(sa.init_remote.address, was_half_open ? -1 : +1);
 }
 
-void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
+void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields,
+                         std::shared_ptr<const policy::Negotiation> negotiation) {
   adopt_by_rival(*this, sa);
   abandon_exchanges(*this, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state))
@@ -64,7 +65,7 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields) {
   if (pending != nullptr && *pending)
     act(RemoveChild{sa.id, ChildId((*pending)->spec->spi_in.value()), (*pending)->spec, reason});
   for (ChildSpi spi : sa.spis_in()) spis.release(spi);
-  report(sa, reason, std::move(fields));
+  report(sa, reason, std::move(fields), std::move(negotiation));
   act(SnapshotChanged{sa.id, true});
   if (sa.half_open()) admission.half_open_changed(sa.init_remote.address, -1);
   if (!sa.initiator) forget_init(sa);

@@ -65,7 +65,8 @@ class EngineCore {
   void enter(IkeSa& sa, State next, std::optional<Instant> deadline);
   /// Removes an IKE SA: its children from the kernel, its snapshot, itself. `sa` is in state `Ended` afterwards, in no
   /// table, and lives until the public input that this is part of settles.
-  void destroy(IkeSa& sa, Reason reason, std::vector<Field> fields = {});
+  void destroy(IkeSa& sa, Reason reason, std::vector<Field> fields = {},
+               std::shared_ptr<const policy::Negotiation> negotiation = nullptr);
   void arm(const IkeSa& sa);
   /// A repeated IKE_SA_INIT is not looked for any more.
   void forget_init(const IkeSa& sa);

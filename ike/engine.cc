@@ -4,6 +4,7 @@
 
 #include "ike/core.h"
 #include "ike/exchange/child.h"
+#include "ike/exchange/compared.h"
 #include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/ike_sa_init.h"
@@ -26,7 +27,7 @@ struct IkeEngine::Impl {
   std::optional<Bytes> open(IkeSa& sa, ByteView datagram, const Payloads& outer);
   void on_forged(IkeSa& sa);
   Status make_keys(IkeSa& sa);
-  void answer_version(const Path& path, const Header& header);
+  void answer_version(Instant now, const Path& path, const Header& header);
   void on_timer(Instant now, IkeSa& sa);
   bool retransmit(Instant now, IkeSa& sa);
   void on_deadline(Instant now, IkeSa& sa);
@@ -66,10 +67,11 @@ void IkeEngine::Impl::serve_waiting(Instant now) {
   }
 }
 
-void IkeEngine::Impl::answer_version(const Path& path, const Header& header) {
+void IkeEngine::Impl::answer_version(Instant now, const Path& path, const Header& header) {
   // RFC 7296 2.5: a request of a higher major version is answered with the highest that we speak. One header and eight
   // bytes: smaller than what it answers.
   if (header.is_response() || header.major_version() < 2) return;
+  if (!core.admission.may_answer(now)) return core.count(Reason::kIkeAnswerRate);
   PayloadWriter out;
   out.add(notify(NotifyType::kInvalidMajorVersion));
   core.send_stateless(path, EngineCore::plain_message({.initiator_spi = header.initiator_spi,
@@ -87,7 +89,7 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   if (header->major_version() != 2) {
     core.count(Reason::kIkeVersion);
     if (datagram.size() >= Header::kBytes + 8 && header->length == datagram.size())
-      impl_->answer_version(path, *header);
+      impl_->answer_version(now, path, *header);
     return;
   }
   if (header->length != datagram.size()) return core.count(Reason::kIkeLength);
@@ -251,9 +253,9 @@ Status IkeEngine::Impl::make_keys(IkeSa& sa) {
   TRY_ASSIGN(const Header header, Header::parse(init.request), "");
   TRY_ASSIGN(const Payloads request,
              parse_payloads(header.next_payload, ByteView(init.request).subspan(Header::kBytes)), "");
-  TRY_ASSIGN(
-      const Payloads response,
-      parse_payloads(Header::parse(init.response)->next_payload, ByteView(init.response).subspan(Header::kBytes)), "");
+  const ByteView answer = sa.window.answered->response;
+  TRY_ASSIGN(const Payloads response,
+             parse_payloads(Header::parse(answer)->next_payload, answer.subspan(Header::kBytes)), "");
   TRY_ASSIGN(Secret shared, core.crypto.shared_secret(init.key_pair, request.ke->public_value), "shared secret");
   TRY_ASSIGN(KeySchedule keys,
              KeySchedule::derive(core.crypto, init.suite,
@@ -286,7 +288,8 @@ bool IkeEngine::Impl::retransmit(Instant now, IkeSa& sa) {
     const Reason reason = reason_for_notify(*init->hint);
     return core.destroy(sa, reason,
                         {field("notify", name(*init->hint)),
-                         field("configured", policy::to_string(sa.tunnel->ike_policy->proposals))}),
+                         field("configured", policy::to_string(sa.tunnel->ike_policy->proposals))},
+                        refused_ike_proposals(*sa.tunnel, *init->hint)),
            false;
   }
   const policy::RetransmitPolicy& policy = sa.tunnel->ike_policy->retransmit;

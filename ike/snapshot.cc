@@ -139,7 +139,7 @@ void rest_of(A& a, InitPolicyWait& v) {
 }
 template <typename A>
 void rest_of(A& a, InitAnswered& v) {
-  a(v.key_pair, v.suite, v.request, v.response);
+  a(v.key_pair, v.suite, v.request);
 }
 template <typename A>
 void rest_of(A& a, AuthResponding& v) {
@@ -174,7 +174,7 @@ void rest_of(A& a, AuthFinishing& v) {
 template <typename A>
 void rest_of(A& a, Established& v) {
   a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.closing,
-    v.waits_for_pace);
+    v.put_off_since, v.keepalive_at, v.waits_for_pace);
   pointed_fields(a, v.own);
   pointed_fields(a, v.peer);
 }

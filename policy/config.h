@@ -114,7 +114,8 @@ struct IkePolicy {
   RekeyPolicy rekey;
   Duration dpd = 30s;  ///< Silence after which liveness is checked; 0: never.
   DpdMode dpd_mode = DpdMode::kActive;
-  uint8_t dpd_tries = 0;  ///< Transmissions of a liveness check; 0: as `retransmit`.
+  uint8_t dpd_tries = 0;         ///< Transmissions of a liveness check; 0: as `retransmit`.
+  Duration nat_keepalive = 20s;  ///< Behind a NAT: between two keepalives (RFC 3948 section 4); 0: none.
   RetransmitPolicy retransmit;
   Role role = Role::kBoth;
   Duration setup_timeout = 30s;  ///< From the first message to established.

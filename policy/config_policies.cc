@@ -87,6 +87,7 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
   reader.duration("dpd", policy->dpd);
   if (auto word = reader.word("dpd_mode")) policy->dpd_mode = static_cast<DpdMode>(*word);
   reader.number("dpd_tries", policy->dpd_tries);
+  reader.duration("nat_keepalive", policy->nat_keepalive);
   read_retransmit(reader, policy->retransmit);
   if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
   reader.duration("setup_timeout", policy->setup_timeout);

@@ -124,7 +124,8 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction,
 
 }  // namespace
 
-Result<std::vector<PolicyKey>> policy_keys(const SelectorList& locals, const SelectorList& remotes, uint32_t if_id) {
+Result<std::vector<PolicyKey>> policy_keys(const SelectorList& locals, const SelectorList& remotes, uint32_t if_id,
+                                           size_t most) {
   std::vector<PolicyKey> keys;
   for (const TrafficSelector& local : locals) {
     for (const TrafficSelector& remote : remotes) {
@@ -133,11 +134,10 @@ Result<std::vector<PolicyKey>> policy_keys(const SelectorList& locals, const Sel
       TRY_ASSIGN(const std::vector<PortPair> ports, port_pairs(local, remote), "");
       const auto sources = local.addresses.prefixes(), destinations = remote.addresses.prefixes();
       // Counted before they are made: a hostile peer may offer ranges that fall into very many prefixes.
-      if (keys.size() + sources.size() * destinations.size() * ports.size() > kPoliciesPerChildMax)
-        return Error(Reason::kTsUnacceptable,
-                     std::to_string(keys.size() + sources.size() * destinations.size() * ports.size()) +
-                         " kernel policies would be needed, at most " + std::to_string(kPoliciesPerChildMax) +
-                         " are allowed");
+      const size_t needed = keys.size() + sources.size() * destinations.size() * ports.size();
+      if (needed > most)
+        return Error(Reason::kSelectorCount, std::to_string(needed) + " kernel policies would be needed, at most " +
+                                                 std::to_string(most) + " are allowed");
       for (const IpPrefix& source : sources)
         for (const IpPrefix& destination : destinations)
           for (const PortPair& port : ports)
@@ -234,7 +234,8 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   plan.outbound = sa_for(spec, ids, Direction::kOut, spread);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
-  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id), "selectors");
+  const size_t most = spec.tunnel->child(spec.child)->policy->policies_max;
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id, most), "selectors");
   for (const PolicyKey& key : keys) {
     plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
     for (Direction direction : {Direction::kIn, Direction::kForward})
@@ -249,7 +250,8 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
   if (!local || !tunnel.remote)
     return Error(Reason::kConfigConflict, "tunnel " + tunnel.name + ": start by traffic needs a remote address");
   TrapPlan plan;
-  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(child.local, child.remote, ids.if_id), "selectors");
+  TRY_ASSIGN(const std::vector<PolicyKey> keys,
+             policy_keys(child.local, child.remote, ids.if_id, child.policy->policies_max), "selectors");
   for (const PolicyKey& key : keys)
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
   plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);

@@ -6,6 +6,7 @@
 
 #include "policy/child_spec.h"
 #include "policy/kernel_model.h"
+#include "policy/limits.h"
 
 /// From what IKE negotiated to what stands in the kernel. Pure.
 namespace ipsec::policy {
@@ -37,11 +38,14 @@ struct ChildPlan {
   std::vector<RouteConfig> routes;  ///< To the peer's selectors, with the metric of an active tunnel.
 };
 
-/// Keys of the outbound policies for every combination that the selectors allow, sorted. Fails as plan_child() does.
-Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const SelectorList& remote, uint32_t if_id = 0);
+/// Keys of the outbound policies for every combination that the selectors allow, sorted. Fails as plan_child() does,
+/// beyond `most` keys.
+Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const SelectorList& remote, uint32_t if_id = 0,
+                                           size_t most = kPoliciesPerChildMax);
 
-/// Error kTsUnacceptable when the selectors need more than kPoliciesPerChildMax policies per direction (the detail
-/// names the count), or cannot be expressed in the kernel (OPAQUE ports, ranges over several ICMP types).
+/// Error kSelectorCount when the selectors need more policies per direction than the child policy's policies_max (the
+/// detail names the count); kTsUnacceptable when they cannot be expressed in the kernel (OPAQUE ports, ranges over
+/// several ICMP types).
 /// `spread`: see volume_limits().
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread = 0);
 

@@ -51,6 +51,11 @@ class Backend {
   }
   /// Events from a sequence number on; see EventRing::read.
   virtual EventRing::Page events(uint64_t from, size_t most) = 0;
+  /// Failed negotiations, the newest first: rows of the interface's type NegotiationFailure. `peer` is an address, an
+  /// identity or a tunnel; empty: all, without what was compared. Error kNotFound when nothing is kept of this peer.
+  virtual Result<nlohmann::json> explain_negotiation([[maybe_unused]] const std::string& peer) {
+    return Error(Reason::kUnsupported, "this daemon keeps no failed negotiations");
+  }
   /// Checks configuration files without applying them:
   /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.
   struct NamedText {

@@ -28,6 +28,7 @@ constexpr Parameter kMonitorParameters[] = {{.name = "from", .type = Type::kNumb
                                             {.name = "follow", .type = Type::kBoolean, .presence = kOptional}};
 constexpr Parameter kFilesParameters[] = {{.name = "files", .type = Type::kNamedTexts}};
 constexpr Parameter kCodeParameters[] = {{.name = "code"}};
+constexpr Parameter kPeerParameters[] = {{.name = "peer", .presence = kOptional}};
 
 constexpr Method kMethods[] = {
     // Everybody may learn who this is, also to be told afterwards what is missing.
@@ -44,6 +45,7 @@ constexpr Method kMethods[] = {
     {MethodId::kConfigCheck, kInterface, "ConfigCheck", Access::kRead, kFilesParameters},
     {MethodId::kConfigEffective, kInterface, "ConfigEffective", Access::kRead, {}},
     {MethodId::kExplain, kInterface, "Explain", Access::kRead, kCodeParameters},
+    {MethodId::kExplainNegotiation, kInterface, "ExplainNegotiation", Access::kRead, kPeerParameters},
 };
 
 constexpr Kind kKinds[] = {

@@ -23,6 +23,7 @@ enum class MethodId : uint8_t {
   kConfigCheck,
   kConfigEffective,
   kExplain,
+  kExplainNegotiation,
 };
 
 struct Parameter {

@@ -166,6 +166,8 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kConfigCheck: return on_config_check(call.parameters);
     case MethodId::kConfigEffective: return send_result(host_.backend.config_effective(), "config");
     case MethodId::kExplain: return on_explain(call.parameters);
+    case MethodId::kExplainNegotiation:
+      return send_result(host_.backend.explain_negotiation(text_at(call.parameters, "peer")), "failures");
   }
 }
 

@@ -64,9 +64,11 @@ void add_queries(CLI::App& app, Raw& raw) {
                        "  ipsecctl show child branch-7/lan\n  ipsecctl show group core --json");
   show->add_option("KIND", raw.kind, kind_names(false))->required();
   show->add_option("NAME", raw.name, "Its name; an SA's SPI; TUNNEL/CHILD for a child")->required();
-  CLI::App* explain = add(app, "explain", "Tell what a code of the log, the counters or an error means",
-                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain offload-refused --json");
-  explain->add_option("CODE", raw.name, "A code of the catalogue")->required();
+  CLI::App* explain = add(app, "explain", "Tell what a code means, or why the negotiation with a peer failed",
+                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain offload-refused --json\n"
+                          "  ipsecctl explain negotiation\n  ipsecctl explain negotiation branch-7");
+  explain->add_option("WHAT", raw.kind, "A code of the catalogue, or `negotiation`")->required();
+  explain->add_option("PEER", raw.name, "negotiation: an address, identity or tunnel; default: list all that failed");
   add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
 }
 
@@ -134,6 +136,12 @@ std::string unknown_key(const std::string& kind, const std::string& key) {
 
 /// Checks what the library cannot: kinds, keys, filters. Returns the complaint, or nothing.
 std::string complete(const Raw& raw, Command& command) {
+  if (command.verb == Verb::kExplainNegotiation) return {};
+  if (command.verb == Verb::kExplain) {
+    if (!raw.name.empty()) return "explain CODE takes no further word; see `ipsecctl explain --help`";
+    command.name = raw.kind;
+    return {};
+  }
   if (!raw.kind.empty()) {
     const control::Kind* kind = control::find_kind(raw.kind);
     if (kind == nullptr) return "unknown kind \"" + raw.kind + "\"; known: " + kind_names(command.verb == Verb::kList);
@@ -159,7 +167,8 @@ Verb verb_of(const CLI::App& app) {
   if (name == "down") return Verb::kDown;
   if (name == "rekey") return Verb::kRekey;
   if (name == "monitor") return Verb::kMonitor;
-  if (name == "explain") return Verb::kExplain;
+  if (name == "explain")
+    return chosen->get_option("WHAT")->as<std::string>() == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
   if (name == "version") return Verb::kVersion;
   if (name == "config")
     return chosen->get_subcommands().front()->get_name() == "check" ? Verb::kConfigCheck : Verb::kConfigShow;
@@ -169,9 +178,9 @@ Verb verb_of(const CLI::App& app) {
 CommandLine command_of(const CLI::App& app, const Raw& raw) {
   Command command;
   command.verb = verb_of(app);
+  command.name = raw.name;
   const std::string complaint = complete(raw, command);
   if (!complaint.empty()) return usage_error(complaint);
-  command.name = raw.name;
   command.child = raw.child;
   command.ike = raw.ike;
   command.files = raw.files;

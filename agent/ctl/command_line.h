@@ -18,6 +18,7 @@ enum class Verb : uint8_t {
   kRekey,
   kMonitor,
   kExplain,
+  kExplainNegotiation,
   kConfigCheck,
   kConfigShow,
   kVersion,
@@ -29,7 +30,7 @@ enum class ColorChoice : uint8_t { kAuto, kAlways, kNever };
 struct Command {
   Verb verb = Verb::kStatus;
   std::string kind;  ///< Plural.
-  std::string name;  ///< Of the object or tunnel, or a code.
+  std::string name;  ///< Of the object or tunnel, a code, or a peer (may be empty).
   std::string child;
   bool ike = false;  ///< rekey: the IKE SA.
   std::vector<std::string> files;

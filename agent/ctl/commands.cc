@@ -248,6 +248,18 @@ int explain(Run& run) {
   return kExitOk;
 }
 
+int explain_negotiation(Run& run) {
+  json parameters = json::object();
+  if (!run.command.name.empty()) parameters["peer"] = run.command.name;
+  const bool one = !run.command.name.empty();
+  return ask(run, {.method = "ExplainNegotiation",
+                   .parameters = std::move(parameters),
+                   .part = "failures",
+                   .text = [one](const json& failures, Color color) {
+                     return one ? render_negotiations(failures, color) : render_negotiation_list(failures, color);
+                   }});
+}
+
 int version(Run& run) {
   std::optional<std::string> daemon;
   if (auto client = Client::connect(run.command.socket); client.ok()) {
@@ -304,6 +316,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kRekey: return operate(run, "Rekey", "rekeyed");
     case Verb::kMonitor: return monitor(run);
     case Verb::kExplain: return explain(run);
+    case Verb::kExplainNegotiation: return explain_negotiation(run);
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigShow:
       return ask(run, {.method = "ConfigEffective", .part = "config", .text = [](const json& config, Color) {

@@ -29,6 +29,12 @@ _ipsecctl_children() {
     sed -n 's/.*"child":"\([^"]*\)".*/\1/p' | sort -u
 }
 
+# Tunnels, identities and addresses (without their port) of negotiations that failed.
+_ipsecctl_failed() {
+  ipsecctl explain negotiation --json --timeout 2 2>/dev/null |
+    grep -oE '"(tunnel|identity|remote)": ?"[^"[]*' | sed 's/^[^:]*: *"//' | sort -u
+}
+
 _ipsecctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   local plural='groups tunnels sas children peers devices credentials routes'
@@ -59,6 +65,8 @@ _ipsecctl() {
         show:2) words=$(_ipsecctl_names "${given[1]}") ;;
         up:1 | down:1 | rekey:1) words=$(_ipsecctl_column tunnels name) ;;
         up:2 | down:2) words=$(_ipsecctl_children "${given[1]}") ;;
+        explain:1) words="negotiation $options" ;;
+        explain:2) [[ ${given[1]} == negotiation ]] && words=$(_ipsecctl_failed) || words="$options" ;;
         rekey:*) words="--child --ike $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
         config:1) words='check show' ;;

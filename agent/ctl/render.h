@@ -28,6 +28,9 @@ std::string render_lost(int64_t lost);
 std::string render_outcome(std::string_view verb, const nlohmann::json& outcome, Color color);
 std::string render_check(const nlohmann::json& reply, Color color);
 std::string render_explain(const nlohmann::json& reply, Color color);
+/// Failed negotiations side by side, with what to change; and a line for each.
+std::string render_negotiations(const nlohmann::json& failures, Color color);
+std::string render_negotiation_list(const nlohmann::json& failures, Color color);
 /// An error that the daemon answered with: text, code, remedy.
 std::string render_error(const control::Reply& reply, Color color);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ike/notify_for_error.h"
+#include "policy/selector_fit.h"
 
 namespace ipsec::ike {
 namespace {
@@ -28,13 +29,26 @@ ChildRefusal refusal(Error error, policy::Negotiation negotiation) {
   return {std::move(error), std::make_shared<const policy::Negotiation>(std::move(negotiation))};
 }
 
-ChildRefusal selectors_do_not_meet(const policy::Tunnel& tunnel, const ChildRequest& request) {
+/// `only`: the name of the one child that is in question, or empty.
+policy::Negotiation about_selectors(const policy::Tunnel& tunnel, const ChildRequest& request,
+                                    const std::string& only) {
   policy::Negotiation about = record(tunnel, policy::Negotiation::About::kSelectors);
-  about.child = request.only;
+  about.child = only;
   about.offered_local = request.ts_r;
   about.offered_remote = request.ts_i;
-  about.configured_local = all_of(tunnel, &policy::ChildConfig::local, request.only);
-  about.configured_remote = all_of(tunnel, &policy::ChildConfig::remote, request.only);
+  about.configured_local = all_of(tunnel, &policy::ChildConfig::local, only);
+  about.configured_remote = all_of(tunnel, &policy::ChildConfig::remote, only);
+  return about;
+}
+
+ChildRefusal selectors_do_not_fit(const policy::Tunnel& tunnel, const policy::ChildConfig& child,
+                                  const ChildRequest& request, Error error) {
+  return refusal(std::move(error), about_selectors(tunnel, request, child.name));
+}
+
+ChildRefusal selectors_do_not_meet(const policy::Tunnel& tunnel, const ChildRequest& request) {
+  policy::Negotiation about =
+      about_selectors(tunnel, request, request.replaced != nullptr ? request.replaced->child : std::string());
   Error error(Reason::kTsUnacceptable, "offered local " + policy::to_string(request.ts_r) + " remote " +
                                            policy::to_string(request.ts_i) + "; configured local " +
                                            policy::to_string(about.configured_local) + " remote " +
@@ -62,6 +76,22 @@ ChildRefusal modes_do_not_meet(const policy::Tunnel& tunnel, const policy::Child
   about.configured_text = "transport";
   return refusal(Error(Reason::kModeMismatch, "transport mode is configured, tunnel mode was requested"),
                  std::move(about));
+}
+
+/// Whether all traffic of `narrow` is allowed by these two lists.
+bool is_within(const policy::ChildSpec& narrow, const policy::SelectorList& local, const policy::SelectorList& remote) {
+  return policy::all_within(narrow.local, local) && policy::all_within(narrow.remote, remote);
+}
+
+/// What the answer to a request has of a child's traffic.
+Result<policy::SelectorPair> select_traffic(const policy::ChildConfig& child, const ChildRequest& request) {
+  auto selected = policy::select_traffic(child, {request.ts_r, request.ts_i});
+  const policy::ChildSpec* old = request.replaced;
+  if (old == nullptr || !is_within(*old, request.ts_r, request.ts_i) || !is_within(*old, child.local, child.remote))
+    return selected;
+  // RFC 7296 2.9.2: no narrower than before, also where the limit on policies let only some of an offer in.
+  if (selected.ok() && is_within(*old, selected->local, selected->remote)) return selected;
+  return policy::SelectorPair{old->local, old->remote};
 }
 
 uint16_t group_of(const policy::Proposal& chosen) {
@@ -118,12 +148,17 @@ Result<ChildSpi> parse_esp_spi(ByteView spi) {
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request) {
   std::optional<ChildRefusal> refused;
   for (const policy::ChildConfig& child : tunnel.children) {
-    if (!request.only.empty() && child.name != request.only) continue;
+    if (request.replaced != nullptr && child.name != request.replaced->child) continue;
+    auto selected = select_traffic(child, request);
+    if (!selected.ok()) {
+      if (selected.error().reason() != Reason::kTsUnacceptable)
+        refused = selectors_do_not_fit(tunnel, child, request, std::move(selected).error());
+      continue;
+    }
     ChildDecision decision{.config = &child,
                            .mode = child.policy->mode,
-                           .local = policy::narrow(child.local, request.ts_r),
-                           .remote = policy::narrow(child.remote, request.ts_i)};
-    if (decision.local.empty() || decision.remote.empty()) continue;
+                           .local = std::move(selected->local),
+                           .remote = std::move(selected->remote)};
     auto configured = esp_offer(*child.policy, request.exchange);
     auto choice = policy::choose(configured, request.offered,
                                  request.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
@@ -199,6 +234,11 @@ Result<ChildAccepted> accept_answer(const ChildAnswer& given) {
                                               policy::to_string(answer.ts_r->selectors) + "; offered local " +
                                               policy::to_string(given.offered_local) + " remote " +
                                               policy::to_string(given.offered_remote));
+  if (given.replaced != nullptr && !is_within(*given.replaced, answer.ts_i->selectors, answer.ts_r->selectors))
+    return Error(Reason::kTsUnacceptable,
+                 "answered local " + policy::to_string(answer.ts_i->selectors) + " remote " +
+                     policy::to_string(answer.ts_r->selectors) + ": narrower than the child that is rekeyed, local " +
+                     policy::to_string(given.replaced->local) + " remote " + policy::to_string(given.replaced->remote));
   accepted.mode = given.config.policy->mode;
   const bool transport = answer.notify(NotifyType::kUseTransportMode) != nullptr;
   if (transport != (accepted.mode == policy::EspMode::kTransport))

@@ -19,7 +19,7 @@ struct ChildRequest {
   const policy::SelectorList& ts_r;
   bool wants_transport = false;
   ChildExchange exchange = ChildExchange::kIkeAuth;
-  std::string_view only = {};  ///< Rekey: the name of the child that is replaced. Empty: any of the tunnel's.
+  const policy::ChildSpec* replaced = nullptr;  ///< Rekey: the child that is replaced. nullptr: any of the tunnel's.
 };
 
 struct ChildDecision {
@@ -40,7 +40,8 @@ struct ChildRefusal {
 };
 
 /// Responder: picks the first configured child whose selectors and proposals meet the request (RFC 7296
-/// sections 2.9, 3.3). Refusals: kTsUnacceptable, kNoProposalChosen, kPfsMismatch, kModeMismatch.
+/// sections 2.9, 3.3). A rekeyed child keeps at least the selectors that it had, where the request has them (2.9.2).
+/// Refusals: kTsUnacceptable, kSelectorCount, kSinglePairRequired, kNoProposalChosen, kPfsMismatch, kModeMismatch.
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request);
 
 /// The ESP proposals of a child policy as they are offered in an exchange.
@@ -66,6 +67,7 @@ struct ChildAnswer {
   const policy::SelectorList& offered_local;
   const policy::SelectorList& offered_remote;
   const Payloads& answer;
+  const policy::ChildSpec* replaced = nullptr;  ///< Rekey: the old one, which the new one may not be narrower than.
 };
 struct ChildAccepted {
   policy::EspSuite suite;

@@ -88,6 +88,11 @@ bool try_again(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   return true;
 }
 
+bool is_out_of_sync(Instant now, Established& established) {
+  if (!established.put_off_since) established.put_off_since = now;
+  return now - *established.put_off_since >= kPutOffMost;
+}
+
 std::optional<uint16_t> wanted_group(const OwnExchange& own, const NotifyPayload& notice) {
   auto wanted = ByteReader(notice.data).u16();
   if (!wanted.ok() || notice.data.size() != 2 || own.group_retries >= kInvalidKeRetriesMax) return std::nullopt;

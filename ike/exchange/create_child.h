@@ -37,6 +37,9 @@ void on_rekey_ike_request(EngineCore& core, Instant now, IkeSa& sa, const Messag
 void on_rekey_ike_response(EngineCore& core, Instant now, IkeSa& sa, const Message& message);
 /// Our exchange is over; the next one may begin.
 std::unique_ptr<OwnExchange> end_own(EngineCore& core, Established& established);
+/// TEMPORARY_FAILURE, once more: whether that is all that our requests have got for so long that the two sides must be
+/// taken to disagree about their SAs (RFC 7296 section 2.25).
+bool is_out_of_sync(Instant now, Established& established);
 /// Puts a task back, for another try after a pause that grows and varies. False when there is no time left for one.
 bool try_again(EngineCore& core, Instant now, IkeSa& sa, Task task);
 /// The group that an INVALID_KE_PAYLOAD wants, if it is one that we offered and have not tried.

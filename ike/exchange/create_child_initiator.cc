@@ -70,6 +70,11 @@ void put_off(EngineCore& core, Instant now, IkeSa& sa) {
   auto own = end_own(core, established_of(sa));
   core.spis.release(own->spi_in);
   core.report(sa, Reason::kPeerTemporaryFailure, {field("peer", to_string(sa.path.remote))});
+  if (is_out_of_sync(now, established_of(sa))) {
+    if (!is_rekey(own->task))
+      core.act(ChildFailed{sa.id, sa.tunnel, own->task.name, Reason::kPeerTemporaryFailure, {}});
+    return start_delete_ike(core, now, sa, Reason::kPeerTemporaryFailure);
+  }
   const std::string name = own->task.name;
   const bool rekey = is_rekey(own->task);
   if (!try_again(core, now, sa, std::move(own->task)) && !rekey)
@@ -102,6 +107,18 @@ void send_again(EngineCore& core, Instant now, IkeSa& sa) {
   if (Status sent = core.send_request(now, sa, Exchange::kCreateChildSa, build_request(own, config->policy->mode));
       !sent.ok())
     fail(core, now, sa, sent.error(), nullptr, false);
+}
+
+/// RFC 7296 2.9: the peer wants one pair of addresses per SA, so it gets the pair of the packet, or, at a rekey, what
+/// the old child has. False when that was offered already, or there is neither.
+bool offer_single_pair(Established& established, OwnExchange& own) {
+  const ChildSa* old = is_rekey(own.task) ? established.child(own.task.child) : nullptr;
+  const policy::SelectorList& local = old != nullptr ? old->spec->local : own.task.trigger_local;
+  const policy::SelectorList& remote = old != nullptr ? old->spec->remote : own.task.trigger_remote;
+  if (local.empty() || (own.offered_local == local && own.offered_remote == remote)) return false;
+  own.offered_local = local;
+  own.offered_remote = remote;
+  return true;
 }
 
 void change_group(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload& notice) {
@@ -149,7 +166,9 @@ void on_child_response(EngineCore& core, Instant now, IkeSa& sa, const Payloads&
   OwnExchange& own = *established_of(sa).own;
   const policy::ChildConfig* config = sa.tunnel->child(own.task.name);
   VERIFY(config != nullptr);
-  auto read = read_child_answer({*sa.tunnel, *config, own.offered, own.offered_local, own.offered_remote, answer});
+  const ChildSa* old = is_rekey(own.task) ? established_of(sa).child(own.task.child) : nullptr;
+  auto read = read_child_answer({*sa.tunnel, *config, own.offered, own.offered_local, own.offered_remote, answer,
+                                 old != nullptr ? old->spec.get() : nullptr});
   const bool peer_has_it = answer.sa && answer.first_error() == nullptr;
   if (auto* refused = std::get_if<ChildRefusal>(&read))
     return fail(core, now, sa, refused->error, std::move(refused->negotiation), peer_has_it);
@@ -216,19 +235,16 @@ void on_create_child_response(EngineCore& core, Instant now, IkeSa& sa, const Me
   sa.window.outstanding.reset();
   if (!established.own || established.own->stage != OwnExchange::Stage::kSent)
     return core.count(Reason::kIkeUnexpected);
+  const NotifyPayload* error = message.payloads.first_error();
+  if (error == nullptr || error->type != NotifyType::kTemporaryFailure) established.put_off_since.reset();
   if (established.own->task.kind == Task::Kind::kRekeyIke) return on_rekey_ike_response(core, now, sa, message);
-  if (const NotifyPayload* error = message.payloads.first_error()) {
+  if (error != nullptr) {
     OwnExchange& own = *established.own;
     if (error->type == NotifyType::kInvalidKePayload) return change_group(core, now, sa, *error);
     if (error->type == NotifyType::kTemporaryFailure) return put_off(core, now, sa);
     if (error->type == NotifyType::kChildSaNotFound && is_rekey(own.task)) return make_anew(core, now, sa);
-    // RFC 7296 2.9: the peer wants one pair of addresses per SA, so it gets the pair of the packet.
-    if (error->type == NotifyType::kSinglePairRequired && !own.task.trigger_local.empty() &&
-        own.offered_local != own.task.trigger_local) {
-      own.offered_local = own.task.trigger_local;
-      own.offered_remote = own.task.trigger_remote;
+    if (error->type == NotifyType::kSinglePairRequired && offer_single_pair(established, own))
       return send_again(core, now, sa);
-    }
   }
   on_child_response(core, now, sa, message.payloads);
 }

@@ -115,14 +115,13 @@ void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message,
   Established& established = established_of(sa);
   const Payloads& request = message.payloads;
   const Asked asked = read_offer(*request.sa);
-  auto decided =
-      decide_child(*sa.tunnel, {.offered = asked.offered,
-                                .spis = asked.spis,
-                                .ts_i = request.ts_i->selectors,
-                                .ts_r = request.ts_r->selectors,
-                                .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
-                                .exchange = ChildExchange::kCreateChild,
-                                .only = old != nullptr ? std::string_view(old->spec->child) : std::string_view()});
+  auto decided = decide_child(*sa.tunnel, {.offered = asked.offered,
+                                           .spis = asked.spis,
+                                           .ts_i = request.ts_i->selectors,
+                                           .ts_r = request.ts_r->selectors,
+                                           .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
+                                           .exchange = ChildExchange::kCreateChild,
+                                           .replaced = old != nullptr ? old->spec.get() : nullptr});
   if (const auto* refusal = std::get_if<ChildRefusal>(&decided)) return refuse(core, now, sa, message, *refusal);
   const ChildDecision& decision = std::get<ChildDecision>(decided);
   if (decision.group != 0 && (!request.ke || request.ke->group != decision.group))

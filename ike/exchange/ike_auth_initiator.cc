@@ -1,4 +1,5 @@
 #include "ike/exchange/child.h"
+#include "ike/exchange/compared.h"
 #include "ike/exchange/create_child.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/informational.h"
@@ -118,7 +119,8 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
     const Reason reason = error != nullptr ? reason_for_notify(error->type) : Reason::kIkePayloadMissing;
     return core.destroy(sa, reason,
                         {field("notify", error != nullptr ? name(error->type) : "IDr or AUTH missing"),
-                         field("identity", policy::to_string(sa.tunnel->local_id))});
+                         field("identity", policy::to_string(sa.tunnel->local_id))},
+                        reason == Reason::kPeerAuthFailed ? refused_proof(*sa.tunnel) : nullptr);
   }
   sa.remote_id = answer.id_r->identity;
   const bool childless = sent.context->childless;
@@ -181,7 +183,7 @@ void on_refused_initiator(EngineCore& core, Instant now, IkeSa& sa, const Error&
     // RFC 7296 2.21.2: we refuse the peer; an INFORMATIONAL request tells it so, and the IKE SA ends.
     if (finishing.unused_spi) core.spis.release(*finishing.unused_spi);
     if (finishing.child) core.spis.release(finishing.child->spec->spi_in);
-    core.report(sa, error.reason(), error_fields(sa, error));
+    core.report(sa, error.reason(), error_fields(sa, error), compared_peer(sa, error.reason(), finishing.auth.method));
     return start_delete_ike(core, now, sa, error.reason(), NotifyType::kAuthenticationFailed);
   }
   core.act(RemoveChild{sa.id, ChildId(finishing.child->spec->spi_in.value()), finishing.child->spec, error.reason()});
@@ -199,6 +201,7 @@ void enter_established(EngineCore& core, Instant now, IkeSa& sa, KeySchedule key
   const bool has_child = !children.empty() || contact.child_follows;
   core.enter(sa, Established{.keys = std::move(keys), .children = std::move(children)}, std::nullopt);
   core.start_lifetime(now, sa);
+  std::get<Established>(sa.state).keepalive_at = now + sa.tunnel->ike_policy->nat_keepalive;
   sa.established_at = now;
   sa.last_heard = now;
   core.report(sa, Reason::kIkeEstablished,

@@ -1,4 +1,5 @@
 #include "ike/exchange/child.h"
+#include "ike/exchange/compared.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/notify_for_error.h"
 
@@ -8,11 +9,11 @@ namespace {
 AuthWork& work_of(IkeSa& sa) { return *std::get<AuthResponding>(sa.state).work; }
 
 /// What the request asks for, out of its payloads.
-std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& message) {
+std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) {
   auto work = std::make_unique<AuthWork>();
   const Payloads& request = message.payloads;
-  work->init_request = init.request;
-  work->init_response = init.response;
+  work->init_request = std::get<InitAnswered>(sa.state).request;
+  work->init_response = sa.window.answered->response;
   work->message_id = message.header.message_id;
   work->request_hash = datagram_hash(message.datagram);
   work->path = message.path;
@@ -35,13 +36,14 @@ std::unique_ptr<AuthWork> read_request(const InitAnswered& init, const Message& 
 }
 
 /// Answers with an error and ends the IKE SA: nobody is authenticated (RFC 7296 2.21.2).
-void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector<Field> fields) {
+void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector<Field> fields,
+            Compared compared = nullptr) {
   const AuthWork& work = work_of(sa);
   PayloadWriter out;
   out.add(notify(reason == Reason::kChildlessRefused ? NotifyType::kInvalidSyntax : NotifyType::kAuthenticationFailed));
   Status sent = core.send_response(now, sa, Exchange::kIkeAuth, work.message_id, work.request_hash, work.path, out);
   if (!sent.ok()) core.count(sent.error().reason());
-  core.destroy(sa, reason, std::move(fields));
+  core.destroy(sa, reason, std::move(fields), std::move(compared));
 }
 
 std::vector<Field> peer_fields(const IkeSa& sa, const Error& error) {
@@ -139,7 +141,7 @@ void next_stage(EngineCore& core, Instant now, IkeSa& sa, AuthWork::Stage stage)
 
 void on_auth_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
   auto& init = std::get<InitAnswered>(sa.state);
-  auto work = read_request(init, message);
+  auto work = read_request(sa, message);
   sa.remote_id = message.payloads.id_i->identity;
   sa.window.expected = message.header.message_id + 1;
   sa.path = message.path;
@@ -185,7 +187,8 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
   if (!policy::choose(found.tunnel->ike_policy->proposals, {&negotiated, 1}, policy::KeyExchangeUse::kRequired))
     return refuse(core, now, sa, Reason::kNoProposalChosen,
                   {field("offered", policy::to_string(negotiated)),
-                   field("configured", policy::to_string(found.tunnel->ike_policy->proposals))});
+                   field("configured", policy::to_string(found.tunnel->ike_policy->proposals))},
+                  compared_ike_proposals(found.tunnel.get(), {negotiated}, found.tunnel->ike_policy->proposals));
   if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
     return refuse(core, now, sa, Reason::kUnknownPeerIdentity,
                   {field("detail", "tunnel " + found.tunnel->name + " only initiates")});
@@ -214,7 +217,10 @@ void on_installed_responder(EngineCore& core, Instant now, IkeSa& sa) { respond(
 
 void on_refused_responder(EngineCore& core, Instant now, IkeSa& sa, const Error& error) {
   AuthWork& work = work_of(sa);
-  if (work.stage != AuthWork::Stage::kInstall) return refuse(core, now, sa, error.reason(), peer_fields(sa, error));
+  if (work.stage != AuthWork::Stage::kInstall) {
+    Compared compared = compared_peer(sa, error.reason(), work.method, work.wanted_local_id);
+    return refuse(core, now, sa, error.reason(), peer_fields(sa, error), std::move(compared));
+  }
   // The kernel may have installed it all the same, or only some of it.
   core.act(RemoveChild{sa.id, ChildId(work.child->spec->spi_in.value()), work.child->spec, error.reason()});
   core.spis.release(work.child->spec->spi_in);

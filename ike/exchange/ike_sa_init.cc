@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ike/exchange/compared.h"
 #include "ike/exchange/ike_auth.h"
 #include "ike/exchange/nat_detection.h"
 #include "ike/notify_for_error.h"
@@ -66,6 +67,7 @@ bool admit(EngineCore& core, Instant now, const Path& path, const Header& header
     if (!wanted.ok()) return core.count(wanted.error().reason()), false;
     if (*wanted) {
       if (!request.cookie.empty()) core.count(Reason::kIkeCookieBad);
+      if (!core.admission.may_answer(now)) return core.count(Reason::kIkeAnswerRate), false;
       core.count(Reason::kIkeCookieSent);
       core.send_stateless(path, cookie_answer(header, **wanted));
       return false;
@@ -163,7 +165,7 @@ Status answer_init(EngineCore& core, Instant now, IkeSa& sa, const Payloads& req
   Bytes response = EngineCore::plain_message(header, out);
   sa.window.answered = Answered{0, datagram_hash(waiting.request), response, sa.path, now};
   Bytes kept_request = std::move(waiting.request);
-  core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), response, std::nullopt},
+  core.enter(sa, InitAnswered{std::move(key_pair), decision.suite, std::move(kept_request), std::nullopt},
              now + core.options.admission.half_open_timeout);
   core.snapshot_changed(sa);
   core.send(sa, sa.path, std::move(response));
@@ -181,9 +183,11 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
   auto decision = decide(policy, *request);
   if (!decision.ok()) {
     answer_stateless(core, sa.path, *header, notify(NotifyType::kNoProposalChosen));
-    return core.destroy(sa, decision.error().reason(),
-                        {field("offered", policy::to_string(usable_proposals(*request->sa))),
-                         field("configured", policy::to_string(policy.proposals))});
+    auto offered = usable_proposals(*request->sa);
+    std::vector<Field> fields{field("offered", policy::to_string(offered)),
+                              field("configured", policy::to_string(policy.proposals))};
+    return core.destroy(sa, decision.error().reason(), std::move(fields),
+                        compared_ike_proposals(nullptr, std::move(offered), policy.proposals));
   }
   // RFC 7296 1.2: the guessed group is not the chosen one; the initiator must try again with ours.
   if (request->ke->group != decision->suite.group) {

@@ -22,6 +22,9 @@ bool checks_liveness(const IkeSa& sa) {
   return policy.dpd > Duration{0} && policy.dpd_mode == policy::DpdMode::kActive;
 }
 
+/// RFC 7296 2.23: who is behind a NAT keeps its mapping. ESP may do so as well, but only the kernel sees that.
+bool keeps_mapping(const IkeSa& sa) { return sa.nat_local && sa.tunnel->ike_policy->nat_keepalive > Duration{0}; }
+
 /// Whether our next request could leave now.
 bool is_free(const IkeSa& sa, const Established& established) {
   return !sa.window.outstanding && !established.own && !established.waits_for_pace;
@@ -126,6 +129,7 @@ std::optional<Instant> next_upkeep(const IkeSa& sa) {
   }
   if (established.own && established.own->stage == OwnExchange::Stage::kInstalling) consider(established.own->deadline);
   if (established.peer) consider(established.peer->deadline);
+  if (keeps_mapping(sa)) consider(established.keepalive_at);
   if (!sa.window.outstanding && checks_liveness(sa)) consider(sa.last_heard + sa.tunnel->ike_policy->dpd);
   if (is_free(sa, established))
     for (const Task& task : established.tasks)
@@ -148,8 +152,13 @@ void run_upkeep(EngineCore& core, Instant now, IkeSa& sa) {
     (void)add_task(core, now, sa, {.kind = Task::Kind::kRekeyIke, .reason = Reason::kRekeyTime});
   }
   serve(core, now, sa);
-  if (sa.state_id() == StateId::kEstablished && !sa.window.outstanding && checks_liveness(sa) &&
-      sa.last_heard + sa.tunnel->ike_policy->dpd <= now)
+  established = living(sa);
+  if (established == nullptr) return;
+  if (keeps_mapping(sa) && established->keepalive_at <= now) {
+    core.act(SendKeepalive{sa.path});
+    established->keepalive_at = now + sa.tunnel->ike_policy->nat_keepalive;
+  }
+  if (!sa.window.outstanding && checks_liveness(sa) && sa.last_heard + sa.tunnel->ike_policy->dpd <= now)
     check_liveness(core, now, sa);
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "ike/limits.h"
 #include "policy/base/ip.h"
 #include "policy/base/random.h"
 #include "policy/base/reasons.h"
@@ -80,6 +81,9 @@ class Admission {
   /// Nothing: admitted, and its tokens taken. Otherwise why not: kIkeSaLimit, kIkeHalfOpenLimit, kIkePrefixLimit,
   /// kIkeInitRate.
   std::optional<Reason> admit(Instant now, const IpAddress& source, size_t ike_sas);
+  /// Whether one more message that anybody can have sent may be answered without keeping state: a cookie, an error (RFC
+  /// 7296 section 2.4). No: kIkeAnswerRate.
+  bool may_answer(Instant now) { return answers_.take(now, kStatelessAnswersRate); }
   /// A half-open IKE SA from `source` began (+1) or ended (-1), in whatever way.
   void half_open_changed(const IpAddress& source, int change);
   size_t half_open() const { return half_open_; }
@@ -95,6 +99,7 @@ class Admission {
   std::unordered_map<uint64_t, uint32_t, KeyedHash> prefixes_;  ///< Half-open IKE SAs of each; as many as there are.
   SourceRates sources_;
   RateBucket all_;
+  RateBucket answers_;
 };
 
 /// The part of a node's limits that one of its `workers` keeps to: what counts for the node is divided, rounded up, and

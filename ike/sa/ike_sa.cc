@@ -91,8 +91,10 @@ bool IkeSa::is_consistent() const {
   const bool own_spi_known = (initiator ? spi_i : spi_r).value() == id.value() && id.value() != 0;
   if (!own_spi_known) return false;
   switch (state_id()) {
-    case StateId::kInitPolicyWait:
-    case StateId::kInitAnswered: return !initiator && spi_i && deadline && !tunnel && !window.outstanding;
+    case StateId::kInitPolicyWait: return !initiator && spi_i && deadline && !tunnel && !window.outstanding;
+    case StateId::kInitAnswered:
+      return !initiator && spi_i && deadline && !tunnel && !window.outstanding && window.answered &&
+             window.answered->message_id == 0;
     case StateId::kAuthResponding: {
       const auto& work = std::get<AuthResponding>(state).work;
       return !initiator && deadline && work && (work->stage == AuthWork::Stage::kPeer) == !tunnel &&

@@ -28,10 +28,11 @@ struct InitPolicyWait {
 };
 
 /// Responder: IKE_SA_INIT answered; half-open. The shared secret is only computed when IKE_AUTH comes, and then kept.
+/// Our response, which AUTH covers as well as the request, is the one kept for repetitions: `IkeSa::window.answered`.
 struct InitAnswered {
   KeyPair key_pair;
   IkeSuite suite;
-  Bytes request, response;  ///< Both are covered by AUTH.
+  Bytes request;
   std::optional<KeySchedule> keys;
 };
 
@@ -127,9 +128,11 @@ struct Established {
   /// The peer made this IKE SA while ours rekeyed the same one: its children are still with that one, until it is known
   /// which of the two new ones stands.
   std::optional<IkeSaId> predecessor;
-  RateBucket requests;            ///< CREATE_CHILD_SA requests of the peer.
-  std::optional<Reason> closing;  ///< To be closed as soon as its own rekey is decided.
-  bool waits_for_pace = false;    ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
+  RateBucket requests;                   ///< CREATE_CHILD_SA requests of the peer.
+  std::optional<Reason> closing;         ///< To be closed as soon as its own rekey is decided.
+  std::optional<Instant> put_off_since;  ///< The first of the TEMPORARY_FAILUREs that are all our requests got.
+  Instant keepalive_at;                  ///< Behind a NAT: when the next keepalive is due (RFC 3948 section 4).
+  bool waits_for_pace = false;           ///< Many rekeys are under way; `EngineCore` begins ours when there is room.
 
   ChildSa* child(ChildId id);
   bool has_exchange() const { return own || peer; }
@@ -147,7 +150,8 @@ struct Deleting {
   bool sent = false;
 };
 
-/// Both: destroyed in the middle of an input, so that whoever holds a reference still may look; freed at the input's end.
+/// Both: destroyed in the middle of an input, so that whoever holds a reference still may look; freed at the input's
+/// end.
 struct Ended {};
 
 using State = std::variant<InitPolicyWait, InitAnswered, AuthResponding, InitSent, AuthMaking, AuthSent, AuthFinishing,

@@ -8,7 +8,9 @@
 #include "agent/control/interface_text.h"
 #include "agent/control/methods.h"
 #include "agent/ctl/columns.h"
+#include "agent/negotiation_json.h"
 #include "tests/agent/control_support.h"
+#include "tests/agent/negotiation_support.h"
 
 using namespace ipsec;
 using namespace ipsec::agent::control;
@@ -117,4 +119,13 @@ TEST_CASE("interface: the columns of ipsecctl are the keys of the rows") {
     for (const auto& column : agent::ctl::columns_of(kind)) columns.insert(std::string(column.key));
     CHECK(columns == keys_of(each.second));
   }
+}
+
+TEST_CASE("interface: a failed negotiation has exactly the keys that are described") {
+  agent::NegotiationLog log(agent::negotiation_config());
+  log.note(agent::second(1), agent::refused_child());
+  const auto failures = agent::negotiation_failures(log, *agent::negotiation_config(), agent::negotiation_files(), "a");
+  Names keys;
+  for (const auto& [key, value] : failures.value().at(0).items()) keys.insert(key);
+  CHECK(keys == keys_of("NegotiationFailure"));
 }

@@ -49,6 +49,16 @@ void FakeBackend::down(const std::string& tunnel, const std::string& child, Done
   waiting.push_back(std::move(done));
 }
 
+Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
+  const json all = list("failures").value();
+  if (peer.empty()) return all;
+  json found = json::array();
+  for (const json& each : all)
+    if (each.value("tunnel", "") == peer) found.push_back(each);
+  if (found.empty()) return Error(Reason::kNotFound, "no failed negotiation with \"" + peer + "\" is kept");
+  return found;
+}
+
 void FakeBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
   operations.push_back((target == RekeyTarget::kIke ? "rekey-ike " : "rekey ") + tunnel + "/" + child);
   if (outcome_at_once)

@@ -74,6 +74,8 @@ TEST_CASE("command line: what is wrong is said, with exit code 2") {
   CHECK(has(complaint({}), "subcommand is required"));
   CHECK(has(complaint({"statsu"}), "did you mean \"status\""));
   CHECK(has(complaint({"list"}), "KIND is required"));
+  CHECK(has(complaint({"explain"}), "WHAT is required"));
+  CHECK(has(complaint({"explain", "setup-timeout", "a"}), "explain CODE takes no further word"));
   CHECK(has(complaint({"list", "tunels"}), "unknown kind \"tunels\"; known: groups, tunnels"));
   CHECK(has(complaint({"list", "tunnels", "--sort", "nam"}), "tunnels have no key \"nam\"; known: name"));
   CHECK(has(complaint({"list", "tunnels", "--filter", "state"}), "KEY=VALUE"));
@@ -107,6 +109,8 @@ TEST_CASE("ipsecctl: without a daemon every command says what to do, with exit c
                                                               {"list", "tunnels"},
                                                               {"show", "tunnel", "a"},
                                                               {"up", "a"},
+                                                              {"explain", "negotiation"},
+                                                              {"explain", "negotiation", "a"},
                                                               {"monitor"},
                                                               {"config", "check", folder.path + "/a.json"}}) {
     arguments.insert(arguments.end(), {"--socket", socket});
@@ -175,6 +179,28 @@ TEST_CASE("ipsecctl: show, explain, config and version print what the daemon say
   CHECK(has(bad.out, "a.json:3: error: a name refers to nothing"));
   CHECK(talk({"config", "check", talk.folder.path + "/absent"}).code == kExitFailed);
   CHECK(has(talk({"version"}).out, "ipsecd 1.2.3\n"));
+}
+
+TEST_CASE("ipsecctl: explain negotiation lists what failed, or compares one, as text and as JSON") {
+  Talk talk;
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["failures"] = {{{"tunnel", "branch-7"}, {"code", "no-proposal-chosen"}, {"resolved_at", nullptr}},
+                                {{"tunnel", "branch-8"}, {"code", "ts-unacceptable"}, {"resolved_at", nullptr}}};
+  });
+
+  const Outcome list = talk({"explain", "negotiation"});
+  CHECK(list.code == kExitOk);
+  CHECK(has(list.out, "branch-7"));
+  CHECK(has(list.out, "ipsecctl explain negotiation PEER"));
+  const Outcome one = talk({"explain", "negotiation", "branch-8"});
+  CHECK(one.code == kExitOk);
+  CHECK(has(one.out, "Tunnel branch-8"));
+  CHECK_FALSE(has(one.out, "branch-7"));
+  const Outcome machine = talk({"explain", "negotiation", "branch-8", "--json"});
+  CHECK(json::parse(machine.out) == json::array({talk.server.backend.rows["failures"][1]}));
+  const Outcome none = talk({"explain", "negotiation", "branch-9"});
+  CHECK(none.code == kExitFailed);
+  CHECK(has(none.error, "no failed negotiation with \"branch-9\""));
 }
 
 TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends with exit code 3") {

@@ -98,8 +98,7 @@ void measure_with_cookies(FloodResult& result, size_t count) {
   result.wrong_cookie = wrong.measure(responder, count);
   malformed.remove_payloads();
   result.malformed = malformed.measure(responder, count);
-  // The second secret: now the first is the one before.
-  responder.engine().tick(kStart);
+  // The second secret: the first is the one before.
   Party aged(false, 12, always_cookies());
   plain.send(aged, kStart - 60s);
   old.add_wrong_cookies(1);
@@ -167,7 +166,8 @@ FloodResult run_flood(size_t count) {
   measure_without_cookies(result, count);
   const policy::AdmissionLimits defaults;
   policy::AdmissionLimits no_cookies = unlimited();
-  no_cookies.half_open_cookie_from = no_cookies.half_open_max + 1;
+  no_cookies.half_open_max = kVariety / 4;  // as many strangers as there are must be able to fill it
+  no_cookies.half_open_cookie_from = kVariety;
   const Peers alone = connect(defaults, 0), flooded = connect(defaults, kBogusPerDatagram);
   result.completed_alone = alone.completed;
   result.completed_flooded = flooded.completed;

@@ -18,7 +18,7 @@ struct FloodResult {
   double half_open_bytes = 0;  ///< Heap per half-open IKE SA, beside the two messages that it keeps.
   /// Handshakes of real peers that were completed, of those begun: alone, and with bogus requests before each datagram.
   double completed_alone = 0, completed_flooded = 0, completed_flooded_no_cookies = 0;
-  double handshake_alone = 0, handshake_flooded = 0;  ///< Microseconds of the responder, the bogus requests left out.
+  double handshake_alone = 0, handshake_flooded = 0;  ///< Microseconds of both sides, the bogus requests left out.
 };
 
 /// `count` bogus requests for each figure.

@@ -2,6 +2,7 @@
 
 #include "ike/limits.h"
 #include "tests/support/engine_world.h"
+#include "tests/support/ledger.h"
 
 using namespace ipsec;
 using namespace ipsec::ike;
@@ -311,4 +312,26 @@ TEST_CASE("hostile: requests from everywhere, at any pace, stay within every lim
     CHECK(world.b.engine().ike_sas().empty());
     CHECK(world.b.engine().half_open() == 0);
   }
+}
+
+TEST_CASE("admission: strangers are answered at a bounded rate, whatever they send") {
+  LEDGER("2.4-05");
+  World world({.seed = 31});
+  const Path path{SocketContext(0), {*world.b.tunnel->local_address(), 500}, {of_a(world), 500}};
+  world.initiate();
+  Bytes newer = world.wire.front().bytes;
+  newer[17] = 0x30;  // major version 3
+  constexpr size_t kBurst = size_t{2} * kStatelessAnswersRate;
+  auto answers_to = [&](size_t count) {
+    size_t answers = 0;
+    for (size_t i = 0; i < count; ++i) {
+      world.b.engine().receive(world.now, path, newer);
+      while (auto action = world.b.engine().poll_action()) answers += std::holds_alternative<SendDatagram>(*action);
+    }
+    return answers;
+  };
+  CHECK(answers_to(kBurst + 1000) == kBurst);
+  CHECK(counted(world, Reason::kIkeAnswerRate) == 1000);
+  world.now = world.now + 1ms;
+  CHECK(answers_to(1000) == kStatelessAnswersRate / 1000);
 }

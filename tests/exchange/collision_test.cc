@@ -227,7 +227,8 @@ TEST_CASE("collision: when both rekey a child, the one with the lowest nonce is 
   CHECK(b_kept > 5);
 }
 
-TEST_CASE("collision: the IKE SA that the peer's crossing rekey made is closed before ours is answered, and so is all") {
+TEST_CASE(
+    "collision: the IKE SA that the peer's crossing rekey made is closed before ours is answered, and so is all") {
   for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
     for (uint64_t seed = 1; seed <= 6; ++seed) {
       World world({.seed = seed, .handover = handover, .dpd = 0s});

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "tests/support/engine_world.h"
 #include "tests/support/ledger.h"
 
@@ -224,4 +226,19 @@ TEST_CASE("snapshot: truncated at any byte or of another version it is refused")
         Reason::kNotFound);
   CHECK(fresh.restore(world.now, whole, find).ok());
   CHECK(fresh.restore(world.now, whole, find).error().reason() == Reason::kExists);
+}
+
+TEST_CASE("keepalives: whoever is behind a NAT keeps its mapping, and nobody else sends any") {
+  LEDGER("2.23-09");
+  in_both_modes([](Handover handover) {
+    auto keepalives = [](const Host& host) { return std::ranges::count(host.order, "SendKeepalive"); };
+    UpWorld behind({.handover = handover, .nat = true, .dpd = 0s});
+    behind.run_for(101s);
+    CHECK(keepalives(behind.a) == 5);
+    CHECK(keepalives(behind.b) == 0);
+    UpWorld open({.handover = handover, .dpd = 0s});
+    open.run_for(101s);
+    CHECK(keepalives(open.a) == 0);
+    CHECK(keepalives(open.b) == 0);
+  });
 }

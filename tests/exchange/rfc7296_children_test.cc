@@ -369,3 +369,39 @@ TEST_CASE("RFC 7296 2.8: a second SA with the same selectors is no reason to del
   CHECK(world.b.inbound.size() == 2);
   CHECK(peer.sent().empty());
 }
+
+TEST_CASE("RFC 7296 2.25: a peer that puts everything off for minutes is taken to be out of step") {
+  LEDGER("2.25-03");
+  for (const bool ike : {false, true}) {
+    UpWorld world;
+    Insider peer(world, world.a);
+    const Instant begin = world.now;
+    if (ike)
+      world.b.engine().rekey_ike(world.now, world.b.ike(), Reason::kRekeyTime);
+    else
+      world.b.engine().rekey_child(world.now, world.b.ike(), ChildId(world.b.inbound.begin()->first),
+                                   Reason::kRekeyTime);
+    PayloadWriter later;
+    later.add(NotifyPayload{.type = NotifyType::kTemporaryFailure});
+    size_t asked = 0;
+    bool deleted = false;
+    while (!deleted && world.now - begin < 600s) {
+      for (const Bytes& each : peer.sent()) {
+        const Read request = peer.read(each);
+        deleted = deleted || !request.payloads.deletes.empty();
+        if (request.header.exchange != Exchange::kCreateChildSa) continue;
+        ++asked;
+        peer.answer(request, later);
+      }
+      if (!world.b.outbox.empty()) continue;
+      world.now = world.now + 1s;
+      world.b.engine().tick(world.now);
+      world.b.drain(world.now);
+    }
+    CHECK(deleted);
+    CHECK(asked > 3);
+    CHECK(world.now - begin >= 300s);
+    CHECK(world.now - begin < 400s);
+    CHECK(world.b.state() == "deleting");
+  }
+}

@@ -2,8 +2,10 @@
 # What goes wrong between real peers: the peer gets the right Notify, the operator sees offered against configured, other tunnels go on.
 . "$(dirname "$0")/checks.sh"
 make_network veth; peer_inside; secret gw peer.psk
-# refusal WHAT SED-ON-OURS NOTIFY REASON [WORDS]: strongSwan initiates, ours refuses.
+# refusal WHAT SED-ON-OURS NOTIFY NOTIFY-IN-SHORT REASON WORDS [PATTERN...]: strongSwan initiates, ours refuses. PATTERN: in
+# what `ipsecctl explain negotiation` says of the tunnel, the address and the identity alike.
 refusal() {
+  local peer pattern
   gateway_config none none respond | sed "$2" > /run/gw.json
   : > "$LOG_DIR/strongswan.log"
   start_ipsecd gw /run/gw.json || exit 1
@@ -13,11 +15,20 @@ refusal() {
   check "$1: our log names the reason" grep -q "code=$5" "$LOG_DIR/ipsecd-gw.log"
   check "$1: our log shows what was offered or found" grep -q "$6" "$LOG_DIR/ipsecd-gw.log"
   check "$1: no SA is left in the kernel" is "$(ip -n gw xfrm state | grep -c ^src)" 0
+  for peer in ${7:+branch-4 192.0.2.2 peer4.example}; do
+    ctl gw explain negotiation $peer > /run/explained 2>&1
+    for pattern in "${@:7}"; do check "$1: explained for $peer: $pattern" grep -q -- "$pattern" /run/explained; done
+    check "$1: as JSON for $peer" bash -c "ctl gw --json explain negotiation $peer | grep -q '\"code\": *\"$5\"'"
+  done
   stop_ipsecd gw; stop_strongswan
 }
+export -f ctl
 refusal "no common IKE proposal" 's/aes256gcm16-prfsha384-x25519/aes128gcm16-prfsha256-ecp256/' 'NO_PROPOSAL_CHOSEN' NO_PROP no-proposal-chosen 'offered=.*aes256gcm16.*configured=aes128gcm16-prfsha256-ecp256'
-refusal "no common ESP proposal" 's/aes256gcm16-noesn/aes128-sha256-noesn/' 'NO_PROPOSAL_CHOSEN' NO_PROP no-proposal-chosen 'configured aes128-sha256-noesn'
-refusal "selectors that do not meet" 's/10\.2\.0\.0/10.77.0.0/' 'TS_UNACCEPTABLE' TS_UNACCEPT ts-unacceptable 'offered.*10.2.0.0/24.*configured.*10.77.0.0/24'
+refusal "no common ESP proposal" 's/aes256gcm16-noesn/aes128-sha256-noesn/' 'NO_PROPOSAL_CHOSEN' NO_PROP no-proposal-chosen 'configured aes128-sha256-noesn' \
+  'Tunnel branch-4, child lan' 'encryption .*aes256gcm16  *aes128  *differs  <-- the first difference' \
+  'where  */run/gw.json:12: /child_policies/std/proposals/0' 'what to do  *write "aes256gcm16" into the list of proposals'
+refusal "selectors that do not meet" 's/10\.2\.0\.0/10.77.0.0/' 'TS_UNACCEPTABLE' TS_UNACCEPT ts-unacceptable 'offered.*10.2.0.0/24.*configured.*10.77.0.0/24' \
+  'remote selectors .*10.2.0.0/24  *10.77.0.0/24  *differs' 'where  */run/gw.json:18: /tunnels/branch-4/children/lan/remote'
 refusal "unknown identity" 's/peer4.example/somebody.else/' 'AUTHENTICATION_FAILED' AUTH_FAILED unknown-peer-identity 'peer4.example'
 install -d -m 700 /run/ipsecd-gw/secrets; echo "another secret altogether" > /run/ipsecd-gw/secrets/peer.psk
 refusal "wrong pre-shared key" '' 'AUTHENTICATION_FAILED' AUTH_FAILED authentication-failed 'pre-shared keys of the two sides differ'
@@ -31,6 +42,9 @@ start_ipsecd gw /run/gw.json; start_strongswan aes256gcm16-prfsha384-x25519 aes2
 ctl gw up branch-4 > /run/up.out 2>&1; status=$?
 check "up reports the failure by its exit code" is $status 1
 check "and by the reason" grep -q 'no-proposal-chosen' /run/up.out
+check "explain lists it" bash -c "ctl gw explain negotiation | grep -q 'branch-4.*192.0.2.2.*no-proposal-chosen'"
+check "a peer of which nothing is kept is not found, and it is said how peers are listed" \
+  bash -c "! ctl gw explain negotiation nobody > /run/up.out 2>&1; grep -q 'ipsecctl explain negotiation. lists all' /run/up.out"
 stop_ipsecd gw
 # A wrong document changes nothing; a missing VRF stops one tunnel group only.
 echo '{ "version": 1, "tunnels": { "a": { "grup": "core" } } }' > /run/bad.json

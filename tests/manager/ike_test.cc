@@ -7,7 +7,7 @@ using namespace ipsec::testing;
 
 namespace {
 
-constexpr ike::IkeSaId kIke{0x11}, kOther{0x22};
+constexpr ike::IkeSaId kIke{0x11};
 
 ike::IdentityEstablished identity(const ManagerWorld& world, ike::IkeSaId ike) {
   return {.ike = ike, .tunnel = world.manager->config().tunnels.at("a"), .has_child = true, .initial_contact = false};
@@ -28,22 +28,6 @@ TEST_CASE("ike: one that came up without the child it was made for is closed, an
   REQUIRE(world.workers.closed_ikes.size() == 1);
   CHECK(world.workers.closed_ikes[0].ike == kIke);
   CHECK(world.manager->next_deadline().has_value());  // it is tried again
-}
-
-TEST_CASE("ike: a peer that says it has no other IKE SA has its older ones closed silently") {
-  ManagerWorld world;
-  world.start({{}});
-  world.initiated(kIke);
-  world.initiated(kOther);
-  ike::IdentityEstablished anew = identity(world, kOther);
-  anew.initial_contact = true;
-
-  world.manager->on_action(world.now, 1, anew);
-
-  REQUIRE(world.workers.closed_ikes.size() == 1);
-  CHECK(world.workers.closed_ikes[0].ike == kIke);
-  CHECK(world.workers.closed_ikes[0].mode == ike::CloseMode::kSilently);
-  CHECK(world.workers.closed_ikes[0].reason == Reason::kPeerRestarted);
 }
 
 TEST_CASE("expire: the kernel's hard limit of either SA closes the child, a soft one or a foreign one does nothing") {

@@ -56,6 +56,7 @@ class RecordedWorkers final : public agent::WorkerPort {
   void close_child(size_t worker, ike::IkeSaId ike, ike::ChildId child, Reason reason) override {
     closed_children.push_back({worker, ike, child, reason});
   }
+  void check_liveness(size_t worker, ike::IkeSaId ike) override { asked_for_life.push_back({worker, ike, {}}); }
   size_t workers() const override { return 2; }
 
   std::vector<Initiation> initiations;
@@ -65,7 +66,7 @@ class RecordedWorkers final : public agent::WorkerPort {
   std::vector<ChildClosed> closed_children;
   std::vector<Creation> creations;
   std::vector<Rekeyed> rekeys;
-  std::vector<Used> used_inbound, used;
+  std::vector<Used> used_inbound, used, asked_for_life;
 };
 
 }  // namespace ipsec::testing

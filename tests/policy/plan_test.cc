@@ -48,10 +48,10 @@ ChildPlan plan(std::string_view local, std::string_view remote) {
   return plan_child(spec_of({selector(local)}, {selector(remote)}), kIds).value();
 }
 
-std::string refusal(SelectorList local, SelectorList remote) {
+std::string refusal(SelectorList local, SelectorList remote, Reason reason = Reason::kTsUnacceptable) {
   auto result = plan_child(spec_of(std::move(local), std::move(remote)), kIds);
   if (result.ok()) return "accepted";
-  CHECK(result.error().reason() == Reason::kTsUnacceptable);
+  CHECK(result.error().reason() == reason);
   return result.error().text();
 }
 
@@ -205,19 +205,19 @@ TEST_CASE("plan: what the kernel cannot express is refused in words") {
   CHECK(refusal({selector("10.1.0.0/16")}, {opaque}).find("cannot express") != std::string::npos);
 }
 
-TEST_CASE("plan: more policies than the limit are refused with their number") {
+TEST_CASE("plan: more policies than the child policy allows are refused with their number") {
   // 30 port blocks on each side are 900, and 8 prefixes times them 7200.
   CHECK(selector("10.2.0.1-10.2.0.30").addresses.prefixes().size() == 8);
-  CHECK(refusal({selector("10.1.0.0/16[tcp/1-65534]")}, {selector("10.2.0.1-10.2.0.30[tcp/1-65534]")}) ==
-        "selectors: 7200 kernel policies would be needed, at most 4096 are allowed");
-  // 16 prefixes times 16 prefixes times 16 port blocks are just right.
-  CHECK(port_blocks(1, 32768 + 128 - 1).size() == 16);
-  const auto prefixes = selector("10.2.0.1-10.2.128.127").addresses.prefixes().size();
-  CHECK(prefixes == 16);
-  const char* local = "10.1.0.1-10.1.128.127[tcp/1-32895]";
-  CHECK(plan(local, "10.2.0.1-10.2.128.127").outbound_policies.size() == kPoliciesPerChildMax);
-  CHECK(refusal({selector(local), selector("10.9.0.0/16")}, {selector("10.2.0.1-10.2.128.127")})
-            .find("4112 kernel policies") != std::string::npos);
+  CHECK(refusal({selector("10.1.0.0/16[tcp/1-65534]")}, {selector("10.2.0.1-10.2.0.30[tcp/1-65534]")},
+                Reason::kSelectorCount) ==
+        "selectors: 7200 kernel policies would be needed, at most 256 are allowed");
+  // 16 prefixes times 16 prefixes are just right.
+  const char* local = "10.1.0.1-10.1.128.127";
+  const char* remote = "10.2.0.1-10.2.128.127";
+  CHECK(selector(local).addresses.prefixes().size() == 16);
+  CHECK(plan(local, remote).outbound_policies.size() == ChildPolicy().policies_max);
+  CHECK(refusal({selector(local), selector("10.9.0.0/16")}, {selector(remote)}, Reason::kSelectorCount)
+            .find("272 kernel policies") != std::string::npos);
 }
 
 TEST_CASE("plan: the more specific policy comes first") {

@@ -66,10 +66,10 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   return tunnel;
 }
 
-constexpr std::array<const char*, 15> kActionNames = {
-    "NeedInitPolicy",  "NeedPeer",     "NeedAuth",     "NeedVerify",      "InstallInbound",
-    "InstallOutbound", "RemoveChild",  "SendDatagram", "SnapshotChanged", "IdentityEstablished",
-    "Report",          "WatchInbound", "StopOutbound", "IkeRekeyed",      "ChildFailed"};
+constexpr std::array<const char*, std::variant_size_v<Action>> kActionNames = {
+    "NeedInitPolicy", "NeedPeer",     "NeedAuth",      "NeedVerify",      "InstallInbound",      "InstallOutbound",
+    "RemoveChild",    "SendDatagram", "SendKeepalive", "SnapshotChanged", "IdentityEstablished", "Report",
+    "WatchInbound",   "StopOutbound", "IkeRekeyed",    "ChildFailed"};
 
 }  // namespace
 
