@@ -14,8 +14,8 @@ ip -n peer route add 10.1.9.0/24 via 192.0.2.1; ip -n peer -6 route add fd00:9::
 carried() {
   ctl gw --json list sas --filter "child=$1" | python3 -c 'import json, sys; print(sum(each["packets"] for each in json.load(sys.stdin)["rows"]))'
 }
-ping_from() { ip netns exec host ping -q -c 1 -W 1 -I "$1" "$2"; }
-silent() { not ping_from "$@"; }
+ping_from() { ip netns exec host ping -q -c 1 -W "${3:-1}" -I "$1" "$2"; }
+silent() { not ping_from "$@" 0.4; }
 # only CHILD SOURCE DESTINATION OTHER...: its ping passes, and none of the others has carried a packet of it.
 only() {
   local name=$1 source=$2 destination=$3 before after each; shift 3
@@ -93,7 +93,7 @@ stop_ipsecd gw; stop_strongswan
 
 # Many selectors of both families in one child, narrowed to what both want; over either family outside.
 http() { # SOURCE DESTINATION PORT: a TCP connection to the peer's listener
-  ip netns exec host python3 -c 'import socket, sys; socket.create_connection((sys.argv[2], int(sys.argv[3])), 1, (sys.argv[1], 0))' "$@"
+  ip netns exec host python3 -c 'import socket, sys; socket.create_connection((sys.argv[2], int(sys.argv[3])), 0.7, (sys.argv[1], 0))' "$@"
 }
 no_http() { not http "$@"; }
 ip netns exec peer python3 -c '
