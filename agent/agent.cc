@@ -229,7 +229,7 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
     view = workers_[worker]->engine().view(rekeyed->fresh);
   loop_->post([this, worker, carried, view = std::move(view)] {
     if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
-    if (view) manager_->on_view(monotonic_now(), *view);
+    if (view) manager_->on_view(*view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
   });
 }

@@ -50,10 +50,9 @@ std::string_view state_of(const InstalledChild& child, bool replaces) {
   return replaces ? "replacing" : "establishing";
 }
 
-/// Seconds from now to what was `from_then` when the view was made.
-json seconds_left(const std::optional<Duration>& from_then, Instant then, Instant now) {
-  if (!from_then) return nullptr;
-  return std::max<Duration>(*from_then - (now - then), Duration{0}) / 1s;
+json seconds_left(const std::optional<Instant>& when) {
+  if (!when) return nullptr;
+  return std::max<Duration>(*when - monotonic_now(), Duration{0}) / 1s;
 }
 
 json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
@@ -228,8 +227,8 @@ json ControlBackend::peer_row(const IkeRow& row) const {
                {"proposal", or_null(view.proposal)},
                {"nat", std::move(nat)},
                {"age_seconds", age / 1s},
-               {"rekey_in_seconds", seconds_left(view.rekey_in, row.view_at, monotonic_now())},
-               {"ends_in_seconds", seconds_left(view.ends_in, row.view_at, monotonic_now())}});
+               {"rekey_in_seconds", seconds_left(view.rekey_at)},
+               {"ends_in_seconds", seconds_left(view.ends_at)}});
   return peer;
 }
 

@@ -81,12 +81,11 @@ void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityE
   childless_.set(action.ike, now + kChildlessGrace);
 }
 
-void TunnelManager::on_view(Instant now, ike::IkeSaView view) {
+void TunnelManager::on_view(ike::IkeSaView view) {
   auto known = ikes_.find(view.id);
   IkeRow& row = ike_row(view.id, known != ikes_.end() ? known->second.worker : 0, view.tunnel);
   row.initiator = view.initiator;
   row.view = std::move(view);
-  row.view_at = now;
 }
 
 void TunnelManager::on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRekeyed& action) {

@@ -58,7 +58,7 @@ class TunnelManager {
 
   // From the workers, in order.
   void on_action(Instant now, size_t worker, ike::Action action);
-  void on_view(Instant now, ike::IkeSaView view);
+  void on_view(ike::IkeSaView view);
   void on_initiated(Instant now, size_t worker, const std::string& tunnel, const std::string& child,
                     Result<ike::IkeSaId> outcome);
   void on_creating(Instant now, ike::IkeSaId ike, const std::string& tunnel, const std::string& child,

@@ -30,8 +30,7 @@ struct IkeRow {
   Instant established_at;
   std::optional<Reason> ends_older;  ///< Takes the place of the tunnel's other IKE SAs, as soon as its child is there.
   std::set<ike::ChildId> children;   ///< In the kernel, or on their way there.
-  std::optional<ike::IkeSaView> view;  ///< Once established, as it was ...
-  Instant view_at;                     ///< ... then.
+  std::optional<ike::IkeSaView> view;  ///< Once established, as it was then.
   Reason last_reason = Reason::kNone;
   std::string last_detail;
 };

@@ -487,7 +487,8 @@ void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reas
   IkeSa* sa = impl_->owner_of(ike, child);
   if (sa == nullptr || std::get<Established>(sa->state).child(child)->phase != ChildPhase::kInUse) return;
   const IkeSaId id = sa->id;
-  impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
+  // Without a reason of its own it is an operator's wish, whose outcome is told.
+  if (reason != Reason::kNone) impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyChild, .child = child, .reason = reason});
   impl_->settle(id);
 }
@@ -496,7 +497,7 @@ void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
   IkeSa* sa = impl_->owner_of(ike, ChildId());
   if (sa == nullptr) return;
   const IkeSaId id = sa->id;
-  impl_->core.report(*sa, reason);
+  if (reason != Reason::kNone) impl_->core.report(*sa, reason);
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyIke, .reason = reason});
   impl_->settle(id);
 }
@@ -568,12 +569,15 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .nat_local = sa->nat_local,
       .nat_remote = sa->nat_remote,
       .children = {}};
-  if (const auto* established = std::get_if<Established>(&sa->state))
-    for (const ChildSa& child : established->children) {
-      const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
-                          child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
-      (leaves ? view.leaving : view.children).push_back(child.spec);
-    }
+  const auto* established = std::get_if<Established>(&sa->state);
+  if (established == nullptr) return view;
+  view.rekey_at = established->rekey_at;
+  view.ends_at = established->until;
+  for (const ChildSa& child : established->children) {
+    const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
+                        child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
+    (leaves ? view.leaving : view.children).push_back(child.spec);
+  }
   return view;
 }
 

@@ -34,7 +34,7 @@ struct IkeSaView {
   std::vector<std::shared_ptr<const policy::ChildSpec>> children;
   /// Replaced or deleted, with an inbound SA that stays for what is on its way.
   std::vector<std::shared_ptr<const policy::ChildSpec>> leaving;
-  std::optional<Duration> rekey_in, ends_in;  ///< From now; of the IKE SA.
+  std::optional<Instant> rekey_at, ends_at;  ///< Of the IKE SA.
 };
 
 /// The IKEv2 protocol of one worker: bytes, a clock and randomness go in, actions come out.

@@ -173,3 +173,15 @@ TEST_CASE("adopting: an exchange under way ends by what it began with") {
   begun.deliver_all();
   CHECK(begun.is_up_and_equal());
 }
+
+TEST_CASE("view: tells when an IKE SA is due and when it ends, and nothing of one that is not established") {
+  World world({.ike_lifetime = 1000s, .dpd = 0s});
+  const IkeSaId ike = world.initiate();
+  CHECK_FALSE(world.a.engine().view(ike)->ends_at);
+  world.deliver_all();
+  const IkeSaView view = *world.a.engine().view(ike);
+  REQUIRE(view.rekey_at);
+  CHECK(*view.ends_at - world.now == 1000s);
+  CHECK(*view.rekey_at < *view.ends_at);
+  CHECK(*view.rekey_at - world.now >= 800s);
+}
