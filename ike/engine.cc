@@ -102,6 +102,23 @@ void IkeEngine::Impl::answer_version(Instant now, const Path& path, const Header
                                                       out));
 }
 
+namespace {
+
+/// Whether an exchange of this type exists, served here or not.
+bool is_known(Exchange exchange) {
+  switch (exchange) {
+    case Exchange::kIkeSaInit:
+    case Exchange::kIkeAuth:
+    case Exchange::kCreateChildSa:
+    case Exchange::kInformational:
+    case Exchange::kIkeSessionResume:
+    case Exchange::kIkeIntermediate: return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   EngineCore& core = impl_->core;
   auto header = Header::parse(datagram);
@@ -113,6 +130,8 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
     return;
   }
   if (header->length != datagram.size()) return core.count(Reason::kIkeLength);
+  if (!header->initiator_spi) return core.count(Reason::kIkeZeroSpi);
+  if (!is_known(header->exchange)) return core.count(Reason::kIkeExchangeUnknown);
   const bool first = header->exchange == Exchange::kIkeSaInit && !header->is_response() && !header->responder_spi;
   if (first) {
     on_init_request(core, now, path, *header, datagram);
@@ -147,10 +166,23 @@ bool deletes_ike(const Payloads& payloads) {
                              [](const DeletePayload& each) { return each.protocol == policy::Protocol::kIke; });
 }
 
+void count_passed_over(EngineCore& core, const Payloads& payloads) {
+  for (const PassedOver& each : payloads.passed_over) core.counters.add(each.reason, each.times);
+}
+
+/// A message that should be encrypted and is not. One that begins with a notification is the error of somebody who has
+/// no keys (RFC 7296 2.21.4); any other never was a message of its exchange.
+Reason without_encryption(const Header& header) {
+  const bool could_be = header.exchange == Exchange::kIkeSaInit || header.next_payload == PayloadType::kNotify;
+  return could_be ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload;
+}
+
 /// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
-Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
+Result<Payloads> parse_inner(EngineCore& core, const Payloads& outer, ByteView plain) {
+  count_passed_over(core, outer);  // authentic by now
   TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
-  if (inner.encrypted) return Error(Reason::kIkeInvalidSyntax, "an encrypted payload inside an encrypted payload");
+  if (inner.encrypted) return Error(Reason::kIkeNestedEncryption, "an encrypted payload inside an encrypted payload");
+  count_passed_over(core, inner);
   return inner;
 }
 
@@ -179,13 +211,14 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   }
   // Every request but the first IKE_SA_INIT is protected.
   auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
-  if (!outer.ok() || !outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  if (!outer.ok()) return core.count(outer.error().reason());
+  if (!outer->encrypted) return core.count(without_encryption(header));
   if (find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) == nullptr)
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
   if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
-  auto payloads = parse_inner(*outer, *plain);
+  auto payloads = parse_inner(core, *outer, *plain);
   sa.last_heard = now;
   follow_peer(sa, path);
   static const Payloads kNothing;
@@ -203,13 +236,14 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (sa.state_id() == StateId::kInitSent) {
     // Not protected, so at least from where the request went.
     if (path.remote != sa.window.outstanding->path.remote) return core.count(Reason::kIkeForeignPath);
+    count_passed_over(core, *outer);
     return dispatch(now, sa, {path, header, datagram, *outer}, MessageRole::kResponse);
   }
   // An unprotected error in answer to a protected request proves nothing (RFC 7296 2.21.4): retransmission goes on.
-  if (!outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  if (!outer->encrypted) return core.count(without_encryption(header));
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
-  auto payloads = parse_inner(*outer, *plain);
+  auto payloads = parse_inner(core, *outer, *plain);
   sa.last_heard = now;
   follow_peer(sa, path);
   if (!payloads.ok())

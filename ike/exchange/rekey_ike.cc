@@ -222,8 +222,7 @@ struct Chosen {
 
 Result<Chosen> choose_suite(const IkeSa& sa, const Payloads& request) {
   std::vector<policy::Proposal> offered;
-  for (const WireProposal& each : request.sa->proposals)
-    offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+  for (const WireProposal& each : request.sa->proposals) offered.push_back(each.offered());
   const auto& configured = sa.tunnel->ike_policy->proposals;
   auto choice = policy::choose(configured, offered, policy::KeyExchangeUse::kRequired);
   if (!choice)
