@@ -102,23 +102,6 @@ void IkeEngine::Impl::answer_version(Instant now, const Path& path, const Header
                                                       out));
 }
 
-namespace {
-
-/// Whether an exchange of this type exists, served here or not.
-bool is_known(Exchange exchange) {
-  switch (exchange) {
-    case Exchange::kIkeSaInit:
-    case Exchange::kIkeAuth:
-    case Exchange::kCreateChildSa:
-    case Exchange::kInformational:
-    case Exchange::kIkeSessionResume:
-    case Exchange::kIkeIntermediate: return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   EngineCore& core = impl_->core;
   auto header = Header::parse(datagram);
@@ -166,23 +149,12 @@ bool deletes_ike(const Payloads& payloads) {
                              [](const DeletePayload& each) { return each.protocol == policy::Protocol::kIke; });
 }
 
-void count_passed_over(EngineCore& core, const Payloads& payloads) {
-  for (const PassedOver& each : payloads.passed_over) core.counters.add(each.reason, each.times);
-}
-
-/// A message that should be encrypted and is not. One that begins with a notification is the error of somebody who has
-/// no keys (RFC 7296 2.21.4); any other never was a message of its exchange.
-Reason without_encryption(const Header& header) {
-  const bool could_be = header.exchange == Exchange::kIkeSaInit || header.next_payload == PayloadType::kNotify;
-  return could_be ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload;
-}
-
 /// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
 Result<Payloads> parse_inner(EngineCore& core, const Payloads& outer, ByteView plain) {
-  count_passed_over(core, outer);  // authentic by now
+  core.count(outer);  // authentic by now
   TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
   if (inner.encrypted) return Error(Reason::kIkeNestedEncryption, "an encrypted payload inside an encrypted payload");
-  count_passed_over(core, inner);
+  core.count(inner);
   return inner;
 }
 
@@ -212,7 +184,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   // Every request but the first IKE_SA_INIT is protected.
   auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
   if (!outer.ok()) return core.count(outer.error().reason());
-  if (!outer->encrypted) return core.count(without_encryption(header));
+  if (!outer->encrypted) return core.count(header.may_be_plain() ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload);
   if (find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) == nullptr)
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
@@ -236,11 +208,11 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (sa.state_id() == StateId::kInitSent) {
     // Not protected, so at least from where the request went.
     if (path.remote != sa.window.outstanding->path.remote) return core.count(Reason::kIkeForeignPath);
-    count_passed_over(core, *outer);
+    core.count(*outer);
     return dispatch(now, sa, {path, header, datagram, *outer}, MessageRole::kResponse);
   }
   // An unprotected error in answer to a protected request proves nothing (RFC 7296 2.21.4): retransmission goes on.
-  if (!outer->encrypted) return core.count(without_encryption(header));
+  if (!outer->encrypted) return core.count(header.may_be_plain() ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
   auto payloads = parse_inner(core, *outer, *plain);

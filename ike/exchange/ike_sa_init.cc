@@ -114,7 +114,7 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
     return;
   }
   VERIFY(payloads->sa && payloads->ke && payloads->nonce);  // the outline saw them
-  for (const PassedOver& each : payloads->passed_over) core.counters.add(each.reason, each.times);
+  core.count(*payloads);
 
   IkeSa& sa = core.create(now, false, header.initiator_spi, path,
                           InitPolicyWait{core.next_ask(), Bytes(datagram.begin(), datagram.end())}, now + kAskTimeout);
