@@ -43,10 +43,7 @@ Status Agent::open() {
     log_.notice("removed what an earlier run left behind", {field("objects", uint64_t{leftovers.removed})});
   for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
   for (const std::string& warning : config_->warnings) warn(warning);
-  credentials_ = Credentials::load(*config_, options_.secrets_dir);
-  for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
-  assign_contexts();
-  const WorkerView view{std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
+  const WorkerView view = make_view();
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
                Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view,
@@ -74,39 +71,57 @@ Status Agent::open() {
   return {};
 }
 
+/// Credentials and peers of the present configuration.
+WorkerView Agent::make_view() {
+  credentials_ = Credentials::load(*config_, options_.secrets_dir);
+  for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
+  assign_contexts();
+  return {std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
+}
+
 void Agent::assign_contexts() {
   // Groups that share a public namespace and VRF share sockets.
-  std::map<policy::RoutingPlace, ike::SocketContext> by_place;
+  contexts_.clear();
   for (const auto& [name, group] : config_->groups) {
-    const auto next = ike::SocketContext(static_cast<uint16_t>(by_place.size()));
-    contexts_[name] = by_place.try_emplace(group->public_place, next).first->second;
+    const auto next = ike::SocketContext(static_cast<uint16_t>(contexts_by_place_.size()));
+    contexts_[name] = contexts_by_place_.try_emplace(group->public_place, next).first->second;
   }
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
   for (const IpAddress& address : group.public_addresses) {
-    // Groups that share a public side share its sockets: a second set would join the first one's and break its
-    // steering.
-    if (!opened_.emplace(contexts_[group.name], address).second) continue;
     for (uint16_t port : {kIkePort, kNatPort}) {
       const Endpoint local{address, port};
+      // Groups that share a public side share its sockets: a second set would join the first one's and break its
+      // steering.
+      if (opened_.contains({contexts_[group.name], local})) continue;
       auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());
       if (!opened.ok()) {
         counters_.add(opened.error().reason());
         warn("group " + group.name + ": " + opened.error().text());
         continue;
       }
-      for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->add_socket(std::move((*opened)[i]));
+      opened_.emplace(contexts_[group.name], local);
+      for (size_t i = 0; i < workers_.size(); ++i) {
+        // A post takes what can be copied.
+        auto socket = std::make_shared<UdpSocket>(std::move((*opened)[i]));
+        if (running_)
+          workers_[i]->post([socket](Worker& self) { self.add_socket(std::move(*socket)); });
+        else
+          workers_[i]->add_socket(std::move(*socket));
+      }
     }
   }
 }
 
 /// What is missing now is watched as soon as it is there.
 void Agent::watch_namespaces() {
+  std::set<std::string> seen;
   for (const auto& [name, group] : config_->groups) {
     if (!group->enabled) continue;
     for (const std::string& netns : {group->public_place.netns, group->private_place.netns}) {
-      if (!namespaces_.insert(netns).second) continue;
+      if (!seen.insert(netns).second) continue;
+      namespaces_.insert(netns);
       if (Status watched = kernel_->watch(netns); !watched.ok()) warn("group " + name + ": " + watched.error().text());
     }
   }
@@ -135,6 +150,7 @@ void Agent::start() {
   });
   loop_->set_after_round([this] { after_round(); });
   for (auto& worker : workers_) worker->start();
+  running_ = true;
   manager_->start(monotonic_now(), config_);
   manager_->look_after(monotonic_now(), namespaces_);
 }
@@ -155,6 +171,7 @@ void Agent::after_round() {
   kernel_->process();
   manager_->run(monotonic_now());
   watch_offload();
+  close_unused_sockets();
   follow_kernel_descriptors();
   if (after_round_) after_round_();
   if (shutdown_deadline_) finish_shutdown_when_quiet();
@@ -216,22 +233,22 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
     view = workers_[worker]->engine().view(rekeyed->fresh);
   loop_->post([this, worker, carried, view = std::move(view)] {
     if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
-    if (view) manager_->on_view(monotonic_now(), *view);
+    if (view) manager_->on_view(*view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
   });
 }
 
 void Agent::initiate(size_t worker, Initiation initiation) {
-  workers_[worker]->post([this, initiation = std::move(initiation)](Worker& self) {
+  const ike::SocketContext context = contexts_.at(initiation.tunnel->group->name);
+  workers_[worker]->post([this, context, initiation = std::move(initiation)](Worker& self) {
     const policy::Tunnel& tunnel = *initiation.tunnel;
     const auto local = tunnel.local_address();
     Result<ike::IkeSaId> outcome = Error(Reason::kConfigConflict, "tunnel " + tunnel.name + " has no remote address");
     if (local && tunnel.remote)
-      outcome = self.engine().initiate(monotonic_now(), initiation.tunnel, initiation.child,
-                                       {.context = contexts_.at(tunnel.group->name),
-                                        .local = {*local, kIkePort},
-                                        .remote = {*tunnel.remote, tunnel.remote_port}},
-                                       initiation.trigger, initiation.contact);
+      outcome = self.engine().initiate(
+          monotonic_now(), initiation.tunnel, initiation.child,
+          {.context = context, .local = {*local, kIkePort}, .remote = {*tunnel.remote, tunnel.remote_port}},
+          initiation.trigger, initiation.contact);
     loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
     });

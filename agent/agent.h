@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,6 +27,8 @@ class Agent final : private WorkerPort {
     size_t workers = 2;
     std::string run_dir = "/run/ipsecd";
     std::string secrets_dir = "/etc/ipsecd/secrets";
+    std::string config_path = "/etc/ipsecd/ipsecd.json";
+    std::string config_dir = "/etc/ipsecd/conf.d";
     std::vector<policy::ConfigFile> config_files;  ///< What `config` was made of, to name lines of it.
   };
   /// Opens everything that the configuration needs. What cannot be had for one group (a missing namespace, a taken
@@ -36,6 +39,15 @@ class Agent final : private WorkerPort {
   /// Starts workers and tunnels; then the loop runs until `stop()`.
   void start();
   void run() { loop_->run(); }
+  /// Reads the configuration files again. What a valid one changes comes into force and the rest is left alone; one
+  /// that is not valid changes nothing. With Extent::kLook nothing comes into force.
+  enum class Extent : uint8_t { kApply, kLook };
+  struct Reloaded {
+    std::vector<policy::ConfigError> errors;
+    std::map<std::string, policy::TunnelChange> changes;  ///< By tunnel.
+    std::vector<std::string> warnings;                    ///< Also what cannot be changed while we run.
+  };
+  Result<Reloaded> reload(Extent extent = Extent::kApply);
   /// Begins the orderly end: Deletes to the peers, then everything of ours out of the kernel. `run` returns when it is
   /// done.
   void stop();
@@ -61,6 +73,10 @@ class Agent final : private WorkerPort {
   Status open();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
+  void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files);
+  void note_unused_sockets();
+  void close_unused_sockets();
+  WorkerView make_view();
   void watch_namespaces();
   void follow_kernel_descriptors();
   void after_round();
@@ -95,8 +111,11 @@ class Agent final : private WorkerPort {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<netlink::XfrmKernel> kernel_;
   std::shared_ptr<const Credentials> credentials_;
-  std::unordered_map<std::string, ike::SocketContext> contexts_;  // by group
-  std::set<std::pair<ike::SocketContext, IpAddress>> opened_;     // sockets stand for
+  std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // of all configurations so far
+  std::unordered_map<std::string, ike::SocketContext> contexts_;          // by group
+  using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
+  SocketPlaces opened_;  // sockets stand for
+  SocketPlaces unused_;  // of these, not in the configuration any more: they go when what used them has ended
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
@@ -105,6 +124,7 @@ class Agent final : private WorkerPort {
   Instant offload_watch_at_;
   std::function<void()> after_round_;
   std::optional<Instant> shutdown_deadline_;
+  bool running_ = false;  // the workers' threads are
   bool removed_ = false;
 };
 

@@ -41,6 +41,11 @@ const InstalledChild* TunnelManager::predecessor_of(ike::ChildId id) const {
 void TunnelManager::forget_home(ike::ChildId id) {
   auto it = homes_.find(id);
   if (it == homes_.end()) return;
+  if (const auto known = child_by_reqid_.find(it->second.reqid); known != child_by_reqid_.end()) {
+    TunnelRow& row = tunnels_.at(known->second.first);
+    --row.children.at(known->second.second).homes;
+    sweep_soon(row);
+  }
   if (auto ike = ikes_.find(it->second.ike); ike != ikes_.end()) ike->second.children.erase(id);
   homes_.erase(it);
 }
@@ -64,7 +69,8 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   // Below what is installed now: the child's own policies must be the ones that count.
   if (child->trap_dropped) set_trap(*row, *child);
   const ike::ChildId id = action.child;
-  homes_[id] = {.ike = ike, .worker = worker, .replaces = action.replaces};
+  if (!homes_.contains(id)) ++child->homes;
+  homes_[id] = {.ike = ike, .worker = worker, .reqid = child->ids.reqid, .replaces = action.replaces};
   ike_row(ike, worker, row->tunnel->name).children.insert(id);
   installer_.install_inbound(id, action.spec, child->ids, std::move(action.keys),
                              [this, id, reply](const Status& status) {

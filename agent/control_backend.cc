@@ -51,10 +51,9 @@ std::string_view state_of(const InstalledChild& child, bool replaces) {
   return replaces ? "replacing" : "establishing";
 }
 
-/// Seconds from now to what was `from_then` when the view was made.
-json seconds_left(const std::optional<Duration>& from_then, Instant then, Instant now) {
-  if (!from_then) return nullptr;
-  return std::max<Duration>(*from_then - (now - then), Duration{0}) / 1s;
+json seconds_left(const std::optional<Instant>& when) {
+  if (!when) return nullptr;
+  return std::max<Duration>(*when - monotonic_now(), Duration{0}) / 1s;
 }
 
 json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
@@ -219,7 +218,8 @@ json ControlBackend::peer_row(const IkeRow& row) const {
   const ike::IkeSaView& view = *row.view;
   std::string nat = view.nat_local ? (view.nat_remote ? "both" : "local") : (view.nat_remote ? "remote" : "none");
   const Duration age = view.established_at ? monotonic_now() - *view.established_at : Duration{0};
-  peer.update({{"state", view.state},
+  // The view is of the moment of its establishment.
+  peer.update({{"state", row.stage == IkeRow::Stage::kEnding ? "deleting" : view.state},
                {"ike_spi_i", hex_spi(view.initiator_spi)},
                {"ike_spi_r", hex_spi(view.responder_spi)},
                {"local", to_string(view.path.local)},
@@ -228,8 +228,8 @@ json ControlBackend::peer_row(const IkeRow& row) const {
                {"proposal", or_null(view.proposal)},
                {"nat", std::move(nat)},
                {"age_seconds", age / 1s},
-               {"rekey_in_seconds", seconds_left(view.rekey_in, row.view_at, monotonic_now())},
-               {"ends_in_seconds", seconds_left(view.ends_in, row.view_at, monotonic_now())}});
+               {"rekey_in_seconds", seconds_left(view.rekey_at)},
+               {"ends_in_seconds", seconds_left(view.ends_at)}});
   return peer;
 }
 
@@ -417,23 +417,55 @@ void ControlBackend::rekey(const std::string& tunnel, const std::string& child, 
   });
 }
 
-json ControlBackend::config_check(const std::vector<NamedText>& files) {
-  std::vector<policy::ConfigFile> documents;
-  documents.reserve(files.size());
-  for (const NamedText& each : files) documents.push_back({each.name, each.text});
-  const policy::ConfigOutcome outcome = policy::parse_config(documents);
-  json errors = json::array();
-  for (const policy::ConfigError& each : outcome.errors)
-    errors.push_back({{"file", each.file},
+namespace {
+
+json issues_of(const std::vector<policy::ConfigError>& errors) {
+  json issues = json::array();
+  for (const policy::ConfigError& each : errors)
+    issues.push_back({{"file", each.file},
                       {"line", each.line},
                       {"pointer", each.pointer},
                       {"found", each.found},
                       {"allowed", each.allowed},
                       {"code", code(each.reason)},
                       {"text", each.text()}});
+  return issues;
+}
+
+json issues_of(const std::vector<std::string>& warnings) {
+  json issues = json::array();
+  for (const std::string& each : warnings) issues.push_back({{"text", each}});
+  return issues;
+}
+
+}  // namespace
+
+json ControlBackend::config_check(const std::vector<NamedText>& files) {
+  std::vector<policy::ConfigFile> documents;
+  documents.reserve(files.size());
+  for (const NamedText& each : files) documents.push_back({each.name, each.text});
+  const policy::ConfigOutcome outcome = policy::parse_config(documents);
   return {{"ok", outcome.errors.empty()},
-          {"errors", std::move(errors)},
-          {"warnings", outcome.config ? json(outcome.config->warnings) : json::array()}};
+          {"errors", issues_of(outcome.errors)},
+          {"warnings", issues_of(outcome.config ? outcome.config->warnings : std::vector<std::string>())}};
+}
+
+Result<json> ControlBackend::config_apply(ApplyMode mode) {
+  TRY_ASSIGN(const Agent::Reloaded reloaded,
+             agent_.reload(mode == ApplyMode::kLook ? Agent::Extent::kLook : Agent::Extent::kApply), "");
+  json changes = json::array();
+  for (const auto& [name, change] : reloaded.changes)
+    changes.push_back({{"tunnel", name},
+                       {"kind", to_string(change.kind)},
+                       {"settings", change.settings},
+                       {"children_added", change.children_added},
+                       {"children_removed", change.children_removed},
+                       {"children_rekeyed", change.children_rekeyed},
+                       {"ike_rekeyed", change.rekey_ike}});
+  return json{{"ok", reloaded.errors.empty()},
+              {"errors", issues_of(reloaded.errors)},
+              {"warnings", issues_of(reloaded.warnings)},
+              {"changes", std::move(changes)}};
 }
 
 json ControlBackend::config_effective() {

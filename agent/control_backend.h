@@ -21,6 +21,7 @@ class ControlBackend final : public control::Backend {
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
+  Result<nlohmann::json> config_apply(ApplyMode mode) override;
   nlohmann::json config_effective() override;
 
  private:

@@ -30,9 +30,12 @@ std::vector<NamespaceDrift> TunnelManager::drift(Instant now, const std::optiona
 
 Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
   Reconciliation::Desired wanted;
-  for (const auto& [name, row] : tunnels_)
-    if (row.tunnel->group->enabled && row.tunnel->group->private_place.netns == netns)
-      wanted.state.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+  for (const auto& [name, row] : tunnels_) {
+    const policy::TunnelGroup& group = *row.tunnel->group;
+    // The interface of a tunnel that leaves goes last, and is not made any more.
+    if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
+    wanted.state.add(policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface}));
+  }
   shared_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
     if (standing == Standing::kPresent && read_back) {
@@ -96,7 +99,7 @@ void TunnelManager::on_link_made(const std::string& link) {
   row->link_ready = true;
   row->last_reason = Reason::kNone;
   row->last_detail.clear();
-  start_children(now_, *row);
+  if (!row->leaving) start_children(now_, *row);
 }
 
 }  // namespace ipsec::agent

@@ -39,6 +39,13 @@ void TunnelManager::list_peer(const policy::Tunnel& tunnel) {
   if (std::find(names.begin(), names.end(), tunnel.name) == names.end()) names.push_back(tunnel.name);
 }
 
+void TunnelManager::unlist_peer(const policy::Tunnel& tunnel) {
+  const auto names = tunnels_of_peer_.find(peer_key(tunnel));
+  if (names == tunnels_of_peer_.end()) return;
+  std::erase(names->second, tunnel.name);
+  if (names->second.empty()) tunnels_of_peer_.erase(names);
+}
+
 /// RFC 7296 2.4: INITIAL_CONTACT says that there is no other IKE SA between the two identities, and a peer may end
 /// whatever it has; so neither what is ending nor what another tunnel is about to begin may be kept quiet about.
 ike::Contact TunnelManager::contact_for(const TunnelRow& row) {

@@ -3,14 +3,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "agent/agent.h"
+#include "agent/config_files.h"
 #include "agent/control/server.h"
 #include "agent/control_backend.h"
 #include "agent/limits.h"
@@ -42,30 +40,6 @@ void write_log_line(LogLevel level, std::string_view text, const std::vector<Fie
     std::fprintf(stderr, "<%d>%s\n", static_cast<int>(level), line.c_str());
   else
     std::fprintf(stderr, "%s %s\n", to_rfc3339(wall_now()).c_str(), line.c_str());
-}
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error(Reason::kNotFound, path + ": cannot be read", errno);
-  std::ostringstream content;
-  content << file.rdbuf();
-  return std::move(content).str();
-}
-
-Result<std::vector<policy::ConfigFile>> read_config_files(const std::string& main_file, const std::string& folder) {
-  std::vector<policy::ConfigFile> files;
-  TRY_ASSIGN(std::string text, read_file(main_file), "configuration");
-  files.push_back({main_file, std::move(text)});
-  std::vector<std::string> names;
-  std::error_code failed;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, failed))
-    if (entry.path().extension() == ".json") names.push_back(entry.path().string());
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
-    TRY_ASSIGN(std::string part, read_file(name), "configuration");
-    files.push_back({name, std::move(part)});
-  }
-  return files;
 }
 
 struct LoadedConfig {
@@ -110,6 +84,19 @@ control::Watcher watcher_for(EventLoop& loop) {
           .forget = [&loop](int fd) { loop.forget(fd); }};
 }
 
+/// SIGHUP: as `ipsecctl config apply`.
+void reload(Agent& daemon, Log& log) {
+  const auto since_boot = std::chrono::steady_clock::now().time_since_epoch();
+  sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(since_boot / 1us));
+  auto outcome = daemon.reload();
+  if (!outcome.ok())
+    log.error("the configuration cannot be read; nothing was changed", {field("detail", outcome.error().text())});
+  else
+    for (const policy::ConfigError& error : outcome->errors)
+      log.error("the configuration is not valid; nothing was changed", {field("detail", error.text())});
+  sd_notify(0, "READY=1");
+}
+
 int run_daemon(const Arguments& arguments) {
   Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo, write_log_line);
   auto [config, files] = load_config(arguments.config, arguments.config_dir);
@@ -122,6 +109,8 @@ int run_daemon(const Arguments& arguments) {
   auto agent = Agent::create({.workers = arguments.workers,
                               .run_dir = arguments.run_dir,
                               .secrets_dir = arguments.secrets_dir,
+                              .config_path = arguments.config,
+                              .config_dir = arguments.config_dir,
                               .config_files = std::move(files)},
                              config, log);
   if (!agent.ok()) {
@@ -146,7 +135,7 @@ int run_daemon(const Arguments& arguments) {
     signalfd_siginfo info{};
     while (read(signals, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo == SIGHUP)
-        log.warning("reloading is not supported in this version: restart instead");
+        reload(daemon, log);
       else
         daemon.stop();
     }

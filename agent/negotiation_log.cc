@@ -13,7 +13,7 @@ constexpr std::array kAlsoFailures = {
     Reason::kMalformed,          Reason::kTruncated,        Reason::kUnsupported,       Reason::kIkeVersion,
     Reason::kIkeCriticalPayload, Reason::kIkeInvalidSyntax, Reason::kIkePayloadMissing, Reason::kIkePayloadDuplicate,
     Reason::kIkeTooManyPayloads, Reason::kIkeNonceSize,     Reason::kIkeDecryptLimit,   Reason::kIkeNestedEncryption,
-    Reason::kPeerUnreachable};
+    Reason::kIkeSpiSize,         Reason::kPeerUnreachable};
 
 /// Ordinary things that are said during a set-up, and refusals that cure themselves.
 bool is_ordinary(Reason reason) {

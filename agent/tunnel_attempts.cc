@@ -81,12 +81,11 @@ void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityE
   childless_.set(action.ike, now + kChildlessGrace);
 }
 
-void TunnelManager::on_view(Instant now, ike::IkeSaView view) {
+void TunnelManager::on_view(ike::IkeSaView view) {
   auto known = ikes_.find(view.id);
   IkeRow& row = ike_row(view.id, known != ikes_.end() ? known->second.worker : 0, view.tunnel);
   row.initiator = view.initiator;
   row.view = std::move(view);
-  row.view_at = now;
 }
 
 void TunnelManager::on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRekeyed& action) {
@@ -128,6 +127,7 @@ void TunnelManager::on_gone(Instant now, ike::IkeSaId id) {
   TunnelRow* row = find(gone.tunnel);
   if (row == nullptr) return;
   std::erase(row->ikes, id);
+  sweep_soon(*row);
   for (auto& [name, child] : row->children)
     if (child.attempt == id && child.step != Step::kNone)
       attempt_failed(now, *row, child, gone.last_reason, gone.last_detail);
@@ -226,6 +226,7 @@ void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child,
   const bool led = child.step == Step::kInitiating;
   child.step = Step::kNone;
   child.attempt.reset();
+  sweep_soon(row);
   row.last_reason = reason;
   row.last_detail = detail;
   if (child.acquire) {

@@ -127,18 +127,16 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   row.interface = policy::interface_name(row.if_id);
   tunnel_by_interface_[row.interface] = tunnel->name;
   row.since = services_.wall_clock();
-  for (const policy::ChildConfig& child : tunnel->children) {
-    ChildRow& made = row.children[child.name];
-    made.config = &child;
-    made.ids = {.reqid = ++last_reqid_, .if_id = row.if_id, .interface = row.interface};
-    child_by_reqid_[made.ids.reqid] = {tunnel->name, child.name};
-  }
+  for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
   if (!tunnel->group->enabled) return;
+  row.link_asked = true;
   queue_.submit(
       tunnel->group->private_place.netns, policy::AddLink{policy::plan_link(*tunnel, row.children.begin()->second.ids)},
       [this, now, name = tunnel->name](Result<policy::KernelReply> result) {
         TunnelRow* made = find(name);
         if (made == nullptr) return;
+        made->link_asked = false;
+        sweep_soon(*made);
         if (!result.ok()) {
           made->last_reason = result.error().reason();
           made->last_detail = result.error().text();
@@ -147,19 +145,30 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
         if (stopping_)
           return queue_.submit(made->tunnel->group->private_place.netns, policy::DeleteLink{made->interface}, {});
         made->link_ready = true;
-        start_children(now, *made);
+        if (!made->leaving) start_children(now, *made);
       });
 }
 
+void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) {
+  ChildRow& made = row.children[child.name];
+  made.tunnel = row.tunnel;
+  made.config = &child;
+  made.ids = {.reqid = ++last_reqid_, .if_id = row.if_id, .interface = row.interface};
+  child_by_reqid_[made.ids.reqid] = {row.tunnel->name, child.name};
+}
+
 void TunnelManager::start_children(Instant now, TunnelRow& row) {
-  for (auto& [name, child] : row.children) {
-    if (child.config->start == policy::StartMode::kTraffic) set_trap(row, child);
-    if (child.config->start == policy::StartMode::kNow) begin(now, row, child, nullptr);
-  }
+  for (auto& [name, child] : row.children)
+    if (!child.leaving) start_child(now, row, child);
+}
+
+void TunnelManager::start_child(Instant now, TunnelRow& row, ChildRow& child) {
+  if (child.config->start == policy::StartMode::kTraffic) set_trap(row, child);
+  if (child.config->start == policy::StartMode::kNow) begin(now, row, child, nullptr);
 }
 
 void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
-  auto plan = policy::plan_trap(*row.tunnel, *child.config, child.ids);
+  auto plan = policy::plan_trap(*child.tunnel, *child.config, child.ids);
   const std::string object = "tunnel/" + row.tunnel->name;
   if (!plan.ok()) return event(object, plan.error().reason(), {field("detail", plan.error().text())});
   child.trap = true;
@@ -174,7 +183,7 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
 }
 
 void TunnelManager::drop_trap(TunnelRow& row, ChildRow& child) {
-  auto plan = policy::plan_trap(*row.tunnel, *child.config, child.ids);
+  auto plan = policy::plan_trap(*child.tunnel, *child.config, child.ids);
   if (!plan.ok()) return;
   for (const auto& each : plan->routes)
     shared_.release(trap_owner(child), row.tunnel->group->private_place.netns, each);
@@ -257,6 +266,7 @@ void TunnelManager::run(Instant now) {
   run_crossings(now);
   watch_.run(now);
   expire_waiters(now);
+  sweep(now);
   reconciliation_.run(now);
   queue_.drain();
 }

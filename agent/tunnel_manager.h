@@ -20,6 +20,7 @@
 #include "policy/base/events.h"
 #include "policy/base/log.h"
 #include "policy/base/random.h"
+#include "policy/config_changes.h"
 
 namespace ipsec::agent {
 
@@ -29,7 +30,7 @@ namespace ipsec::agent {
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
-/// IKE SA), desired.cc (what should be in the kernel).
+/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration).
 class TunnelManager {
  public:
   struct Services {
@@ -47,13 +48,18 @@ class TunnelManager {
 
   /// Interfaces, traps, then what starts now. Errors of one tunnel are reported and leave the others alone.
   void start(Instant now, std::shared_ptr<const policy::Config> config);
+  /// A changed configuration: what is not in it any more ends, what is new begins, what is still right goes on
+  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. Returns what changed.
+  std::map<std::string, policy::TunnelChange> reconfigure(Instant now, std::shared_ptr<const policy::Config> config);
+  /// Tunnels of an earlier configuration that still end.
+  bool has_leaving() const;
   /// Drains kernel completions and events; runs due retries and looks. After every input.
   void run(Instant now);
   std::optional<Instant> next_deadline() const;
 
   // From the workers, in order.
   void on_action(Instant now, size_t worker, ike::Action action);
-  void on_view(Instant now, ike::IkeSaView view);
+  void on_view(ike::IkeSaView view);
   void on_initiated(Instant now, size_t worker, const std::string& tunnel, const std::string& child,
                     Result<ike::IkeSaId> outcome);
   void on_creating(Instant now, ike::IkeSaId ike, const std::string& tunnel, const std::string& child,
@@ -104,6 +110,7 @@ class TunnelManager {
   struct Home {
     ike::IkeSaId ike;
     size_t worker = 0;
+    uint32_t reqid = 0;  ///< Of its child.
     std::optional<ike::ChildId> replaces;
     bool sequence_told = false;
   };
@@ -116,7 +123,9 @@ class TunnelManager {
 
   // tunnel_manager.cc
   void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  void add_child(TunnelRow& row, const policy::ChildConfig& child);
   void start_children(Instant now, TunnelRow& row);
+  void start_child(Instant now, TunnelRow& row, ChildRow& child);
   void set_trap(TunnelRow& row, ChildRow& child);
   void drop_trap(TunnelRow& row, ChildRow& child);
   bool may_log_stranger(Instant now);
@@ -128,6 +137,17 @@ class TunnelManager {
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);
   TunnelRow* find(const std::string& tunnel);
   static ChildRow* find(TunnelRow& row, const std::string& child);
+
+  // reconfiguration.cc
+  void leave(TunnelRow& row);
+  void leave(TunnelRow& row, ChildRow& child);
+  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  void rekey_changed(const TunnelRow& row, const policy::TunnelChange& change);
+  void sweep_soon(const TunnelRow& row);
+  void sweep(Instant now);
+  void sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::iterator it);
+  void sweep_children(Instant now, TunnelRow& row);
+  void forget_child(const ChildRow& child);
 
   // tunnel_operations.cc
   void settle_waiters(const std::string& tunnel, const std::string& child, WaitFor what, const Status& outcome);
@@ -156,6 +176,7 @@ class TunnelManager {
 
   // duplicates.cc
   void list_peer(const policy::Tunnel& tunnel);
+  void unlist_peer(const policy::Tunnel& tunnel);
   ike::Contact contact_for(const TunnelRow& row);
   std::vector<IkeRow*> others_in_use(const IkeRow& fresh);
   void settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh, bool initial_contact);
@@ -210,6 +231,7 @@ class TunnelManager {
   std::vector<Waiter> waiters_;
   uint32_t last_if_id_ = 0, last_reqid_ = 0;
   size_t next_worker_ = 0;
+  std::set<std::string> to_sweep_;  // tunnels of which something that leaves may be gone
   Instant stranger_second_;
   uint32_t stranger_reports_ = 0;
   Instant now_;  // of the last run, for what the kernel's answers bring about

@@ -30,8 +30,7 @@ struct IkeRow {
   Instant established_at;
   std::optional<Reason> ends_older;  ///< Takes the place of the tunnel's other IKE SAs, as soon as its child is there.
   std::set<ike::ChildId> children;   ///< In the kernel, or on their way there.
-  std::optional<ike::IkeSaView> view;  ///< Once established, as it was ...
-  Instant view_at;                     ///< ... then.
+  std::optional<ike::IkeSaView> view;  ///< Once established, as it was then.
   Reason last_reason = Reason::kNone;
   std::string last_detail;
 };
@@ -45,10 +44,13 @@ struct ChildRow {
     kInitiating,  ///< Its own IKE SA is being set up.
     kCreating     ///< It is being added to an IKE SA that stands.
   };
+  std::shared_ptr<const policy::Tunnel> tunnel;  ///< Whose child it is: keeps `config`.
   const policy::ChildConfig* config = nullptr;
   policy::ChildIds ids;
-  bool trap = false;          ///< Policies and routes that wait for traffic stand.
+  bool leaving = false;  ///< Not in the configuration any more, or not like this: ends, then its successor is made.
+  bool trap = false;     ///< Policies and routes that wait for traffic stand.
   bool trap_dropped = false;  ///< By EndAction::kClear: they come back with the next child.
+  size_t homes = 0;           ///< Child SAs of it that are in the kernel, or on their way in or out.
   Step step = Step::kNone;
   std::optional<ike::IkeSaId> attempt;     ///< The IKE SA of kInitiating (once known) or kCreating.
   std::vector<ike::ChildId> up;            ///< Installed in both directions; more than one during a rekey.
@@ -65,6 +67,9 @@ struct TunnelRow {
   uint32_t if_id = 0;
   std::string interface;
   bool link_ready = false;
+  bool link_asked = false;  ///< The kernel has not answered yet.
+  bool leaving = false;     ///< Not in the configuration any more, or elsewhere: ends, then `next` is made.
+  std::shared_ptr<const policy::Tunnel> next;
   std::map<std::string, ChildRow> children;
   std::vector<ike::IkeSaId> ikes;  ///< Its IKE SAs, oldest first.
   Reason last_reason = Reason::kNone;

@@ -23,15 +23,31 @@ Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, const
   return worker;
 }
 
-void Worker::add_socket(UdpSocket socket) { sockets_.push_back(std::move(socket)); }
+void Worker::add_socket(UdpSocket socket) {
+  sockets_.push_back(std::move(socket));
+  if (thread_.joinable()) watch(sockets_.back());
+}
+
+void Worker::watch(UdpSocket& socket) {
+  Status watched = loop_->watch(socket.fd(), EventLoop::Interest::kRead, [this, &socket] {
+    socket.receive([this](const ike::Path& path, ByteView bytes) { engine_->receive(monotonic_now(), path, bytes); });
+  });
+  VERIFY(watched.ok());
+}
+
+void Worker::close_sockets(const std::set<std::pair<ike::SocketContext, Endpoint>>& places) {
+  for (auto it = sockets_.begin(); it != sockets_.end();) {
+    if (!places.contains({it->context(), it->local()})) {
+      ++it;
+      continue;
+    }
+    loop_->forget(it->fd());
+    it = sockets_.erase(it);
+  }
+}
 
 void Worker::start() {
-  for (UdpSocket& socket : sockets_) {
-    Status watched = loop_->watch(socket.fd(), EventLoop::Interest::kRead, [this, &socket] {
-      socket.receive([this](const ike::Path& path, ByteView bytes) { engine_->receive(monotonic_now(), path, bytes); });
-    });
-    VERIFY(watched.ok());
-  }
+  for (UdpSocket& socket : sockets_) watch(socket);
   loop_->set_deadline_source([this] { return engine_->next_deadline(); });
   loop_->set_after_round([this] {
     engine_->tick(monotonic_now());

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -36,7 +38,12 @@ class Worker {
                                                 WorkerView view, Outlet outlet);
   ~Worker();
 
-  void add_socket(UdpSocket socket);  ///< Before start().
+  /// Before start(), or on the worker's own thread.
+  void add_socket(UdpSocket socket);
+  /// Closes what listens at these addresses. On the worker's own thread.
+  void close_sockets(const std::set<std::pair<ike::SocketContext, Endpoint>>& places);
+  /// Another configuration: what peers and keys are looked up in from now on. On the worker's own thread.
+  void set_view(WorkerView view) { view_ = std::move(view); }
   void start();
   void join();
 
@@ -52,6 +59,7 @@ class Worker {
  private:
   Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
   void drain();
+  void watch(UdpSocket& socket);
   void carry_out(ike::Action action);
   UdpSocket* socket_of(const ike::Path& path);
   void send(const ike::SendDatagram& datagram);
@@ -67,7 +75,7 @@ class Worker {
   ike::CryptoContext crypto_;
   std::unique_ptr<ike::IkeEngine> engine_;
   std::unique_ptr<EventLoop> loop_;
-  std::vector<UdpSocket> sockets_;
+  std::list<UdpSocket> sockets_;  ///< Where they are is known to the loop.
   std::thread thread_;
 };
 

@@ -76,6 +76,10 @@ class EngineCore {
   void report(const IkeSa& sa, Reason reason, std::vector<Field> fields = {},
               std::shared_ptr<const policy::Negotiation> negotiation = nullptr);
   void count(Reason reason) { counters.add(reason); }
+  /// What was odd in a message and passed over: once for each message, not each time that it is parsed.
+  void count(const Payloads& payloads) {
+    for (const PassedOver& each : payloads.passed_over) counters.add(each.reason, each.times);
+  }
 
   Bytes fresh_nonce();
   IkeSpi fresh_ike_spi();

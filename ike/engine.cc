@@ -35,6 +35,7 @@ struct IkeEngine::Impl {
   void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
   IkeSa* owner_of(IkeSaId ike, ChildId child);
   void settle(IkeSaId id);
+  void take_over_tunnel(IkeSaId id);
   void serve_waiting(Instant now);
 
   EngineCore core;
@@ -47,9 +48,28 @@ IkeEngine::~IkeEngine() = default;
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
   core.ended.clear();
+  take_over_tunnel(id);
   if (const IkeSa* sa = core.find(id)) {
     VERIFY(sa->is_consistent());
     core.arm(*sa);
+  }
+}
+
+/// A changed configuration comes into force between two exchanges: one under way goes on by what it began with.
+void IkeEngine::Impl::take_over_tunnel(IkeSaId id) {
+  IkeSa* sa = core.find(id);
+  if (sa == nullptr || !sa->next_tunnel) return;
+  const auto* established = std::get_if<Established>(&sa->state);
+  if (established == nullptr || established->has_exchange()) return;
+  sa->tunnel = std::move(sa->next_tunnel);
+  sa->next_tunnel.reset();
+}
+
+void IkeEngine::adopt(const FindTunnel& find) {
+  for (auto& [id, sa] : impl_->core.sas) {
+    if (!sa->tunnel) continue;  // asks for its peer yet, and gets the new one
+    if (auto tunnel = find(sa->tunnel->name)) sa->next_tunnel = std::move(tunnel);
+    impl_->settle(id);
   }
 }
 
@@ -93,6 +113,8 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
     return;
   }
   if (header->length != datagram.size()) return core.count(Reason::kIkeLength);
+  if (!header->initiator_spi) return core.count(Reason::kIkeZeroSpi);
+  if (!is_known(header->exchange)) return core.count(Reason::kIkeExchangeUnknown);
   const bool first = header->exchange == Exchange::kIkeSaInit && !header->is_response() && !header->responder_spi;
   if (first) {
     on_init_request(core, now, path, *header, datagram);
@@ -128,9 +150,11 @@ bool deletes_ike(const Payloads& payloads) {
 }
 
 /// What was inside the encrypted payload: anything but another one (RFC 7296 3.14).
-Result<Payloads> parse_inner(const Payloads& outer, ByteView plain) {
+Result<Payloads> parse_inner(EngineCore& core, const Payloads& outer, ByteView plain) {
+  core.count(outer);  // authentic by now
   TRY_ASSIGN(Payloads inner, parse_payloads(outer.encrypted->inner, plain), "");
-  if (inner.encrypted) return Error(Reason::kIkeInvalidSyntax, "an encrypted payload inside an encrypted payload");
+  if (inner.encrypted) return Error(Reason::kIkeNestedEncryption, "an encrypted payload inside an encrypted payload");
+  core.count(inner);
   return inner;
 }
 
@@ -159,13 +183,14 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   }
   // Every request but the first IKE_SA_INIT is protected.
   auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
-  if (!outer.ok() || !outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  if (!outer.ok()) return core.count(outer.error().reason());
+  if (!outer->encrypted) return core.count(header.may_be_plain() ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload);
   if (find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) == nullptr)
     return core.count(Reason::kIkeUnexpected);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
   if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
-  auto payloads = parse_inner(*outer, *plain);
+  auto payloads = parse_inner(core, *outer, *plain);
   sa.last_heard = now;
   follow_peer(sa, path);
   static const Payloads kNothing;
@@ -183,13 +208,14 @@ void IkeEngine::Impl::on_response(Instant now, IkeSa& sa, const Path& path, cons
   if (sa.state_id() == StateId::kInitSent) {
     // Not protected, so at least from where the request went.
     if (path.remote != sa.window.outstanding->path.remote) return core.count(Reason::kIkeForeignPath);
+    core.count(*outer);
     return dispatch(now, sa, {path, header, datagram, *outer}, MessageRole::kResponse);
   }
   // An unprotected error in answer to a protected request proves nothing (RFC 7296 2.21.4): retransmission goes on.
-  if (!outer->encrypted) return core.count(Reason::kIkeUnexpected);
+  if (!outer->encrypted) return core.count(header.may_be_plain() ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
-  auto payloads = parse_inner(*outer, *plain);
+  auto payloads = parse_inner(core, *outer, *plain);
   sa.last_heard = now;
   follow_peer(sa, path);
   if (!payloads.ok())
@@ -467,7 +493,8 @@ void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reas
   IkeSa* sa = impl_->owner_of(ike, child);
   if (sa == nullptr || std::get<Established>(sa->state).child(child)->phase != ChildPhase::kInUse) return;
   const IkeSaId id = sa->id;
-  impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
+  // Without a reason of its own it is an operator's wish, whose outcome is told.
+  if (reason != Reason::kNone) impl_->core.report(*sa, reason, {field("spi_in", hex(ChildSpi(child.value())))});
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyChild, .child = child, .reason = reason});
   impl_->settle(id);
 }
@@ -476,7 +503,7 @@ void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
   IkeSa* sa = impl_->owner_of(ike, ChildId());
   if (sa == nullptr) return;
   const IkeSaId id = sa->id;
-  impl_->core.report(*sa, reason);
+  if (reason != Reason::kNone) impl_->core.report(*sa, reason);
   (void)add_task(impl_->core, now, *sa, {.kind = Task::Kind::kRekeyIke, .reason = reason});
   impl_->settle(id);
 }
@@ -505,9 +532,7 @@ std::optional<Secret> IkeEngine::snapshot(Instant now, IkeSaId ike) const {
   return write_snapshot(*sa, now);
 }
 
-Result<IkeSaId> IkeEngine::restore(
-    Instant now, const Secret& snapshot,
-    const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel) {
+Result<IkeSaId> IkeEngine::restore(Instant now, const Secret& snapshot, const FindTunnel& find_tunnel) {
   EngineCore& core = impl_->core;
   TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
   const IkeSaId id = sa->id;
@@ -550,12 +575,15 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
       .nat_local = sa->nat_local,
       .nat_remote = sa->nat_remote,
       .children = {}};
-  if (const auto* established = std::get_if<Established>(&sa->state))
-    for (const ChildSa& child : established->children) {
-      const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
-                          child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
-      (leaves ? view.leaving : view.children).push_back(child.spec);
-    }
+  const auto* established = std::get_if<Established>(&sa->state);
+  if (established == nullptr) return view;
+  view.rekey_at = established->rekey_at;
+  view.ends_at = established->until;
+  for (const ChildSa& child : established->children) {
+    const bool leaves = child.phase == ChildPhase::kDeleting || child.phase == ChildPhase::kClosed ||
+                        child.phase == ChildPhase::kLingering || child.phase == ChildPhase::kRedundant;
+    (leaves ? view.leaving : view.children).push_back(child.spec);
+  }
   return view;
 }
 

@@ -34,7 +34,7 @@ struct IkeSaView {
   std::vector<std::shared_ptr<const policy::ChildSpec>> children;
   /// Replaced or deleted, with an inbound SA that stays for what is on its way.
   std::vector<std::shared_ptr<const policy::ChildSpec>> leaving;
-  std::optional<Duration> rekey_in, ends_in;  ///< From now; of the IKE SA.
+  std::optional<Instant> rekey_at, ends_at;  ///< Of the IKE SA.
 };
 
 /// The IKEv2 protocol of one worker: bytes, a clock and randomness go in, actions come out.
@@ -95,8 +95,12 @@ class IkeEngine {
   std::optional<Secret> snapshot(Instant now, IkeSaId ike) const;
   /// Takes over an IKE SA from a snapshot. Questions that were open are asked again, under their old ids.
   /// `find_tunnel` resolves the name of a tunnel in the present configuration.
-  Result<IkeSaId> restore(Instant now, const Secret& snapshot,
-                          const std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>& find_tunnel);
+  using FindTunnel = std::function<std::shared_ptr<const policy::Tunnel>(const std::string&)>;
+  Result<IkeSaId> restore(Instant now, const Secret& snapshot, const FindTunnel& find_tunnel);
+  /// The configuration has changed: every established IKE SA goes on by the tunnel that `find` returns for its name, as
+  /// soon as no exchange of it is under way; by the old one where that is nothing. What was negotiated stays until the
+  /// next rekey.
+  void adopt(const FindTunnel& find);
 
   std::vector<IkeSaId> ike_sas() const;
   std::optional<IkeSaView> view(IkeSaId ike) const;

@@ -6,9 +6,10 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
   // A switch over some values of a long enumeration: everything else is our own trouble, of which a peer learns only
   // that the child could not be made.
   if (reason == Reason::kNoProposalChosen || reason == Reason::kModeMismatch || reason == Reason::kPfsMismatch ||
-      reason == Reason::kKeRejected)
+      reason == Reason::kKeRejected || reason == Reason::kProtocolNotServed)
     return NotifyType::kNoProposalChosen;
-  if (reason == Reason::kTsUnacceptable || reason == Reason::kSelectorCount) return NotifyType::kTsUnacceptable;
+  if (reason == Reason::kTsUnacceptable || reason == Reason::kSelectorCount || reason == Reason::kSelectorType)
+    return NotifyType::kTsUnacceptable;
   if (reason == Reason::kSinglePairRequired) return NotifyType::kSinglePairRequired;
   if (reason == Reason::kInvalidKe) return NotifyType::kInvalidKePayload;
   if (reason == Reason::kAuthFailed || reason == Reason::kAuthMethod || reason == Reason::kUnknownPeerIdentity ||
@@ -17,7 +18,9 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
   if (reason == Reason::kIkeCriticalPayload) return NotifyType::kUnsupportedCriticalPayload;
   if (reason == Reason::kMalformed || reason == Reason::kTruncated || reason == Reason::kIkeInvalidSyntax ||
       reason == Reason::kIkePayloadMissing || reason == Reason::kIkePayloadDuplicate ||
-      reason == Reason::kIkeTooManyPayloads || reason == Reason::kLimitReached)
+      reason == Reason::kIkeTooManyPayloads || reason == Reason::kLimitReached || reason == Reason::kIkeNonceSize ||
+      reason == Reason::kIkeProtocolId || reason == Reason::kIkeSpiSize || reason == Reason::kIkeNestedEncryption ||
+      reason == Reason::kIdentityType || reason == Reason::kSelectorsEmpty)
     return NotifyType::kInvalidSyntax;
   // The kernel or a limit of ours refused the child (RFC 7296 1.3, 2.21.2): the IKE SA stays.
   if (reason == Reason::kKernelRefused || reason == Reason::kKernelConflict || reason == Reason::kKernelTimeout ||

@@ -91,6 +91,18 @@ constexpr std::array<std::pair<AuthMethod, std::string_view>, 5> kAuthNames = {{
 
 }  // namespace
 
+bool is_known(Exchange exchange) {
+  switch (exchange) {
+    case Exchange::kIkeSaInit:
+    case Exchange::kIkeAuth:
+    case Exchange::kCreateChildSa:
+    case Exchange::kInformational:
+    case Exchange::kIkeSessionResume:
+    case Exchange::kIkeIntermediate: return true;
+  }
+  return false;
+}
+
 std::string name(Exchange exchange) { return find_name(kExchangeNames, exchange, "exchange"); }
 std::string name(PayloadType type) { return find_name(kPayloadNames, type, "payload"); }
 std::string name(NotifyType type) { return find_name(kNotifyNames, type, "notify"); }

@@ -79,6 +79,9 @@ inline constexpr bool is_error(NotifyType type) { return static_cast<uint16_t>(t
 /// RFC 7296 section 3.8.
 enum class AuthMethod : uint8_t { kRsa = 1, kSharedKey = 2, kDss = 3, kNull = 13, kDigitalSignature = 14 };
 
+/// Whether there is an exchange of this type, served here or not.
+bool is_known(Exchange exchange);
+
 std::string name(Exchange exchange);
 std::string name(PayloadType type);
 std::string name(NotifyType type);

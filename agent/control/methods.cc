@@ -44,6 +44,8 @@ constexpr Method kMethods[] = {
     {MethodId::kRekey, kInterface, "Rekey", Access::kWrite, kRekeyParameters},
     {MethodId::kMonitor, kInterface, "Monitor", Access::kRead, kMonitorParameters},
     {MethodId::kConfigCheck, kInterface, "ConfigCheck", Access::kRead, kFilesParameters},
+    {MethodId::kConfigDiff, kInterface, "ConfigDiff", Access::kRead, {}},
+    {MethodId::kConfigApply, kInterface, "ConfigApply", Access::kWrite, {}},
     {MethodId::kConfigEffective, kInterface, "ConfigEffective", Access::kRead, {}},
     {MethodId::kExplain, kInterface, "Explain", Access::kRead, kCodeParameters},
     {MethodId::kExplainNegotiation, kInterface, "ExplainNegotiation", Access::kRead, kPeerParameters},

@@ -21,6 +21,8 @@ enum class MethodId : uint8_t {
   kRekey,
   kMonitor,
   kConfigCheck,
+  kConfigDiff,
+  kConfigApply,
   kConfigEffective,
   kExplain,
   kExplainNegotiation,

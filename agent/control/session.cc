@@ -164,6 +164,8 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kRekey: return on_operation(method.id, call.parameters);
     case MethodId::kMonitor: return on_monitor(call);
     case MethodId::kConfigCheck: return on_config_check(call.parameters);
+    case MethodId::kConfigDiff: return on_config_apply(Backend::ApplyMode::kLook);
+    case MethodId::kConfigApply: return on_config_apply(Backend::ApplyMode::kApply);
     case MethodId::kConfigEffective: return send_result(host_.backend.config_effective(), "config");
     case MethodId::kExplain: return on_explain(call.parameters);
     case MethodId::kExplainNegotiation:

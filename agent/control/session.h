@@ -101,6 +101,7 @@ class Session {
   void on_monitor(const Call& call);
   void on_config_check(const nlohmann::json& parameters);
   void on_drift(const nlohmann::json& parameters);
+  void on_config_apply(Backend::ApplyMode mode);
   void on_explain(const nlohmann::json& parameters);
   void pump_list(ListStream& stream);
   void finish_list(ListStream& stream);

@@ -212,6 +212,12 @@ void Session::on_drift(const json& parameters) {
               "namespaces");
 }
 
+void Session::on_config_apply(Backend::ApplyMode mode) {
+  auto outcome = host_.backend.config_apply(mode);
+  if (!outcome.ok()) return send(failure(outcome.error()));
+  send({.parameters = std::move(outcome).value(), .error = {}});
+}
+
 void Session::on_explain(const json& parameters) {
   const std::string code = text_at(parameters, "code");
   auto explained = explain_json(code);

@@ -108,13 +108,18 @@ void add_operations(CLI::App& app, Raw& raw) {
 }
 
 void add_config(CLI::App& app, Raw& raw) {
-  CLI::App* config = add(app, "config", "Check and show the configuration",
-                         "  ipsecctl config check /etc/ipsecd/ipsecd.json\n  ipsecctl config show --effective");
+  CLI::App* config = add(app, "config", "Check, apply and show the configuration",
+                         "  ipsecctl config check /etc/ipsecd/ipsecd.json\n  ipsecctl config diff\n"
+                         "  ipsecctl config apply\n  ipsecctl config show --effective");
   config->require_subcommand(1);
   CLI::App* check = add(*config, "check", "Check configuration files without applying them; the running daemon does it",
                         "  ipsecctl config check\n  ipsecctl config check new.json conf.d/branch-7.json\n"
                         "Without a running daemon: ipsecd --check-config FILE");
   check->add_option("FILE", raw.files, "Default: /etc/ipsecd/ipsecd.json and /etc/ipsecd/conf.d/*.json");
+  add(*config, "diff", "What applying the daemon's configuration files would change, tunnel by tunnel",
+      "  ipsecctl config diff\n  ipsecctl config diff --json");
+  add(*config, "apply", "Apply the daemon's configuration files: what they change, and nothing else",
+      "  ipsecctl config apply\nA configuration with an error changes nothing.");
   CLI::App* show = add(*config, "show", "Show the configuration in force", "  ipsecctl config show --effective");
   show->add_flag("--effective", raw.effective, "With all defaults filled in (the only form there is so far)");
 }
@@ -177,8 +182,12 @@ Verb verb_of(const CLI::App& app) {
     return chosen->get_option("WHAT")->as<std::string>() == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
   if (name == "drift") return Verb::kDrift;
   if (name == "version") return Verb::kVersion;
-  if (name == "config")
-    return chosen->get_subcommands().front()->get_name() == "check" ? Verb::kConfigCheck : Verb::kConfigShow;
+  if (name == "config") {
+    const std::string what = chosen->get_subcommands().front()->get_name();
+    if (what == "check") return Verb::kConfigCheck;
+    if (what == "diff") return Verb::kConfigDiff;
+    return what == "apply" ? Verb::kConfigApply : Verb::kConfigShow;
+  }
   return Verb::kStatus;
 }
 

@@ -21,6 +21,8 @@ enum class Verb : uint8_t {
   kExplainNegotiation,
   kDrift,
   kConfigCheck,
+  kConfigDiff,
+  kConfigApply,
   kConfigShow,
   kVersion,
 };

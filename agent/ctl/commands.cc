@@ -209,6 +209,18 @@ std::vector<std::string> default_files() {
   return files;
 }
 
+int config_apply(Run& run, std::string_view method) {
+  const bool applied = method == "ConfigApply";
+  return ask(
+      run, {.method = method,
+            .part = {},
+            .doing = applied ? "applying" : "comparing",
+            .usual = kOperationTime,
+            .text = [applied](const json& reply, Color color) { return render_changes(reply, applied, color); },
+            .exit_code =
+                [](const json& reply) { return control::flag_at(reply, "ok") == Flag::kOn ? kExitOk : kExitFailed; }});
+}
+
 int config_check(Run& run) {
   json files = json::array();
   for (const std::string& name : run.command.files.empty() ? default_files() : run.command.files) {
@@ -330,6 +342,8 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kExplainNegotiation: return explain_negotiation(run);
     case Verb::kDrift: return drift(run);
     case Verb::kConfigCheck: return config_check(run);
+    case Verb::kConfigDiff: return config_apply(run, "ConfigDiff");
+    case Verb::kConfigApply: return config_apply(run, "ConfigApply");
     case Verb::kConfigShow:
       return ask(run, {.method = "ConfigEffective", .part = "config", .text = [](const json& config, Color) {
                          return config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";

@@ -71,7 +71,7 @@ _ipsecctl() {
         rekey:*) words="--child --ike $options" ;;
         drift:*) words="--netns $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
-        config:1) words='check show' ;;
+        config:1) words='check diff apply show' ;;
         config:*)
           if [[ ${given[1]} == check && $current != -* ]]; then
             mapfile -t COMPREPLY < <(compgen -f -- "$current")

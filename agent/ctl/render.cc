@@ -192,6 +192,22 @@ std::string render_check(const json& reply, Color color) {
   return out.append(", ").append(count(static_cast<int64_t>(warnings.size()), "warning")).append(").\n");
 }
 
+std::string render_changes(const json& reply, bool applied, Color color) {
+  if (flag_at(reply, "ok") != control::Flag::kOn) return render_check(reply, color) + "Nothing was changed.\n";
+  std::string out;
+  for (const json& issue : member_at(reply, "warnings")) out.append(render_issue(issue, "warning", color));
+  const json& changes = member_at(reply, "changes");
+  if (!changes.is_array() || changes.empty())
+    return out.append(applied ? "Nothing has changed.\n" : "Nothing would change.\n");
+  Table table({"TUNNEL", applied ? "CHANGED" : "WOULD CHANGE", "SETTINGS"});
+  for (const json& each : changes) {
+    const json& settings = member_at(each, "settings");
+    const bool said = settings.is_array() && !settings.empty();
+    table.add({clean(text_at(each, "tunnel")), clean(text_at(each, "kind")), said ? cell(settings) : std::string()});
+  }
+  return out.append(table.render(color));
+}
+
 std::string render_explain(const json& reply, Color color) {
   std::string out = paint(clean(text_at(reply, "code")), Paint::kBold, color);
   out.append(": ").append(clean(text_at(reply, "text"))).append("\n");

@@ -27,6 +27,8 @@ std::string render_lost(int64_t lost);
 /// A sentence; `verb` is "up" or "down".
 std::string render_outcome(std::string_view verb, const nlohmann::json& outcome, Color color);
 std::string render_check(const nlohmann::json& reply, Color color);
+/// What a configuration changes, or has changed.
+std::string render_changes(const nlohmann::json& reply, bool applied, Color color);
 std::string render_explain(const nlohmann::json& reply, Color color);
 /// Failed negotiations side by side, with what to change; and a line for each.
 std::string render_negotiations(const nlohmann::json& failures, Color color);

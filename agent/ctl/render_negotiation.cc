@@ -22,7 +22,8 @@ std::string comparison(const json& failure, Color color) {
   const json& rows = member_at(failure, "rows");
   if (!rows.is_array() || rows.empty()) return {};
   const bool ours = text_at(failure, "offered_by") == "us";
-  Table table({"", ours ? "OFFERED BY US" : "OFFERED BY THE PEER", ours ? "THE PEER'S SIDE" : "CONFIGURED HERE", "VERDICT"});
+  Table table(
+      {"", ours ? "OFFERED BY US" : "OFFERED BY THE PEER", ours ? "THE PEER'S SIDE" : "CONFIGURED HERE", "VERDICT"});
   const json& first = member_at(failure, "first_mismatch");
   int64_t index = 0;
   for (const json& row : rows) {

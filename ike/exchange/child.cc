@@ -56,6 +56,11 @@ ChildRefusal selectors_do_not_meet(const policy::Tunnel& tunnel, const ChildRequ
   return refusal(std::move(error), std::move(about));
 }
 
+/// AH and nothing else: no setting of ours could meet it.
+bool offers_only_ah(const ChildRequest& request) {
+  return std::ranges::all_of(request.offered, [](const auto& each) { return each.protocol == policy::Protocol::kAh; });
+}
+
 /// What of one configured child's ESP settings does not meet the offer.
 ChildRefusal proposals_do_not_meet(const policy::Tunnel& tunnel, const policy::ChildConfig& child,
                                    const ChildRequest& request, std::vector<policy::Proposal> configured) {
@@ -63,7 +68,10 @@ ChildRefusal proposals_do_not_meet(const policy::Tunnel& tunnel, const policy::C
   about.child = child.name;
   about.offered = request.offered;
   const bool without_groups = policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored).has_value();
-  Error error(without_groups ? Reason::kPfsMismatch : Reason::kNoProposalChosen,
+  const Reason reason = offers_only_ah(request) ? Reason::kProtocolNotServed
+                        : without_groups        ? Reason::kPfsMismatch
+                                                : Reason::kNoProposalChosen;
+  Error error(reason,
               "offered " + policy::to_string(request.offered) + "; configured " + policy::to_string(configured));
   about.configured = std::move(configured);
   return refusal(std::move(error), std::move(about));
@@ -146,6 +154,10 @@ Result<ChildSpi> parse_esp_spi(ByteView spi) {
 }
 
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request) {
+  // A list has at least one selector, so an empty one lost all of them to types that are not known.
+  if (request.ts_i.empty() || request.ts_r.empty())
+    return refusal(Error(Reason::kSelectorType, "no range of IPv4 or IPv6 addresses"),
+                   about_selectors(tunnel, request, {}));
   std::optional<ChildRefusal> refused;
   for (const policy::ChildConfig& child : tunnel.children) {
     if (request.replaced != nullptr && child.name != request.replaced->child) continue;
@@ -202,7 +214,8 @@ namespace {
 
 /// What the peer was offered when it refused.
 ChildRefusal refused_by_peer(const ChildAnswer& answer, Error error) {
-  const bool selectors = error.reason() == Reason::kTsUnacceptable || error.reason() == Reason::kSinglePairRequired;
+  const bool selectors = error.reason() == Reason::kTsUnacceptable || error.reason() == Reason::kSinglePairRequired ||
+                         error.reason() == Reason::kSelectorType;
   policy::Negotiation about = record(
       answer.tunnel, selectors ? policy::Negotiation::About::kSelectors : policy::Negotiation::About::kChildProposal);
   about.we_offered = true;
@@ -227,8 +240,9 @@ Result<ChildAccepted> accept_answer(const ChildAnswer& given) {
   TRY_ASSIGN(accepted.spi_out, parse_esp_spi(answer.sa->proposals[0].spi), "");
   accepted.group = group_of(chosen);
   // RFC 7296 2.9: the answer may only be a subset of what was offered.
-  if (answer.ts_i->selectors.empty() || answer.ts_r->selectors.empty() ||
-      !policy::all_within(answer.ts_i->selectors, given.offered_local) ||
+  if (answer.ts_i->selectors.empty() || answer.ts_r->selectors.empty())
+    return Error(Reason::kSelectorType, "no range of IPv4 or IPv6 addresses in the response");
+  if (!policy::all_within(answer.ts_i->selectors, given.offered_local) ||
       !policy::all_within(answer.ts_r->selectors, given.offered_remote))
     return Error(Reason::kTsUnacceptable, "answered local " + policy::to_string(answer.ts_i->selectors) + " remote " +
                                               policy::to_string(answer.ts_r->selectors) + "; offered local " +

@@ -13,7 +13,7 @@ enum class ChildExchange : uint8_t {
 
 /// A peer's request for a child.
 struct ChildRequest {
-  const std::vector<policy::Proposal>& offered;  ///< Unusable ones have protocol kNone.
+  const std::vector<policy::Proposal>& offered;  ///< WireProposal::offered() of each.
   const std::vector<Bytes>& spis;                ///< Their SPIs, in the same order.
   const policy::SelectorList& ts_i;
   const policy::SelectorList& ts_r;
@@ -41,7 +41,8 @@ struct ChildRefusal {
 
 /// Responder: picks the first configured child whose selectors and proposals meet the request (RFC 7296
 /// sections 2.9, 3.3). A rekeyed child keeps at least the selectors that it had, where the request has them (2.9.2).
-/// Refusals: kTsUnacceptable, kSelectorCount, kSinglePairRequired, kNoProposalChosen, kPfsMismatch, kModeMismatch.
+/// Refusals: kTsUnacceptable, kSelectorCount, kSelectorType, kSinglePairRequired, kNoProposalChosen,
+/// kProtocolNotServed, kPfsMismatch, kModeMismatch.
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request);
 
 /// The ESP proposals of a child policy as they are offered in an exchange.

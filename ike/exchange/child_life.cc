@@ -38,14 +38,22 @@ Status add_task(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   return {};
 }
 
+bool waits_for_peer(const Established& established, const Task& task) {
+  if (!established.peer) return false;
+  // RFC 7296 2.25.2: the IKE SA is not rekeyed while a child is being made in it.
+  if (task.kind == Task::Kind::kRekeyIke) return true;
+  // The peer has been quicker. A request now would cross nothing that the nonces decide about, as its request has been
+  // judged already, and leave two successors. Ours is needed only if the peer's comes to nothing.
+  return task.kind == Task::Kind::kRekeyChild && established.peer->child.replaces == task.child;
+}
+
 void serve(EngineCore& core, Instant now, IkeSa& sa) {
   auto* established = std::get_if<Established>(&sa.state);
   if (established == nullptr || sa.window.outstanding) return;
   if (!established->deletes_waiting.empty()) return send_waiting_deletes(core, now, sa);
   if (established->own) return;  // answered, and now with the kernel: one after the other
   auto due = std::ranges::find_if(established->tasks, [&](const Task& each) {
-    // RFC 7296 2.25.2: the IKE SA is not rekeyed while a child is being made in it.
-    return each.not_before <= now && (each.kind != Task::Kind::kRekeyIke || !established->peer);
+    return each.not_before <= now && !waits_for_peer(*established, each);
   });
   if (due == established->tasks.end()) return;
   if (due->kind != Task::Kind::kCreateChild && core.own_exchanges >= core.own_exchanges_max) {

@@ -18,6 +18,8 @@ void on_create_child_ignored(EngineCore& core, Instant now, IkeSa& sa, const Mes
 // ---- our requests
 /// Queues a request; nothing when the same is queued or under way.
 Status add_task(EngineCore& core, Instant now, IkeSa& sa, Task task);
+/// Whether `task` has to wait until the peer's CREATE_CHILD_SA that the kernel is working on is over.
+bool waits_for_peer(const Established& established, const Task& task);
 /// Begins our next request when the window is free: Deletes first, then tasks whose time has come.
 void serve(EngineCore& core, Instant now, IkeSa& sa);
 

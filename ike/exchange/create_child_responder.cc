@@ -53,7 +53,7 @@ struct Asked {
 Asked read_offer(const SaPayload& payload) {
   Asked asked;
   for (const WireProposal& each : payload.proposals) {
-    asked.offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+    asked.offered.push_back(each.offered());
     asked.spis.push_back(each.spi);
   }
   return asked;

@@ -26,7 +26,7 @@ std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) 
   work->has_child = request.sa && request.ts_i && request.ts_r;
   if (!work->has_child) return work;
   for (const WireProposal& each : request.sa->proposals) {
-    work->offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+    work->offered.push_back(each.offered());
     work->offered_numbers.push_back(each.number);
     work->offered_spis.push_back(each.spi);
   }

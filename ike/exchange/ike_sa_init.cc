@@ -34,7 +34,7 @@ std::vector<policy::Proposal> usable_proposals(const SaPayload& payload) {
   std::vector<policy::Proposal> proposals;
   for (const WireProposal& each : payload.proposals)
     // An unusable one keeps its place (indexes are numbers on the wire) but matches nothing.
-    proposals.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+    proposals.push_back(each.offered());
   return proposals;
 }
 
@@ -93,8 +93,7 @@ void on_repeated_init(EngineCore& core, Instant now, IkeSa& sa, ByteView datagra
 }  // namespace
 
 void on_init_request(EngineCore& core, Instant now, const Path& path, const Header& header, ByteView datagram) {
-  if (!header.initiator_spi || header.message_id != 0 || !header.from_initiator())
-    return core.count(Reason::kIkeInvalidSyntax);
+  if (header.message_id != 0 || !header.from_initiator()) return core.count(Reason::kIkeInvalidSyntax);
   if (auto it = core.init_index.find({header.initiator_spi.value(), path.remote}); it != core.init_index.end())
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
@@ -115,6 +114,7 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
     return;
   }
   VERIFY(payloads->sa && payloads->ke && payloads->nonce);  // the outline saw them
+  core.count(*payloads);
 
   IkeSa& sa = core.create(now, false, header.initiator_spi, path,
                           InitPolicyWait{core.next_ask(), Bytes(datagram.begin(), datagram.end())}, now + kAskTimeout);

@@ -49,6 +49,7 @@ Result<IkeSa*> make_fresh(EngineCore& core, Instant now, const IkeSa& old, Fresh
                                           .path = old.path,
                                           .init_remote = old.init_remote,
                                           .tunnel = old.tunnel,
+                                          .next_tunnel = old.next_tunnel,
                                           .remote_id = old.remote_id,
                                           .nat_local = old.nat_local,
                                           .nat_remote = old.nat_remote,
@@ -221,8 +222,7 @@ struct Chosen {
 
 Result<Chosen> choose_suite(const IkeSa& sa, const Payloads& request) {
   std::vector<policy::Proposal> offered;
-  for (const WireProposal& each : request.sa->proposals)
-    offered.push_back(each.unusable ? policy::Proposal{.protocol = policy::Protocol::kNone} : each.proposal);
+  for (const WireProposal& each : request.sa->proposals) offered.push_back(each.offered());
   const auto& configured = sa.tunnel->ike_policy->proposals;
   auto choice = policy::choose(configured, offered, policy::KeyExchangeUse::kRequired);
   if (!choice)

@@ -133,7 +133,7 @@ std::optional<Instant> next_upkeep(const IkeSa& sa) {
   if (!sa.window.outstanding && checks_liveness(sa)) consider(sa.last_heard + sa.tunnel->ike_policy->dpd);
   if (is_free(sa, established))
     for (const Task& task : established.tasks)
-      if (task.kind != Task::Kind::kRekeyIke || !established.peer) consider(task.not_before);
+      if (!waits_for_peer(established, task)) consider(task.not_before);
   return next;
 }
 

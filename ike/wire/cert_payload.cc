@@ -25,6 +25,8 @@ Result<CertPayload> CertPayload::parse(ByteReader body) {
   return CertPayload{.encoding = encoding, .data = {data.begin(), data.end()}};
 }
 
+Reason CertPayload::oddity() const { return encoding == kX509Signature ? Reason::kNone : Reason::kCertificateEncoding; }
+
 void CertPayload::write(ByteWriter& out) const {
   out.u8(encoding);
   out.bytes(data);

@@ -12,6 +12,9 @@ namespace ipsec::ike {
 struct CertPayload {
   uint8_t encoding = 4;  ///< 4: X.509 certificate - signature.
   Bytes data;
+
+  /// kCertificateEncoding for anything but an X.509 certificate, which nobody here could read; otherwise kNone.
+  Reason oddity() const;
   static Result<CertPayload> parse(ByteReader body);
   void write(ByteWriter& out) const;
 };

@@ -1,5 +1,7 @@
 #include "ike/wire/config_payload.h"
 
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "ike/limits.h"
@@ -8,6 +10,8 @@ namespace ipsec::ike {
 namespace {
 
 constexpr uint16_t kTypeMask = 0x7fff;  // RFC 7296 section 3.15.1: the top bit is reserved
+// The types of RFC 7296 section 3.15.1.
+constexpr std::array<uint16_t, 12> kKnownTypes = {1, 2, 3, 4, 6, 7, 8, 10, 12, 13, 14, 15};
 
 Result<ConfigPayload::Attribute> parse_attribute(ByteReader& body) {
   TRY_ASSIGN(const uint16_t type, body.u16(), "type");
@@ -39,6 +43,12 @@ Result<ConfigPayload> ConfigPayload::parse(ByteReader body) {
     payload.attributes.push_back(std::move(attribute));
   }
   return payload;
+}
+
+size_t ConfigPayload::unknown_attributes() const {
+  return static_cast<size_t>(std::ranges::count_if(attributes, [](const Attribute& each) {
+    return std::ranges::find(kKnownTypes, each.type) == kKnownTypes.end();
+  }));
 }
 
 void ConfigPayload::write(ByteWriter& out) const {

@@ -21,6 +21,9 @@ struct ConfigPayload {
   };
   Type type = Type::kRequest;
   std::vector<Attribute> attributes;
+
+  /// How many attributes have a type that RFC 7296 does not define: they are passed over.
+  size_t unknown_attributes() const;
   static Result<ConfigPayload> parse(ByteReader body);
   void write(ByteWriter& out) const;
 };

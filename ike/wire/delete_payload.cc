@@ -17,7 +17,7 @@ Result<size_t> spi_bytes_of(Protocol protocol) {
     case Protocol::kEsp: return size_t{4};
     case Protocol::kNone: break;
   }
-  return Error(Reason::kMalformed, "protocol: " + std::to_string(static_cast<unsigned>(protocol)));
+  return Error(Reason::kIkeProtocolId, "protocol: " + std::to_string(static_cast<unsigned>(protocol)));
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ Result<DeletePayload> DeletePayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t protocol, body.u8(), "protocol");
   TRY_ASSIGN(const size_t spi_bytes, spi_bytes_of(Protocol{protocol}), "");
   TRY_ASSIGN(const uint8_t claimed_bytes, body.u8(), "SPI size");
-  if (claimed_bytes != spi_bytes) return Error(Reason::kMalformed, "SPI size: " + std::to_string(claimed_bytes));
+  if (claimed_bytes != spi_bytes) return Error(Reason::kIkeSpiSize, "SPI size: " + std::to_string(claimed_bytes));
   TRY_ASSIGN(const uint16_t count, body.u16(), "number of SPIs");
   if (spi_bytes == 0 && count != 0) return Error(Reason::kMalformed, "number of SPIs: " + std::to_string(count));
   if (count > kSpisPerDeleteMax) return Error(Reason::kLimitReached, "number of SPIs: " + std::to_string(count));

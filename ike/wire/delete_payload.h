@@ -8,6 +8,7 @@
 namespace ipsec::ike {
 
 /// Delete payload (RFC 7296 section 3.11): the IKE SA itself (no SPIs), or child SAs by the sender's inbound SPIs.
+/// A protocol that has nothing to delete is kIkeProtocolId, a size of SPIs that the protocol does not have kIkeSpiSize.
 ///      0                   1                   2                   3
 ///     | Protocol ID   |   SPI Size    |          Num of SPIs          |
 ///     ~               Security Parameter Index(es) (SPI)              ~

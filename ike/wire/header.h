@@ -29,6 +29,9 @@ struct Header {
 
   bool from_initiator() const { return (flags & kFlagInitiator) != 0; }
   bool is_response() const { return (flags & kFlagResponse) != 0; }
+  /// Whether a message with this header could be one that is not encrypted: IKE_SA_INIT, or a notification by somebody
+  /// who has no keys (RFC 7296 section 2.21.4).
+  bool may_be_plain() const { return exchange == Exchange::kIkeSaInit || next_payload == PayloadType::kNotify; }
   uint8_t major_version() const { return version >> 4; }
 
   /// Reads the header of a datagram. Errors: kIkeShort. Does not judge version or length.

@@ -36,7 +36,7 @@ Status check(IdType type, ByteView data) {
     case IdType::kDerAsn1Gn:
     case IdType::kKeyId: return {};
   }
-  return Error(Reason::kMalformed, "identification type: " + std::to_string(static_cast<unsigned>(type)));
+  return Error(Reason::kIdentityType, "identification type: " + std::to_string(static_cast<unsigned>(type)));
 }
 
 }  // namespace

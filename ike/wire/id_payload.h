@@ -5,8 +5,8 @@
 
 namespace ipsec::ike {
 
-/// Identification payload (RFC 7296 section 3.5). Types that policy does not know are malformed,
-/// and so are addresses of a wrong size and names with a terminator (NUL, CR, LF) in them.
+/// Identification payload (RFC 7296 section 3.5). Types that policy does not know are kIdentityType;
+/// addresses of a wrong size and names with a terminator (NUL, CR, LF) in them are malformed.
 ///      0                   1                   2                   3
 ///     |   ID Type     |                 RESERVED                      |
 ///     ~                   Identification Data                         ~

@@ -21,6 +21,8 @@ Result<ByteView> cookie_in(ByteReader body) {
 }  // namespace
 
 Result<InitOutline> InitOutline::read(PayloadType first, ByteView chain) {
+  // RFC 7296 section 1.2: there are no keys yet, and a request of nothing asks for nothing.
+  if (first == PayloadType::kNone || first == PayloadType::kEncrypted) return Error(Reason::kIkeFirstPayload);
   InitOutline outline;
   bool has_sa = false, has_ke = false;
   ByteReader reader(chain);
@@ -41,7 +43,7 @@ Result<InitOutline> InitOutline::read(PayloadType first, ByteView chain) {
       if (!outline.nonce.empty()) return Error(Reason::kIkePayloadDuplicate);
       outline.nonce = body.rest();
       if (outline.nonce.size() < kNonceBytesMin || outline.nonce.size() > kNonceBytesMax)
-        return Error(Reason::kMalformed);
+        return Error(Reason::kIkeNonceSize);
     } else if (type == PayloadType::kNotify && outline.cookie.empty()) {
       TRY_ASSIGN(outline.cookie, cookie_in(body), "");
     }

@@ -12,7 +12,8 @@ struct InitOutline {
   ByteView cookie;  ///< Data of the first COOKIE notification; empty without one.
 
   /// `first` and `chain` as for parse_payloads(), whose judgement this does not replace. Errors, without detail:
-  /// kTruncated, kMalformed, kIkeTooManyPayloads, kIkePayloadDuplicate, and kIkePayloadMissing unless there are SA, KE
+  /// kIkeFirstPayload, kTruncated, kMalformed, kIkeNonceSize, kIkeTooManyPayloads, kIkePayloadDuplicate, and
+  /// kIkePayloadMissing unless there are SA, KE
   /// and nonce payloads (so no answer is larger than what it answers).
   static Result<InitOutline> read(PayloadType first, ByteView chain);
 };

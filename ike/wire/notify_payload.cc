@@ -21,6 +21,17 @@ Result<NotifyPayload> NotifyPayload::parse(ByteReader body) {
                        .data = {data.begin(), data.end()}};
 }
 
+Reason NotifyPayload::oddity() const {
+  if (spi.empty()) return Reason::kNone;
+  switch (protocol) {
+    case policy::Protocol::kIke: return Reason::kIkeSpiSize;  // RFC 7296 section 3.10: none for the IKE SA
+    case policy::Protocol::kAh:
+    case policy::Protocol::kEsp: return spi.size() == 4 ? Reason::kNone : Reason::kIkeSpiSize;
+    case policy::Protocol::kNone: break;
+  }
+  return Reason::kIkeProtocolId;
+}
+
 void NotifyPayload::write(ByteWriter& out) const {
   VERIFY(spi.size() <= UINT8_MAX);
   out.u8(spi.empty() ? uint8_t{0} : static_cast<uint8_t>(protocol));

@@ -17,6 +17,10 @@ struct NotifyPayload {
   NotifyType type = NotifyType::kInvalidSyntax;
   Bytes spi;
   Bytes data;
+
+  /// What is wrong with the SPI and was passed over: kIkeProtocolId where no SA has that protocol, kIkeSpiSize where
+  /// the SPI is none of its protocol (the IKE SA is named without one); kNone for nothing.
+  Reason oddity() const;
   static Result<NotifyPayload> parse(ByteReader body);
   void write(ByteWriter& out) const;
 };

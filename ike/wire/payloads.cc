@@ -30,20 +30,39 @@ struct GenericHeader {
   }
 };
 
+/// Notes what is odd in a payload that was read; most kinds have nothing of that sort.
 template <typename P>
-Status read_once(std::optional<P>& slot, ByteReader body) {
+void look_over(const P&, Payloads&) {}
+void look_over(const NotifyPayload& payload, Payloads& into) { into.pass_over(payload.oddity()); }
+void look_over(const CertPayload& payload, Payloads& into) { into.pass_over(payload.oddity()); }
+void look_over(const ConfigPayload& payload, Payloads& into) {
+  into.pass_over(Reason::kIkeAttributeIgnored, payload.unknown_attributes());
+}
+void look_over(const SaPayload& payload, Payloads& into) {
+  for (const WireProposal& each : payload.proposals) {
+    into.pass_over(each.oddity());
+    into.pass_over(Reason::kTransformUnusable, each.transforms_left_out);
+  }
+}
+
+template <typename P>
+Status read_once(std::optional<P>& slot, ByteReader body, Payloads& into) {
   if (slot) return Error(Reason::kIkePayloadDuplicate, "occurs twice");
   TRY_ASSIGN(slot, P::parse(body), "");
+  look_over(*slot, into);
   return {};
 }
 
 template <typename P>
-Status read_more(std::vector<P>& list, ByteReader body, size_t max = kPayloadsMax) {
+Status read_more(std::vector<P>& list, ByteReader body, Payloads& into, size_t max = kPayloadsMax) {
   if (list.size() >= max) return Error(Reason::kLimitReached, "more than " + std::to_string(max) + " of them");
   TRY_ASSIGN(P payload, P::parse(body), "");
+  look_over(payload, into);
   list.push_back(std::move(payload));
   return {};
 }
+
+bool is_known(PayloadType type) { return type >= PayloadType::kSa && type <= PayloadType::kEap; }
 
 /// A payload of a type that this version does not know (RFC 7296 section 2.5).
 Status skip_unknown(PayloadType type, bool critical, Payloads& into) {
@@ -55,25 +74,24 @@ Status skip_unknown(PayloadType type, bool critical, Payloads& into) {
   return {};
 }
 
-/// Reads one payload that is not the encrypted one. The critical flag of known ones does not count (RFC 7296
-/// section 2.5).
+/// Reads one payload that is not the encrypted one.
 Status read_payload(PayloadType type, bool critical, ByteReader body, Payloads& into) {
   switch (type) {
-    case PayloadType::kSa: return read_once(into.sa, body);
-    case PayloadType::kKe: return read_once(into.ke, body);
-    case PayloadType::kIdI: return read_once(into.id_i, body);
-    case PayloadType::kIdR: return read_once(into.id_r, body);
-    case PayloadType::kCert: return read_more(into.certs, body, kCertificatesMax);
-    case PayloadType::kCertReq: return read_more(into.cert_requests, body, kCertificatesMax);
-    case PayloadType::kAuth: return read_once(into.auth, body);
-    case PayloadType::kNonce: return read_once(into.nonce, body);
-    case PayloadType::kNotify: return read_more(into.notifies, body);
-    case PayloadType::kDelete: return read_more(into.deletes, body);
-    case PayloadType::kVendorId: return read_more(into.vendor_ids, body);
-    case PayloadType::kTsI: return read_once(into.ts_i, body);
-    case PayloadType::kTsR: return read_once(into.ts_r, body);
-    case PayloadType::kConfig: return read_once(into.config, body);
-    case PayloadType::kEap: return read_once(into.eap, body);
+    case PayloadType::kSa: return read_once(into.sa, body, into);
+    case PayloadType::kKe: return read_once(into.ke, body, into);
+    case PayloadType::kIdI: return read_once(into.id_i, body, into);
+    case PayloadType::kIdR: return read_once(into.id_r, body, into);
+    case PayloadType::kCert: return read_more(into.certs, body, into, kCertificatesMax);
+    case PayloadType::kCertReq: return read_more(into.cert_requests, body, into, kCertificatesMax);
+    case PayloadType::kAuth: return read_once(into.auth, body, into);
+    case PayloadType::kNonce: return read_once(into.nonce, body, into);
+    case PayloadType::kNotify: return read_more(into.notifies, body, into);
+    case PayloadType::kDelete: return read_more(into.deletes, body, into);
+    case PayloadType::kVendorId: return read_more(into.vendor_ids, body, into);
+    case PayloadType::kTsI: return read_once(into.ts_i, body, into);
+    case PayloadType::kTsR: return read_once(into.ts_r, body, into);
+    case PayloadType::kConfig: return read_once(into.config, body, into);
+    case PayloadType::kEap: return read_once(into.eap, body, into);
     case PayloadType::kFragment:  // RFC 7383 is not announced, so a fragment is as unknown as any other type
     case PayloadType::kEncrypted:
     case PayloadType::kNone: break;
@@ -91,6 +109,13 @@ const NotifyPayload* Payloads::notify(NotifyType type) const {
 const NotifyPayload* Payloads::first_error() const {
   auto found = std::find_if(notifies.begin(), notifies.end(), [](const auto& each) { return is_error(each.type); });
   return found == notifies.end() ? nullptr : &*found;
+}
+
+void Payloads::pass_over(Reason reason, size_t times) {
+  if (reason == Reason::kNone || times == 0) return;
+  auto found = std::ranges::find(passed_over, reason, &PassedOver::reason);
+  if (found == passed_over.end()) found = passed_over.insert(found, {.reason = reason});
+  found->times += times;
 }
 
 bool Payloads::has(PayloadType type) const {
@@ -127,6 +152,8 @@ Result<Payloads> parse_payloads(PayloadType first, ByteView chain) {
     const size_t offset = chain.size() - reader.remaining();
     TRY_ASSIGN(const GenericHeader header, GenericHeader::parse(reader), name(type) + " payload");
     TRY_ASSIGN(ByteReader body, reader.sub(header.body_bytes), name(type) + " payload");
+    // RFC 7296 section 2.5: the flag of a payload that every version knows does not count.
+    if (header.critical && is_known(type)) payloads.pass_over(Reason::kIkeCriticalIgnored);
     if (type == PayloadType::kEncrypted) {
       // RFC 7296 section 3.14: it is the last payload; its next payload field is about what is inside.
       TRY(reader.expect_done(), "SK payload: after it");

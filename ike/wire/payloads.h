@@ -20,6 +20,12 @@
 
 namespace ipsec::ike {
 
+/// Something odd that is no reason to refuse a message, and how often it occurs in it.
+struct PassedOver {
+  Reason reason = Reason::kNone;
+  size_t times = 0;
+};
+
 /// The payloads of one message, by type. Payloads that may occur once and occur twice, and unknown critical ones, are
 /// errors of the parser; unknown ones that are not critical are counted and skipped (RFC 7296 section 2.5).
 struct Payloads {
@@ -37,6 +43,9 @@ struct Payloads {
   std::optional<ConfigPayload> config;
   std::optional<EapPayload> eap;
   size_t unknown = 0;
+  /// For whoever counts: kIkeCriticalIgnored, kIkeProtocolId, kIkeSpiSize, kIkeAttributeIgnored, kCertificateEncoding,
+  /// kTransformUnusable, kProposalUnusable, kProtocolNotServed, each at most once.
+  std::vector<PassedOver> passed_over;
 
   /// The encrypted payload, always last (RFC 7296 section 3.14): where its generic header begins, in bytes from the
   /// start of what was parsed, and the type of the first payload inside. Not decrypted here.
@@ -50,11 +59,13 @@ struct Payloads {
   /// The first error notification, whatever it is.
   const NotifyPayload* first_error() const;
   bool has(PayloadType type) const;
+  void pass_over(Reason reason, size_t times = 1);
 };
 
 /// Parses a chain whose first payload has type `first`. `chain` must be consumed exactly.
 /// Errors: kIkeCriticalPayload (detail holds the type as a decimal number first), kIkePayloadDuplicate,
-/// kIkeTooManyPayloads, kLimitReached, kMalformed and kTruncated with the path to the field.
+/// kIkeTooManyPayloads, kLimitReached, kIkeNonceSize, kIkeProtocolId, kIkeSpiSize, kIdentityType, kSelectorsEmpty,
+/// kMalformed and kTruncated with the path to the field.
 Result<Payloads> parse_payloads(PayloadType first, ByteView chain);
 
 /// Writes payloads one after the other, linking each to the next by its type.

@@ -91,7 +91,7 @@ Status check_spi_bytes(Protocol protocol, uint8_t bytes) {
   bool good = true;
   if (protocol == Protocol::kIke) good = bytes == 0 || bytes == 8;
   if (protocol == Protocol::kEsp || protocol == Protocol::kAh) good = bytes == 4;
-  if (!good) return Error(Reason::kMalformed, "SPI size: " + std::to_string(bytes));
+  if (!good) return Error(Reason::kIkeSpiSize, "SPI size: " + std::to_string(bytes));
   return {};
 }
 
@@ -114,6 +114,7 @@ Status parse_transforms(ByteReader body, uint8_t count, WireProposal& wire) {
       dropped.push_back(parsed.transform.type);
   }
   TRY(body.expect_done(), "after the transforms");
+  wire.transforms_left_out = dropped.size();
   // A type must not seem to be absent because all its transforms were dropped.
   for (TransformType type : dropped) {
     const bool others =
@@ -178,6 +179,16 @@ void write_proposal(const WireProposal& wire, uint8_t last, ByteWriter& out) {
 }
 
 }  // namespace
+
+policy::Proposal WireProposal::offered() const {
+  if (unusable && proposal.protocol != Protocol::kAh) return {.protocol = Protocol::kNone};
+  return proposal;
+}
+
+Reason WireProposal::oddity() const {
+  if (proposal.protocol == Protocol::kAh) return Reason::kProtocolNotServed;
+  return unusable ? Reason::kProposalUnusable : Reason::kNone;
+}
 
 Result<SaPayload> SaPayload::parse(ByteReader body) {
   SaPayload payload;

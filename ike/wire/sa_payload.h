@@ -23,6 +23,13 @@ struct WireProposal {
   Bytes spi;  ///< 0, 4 (ESP, AH) or 8 (IKE rekey) bytes.
   policy::Proposal proposal;
   bool unusable = false;
+  size_t transforms_left_out = 0;  ///< Those with an attribute that is not known or not as it should be.
+
+  /// As it is compared with what is configured: one that is unusable matches nothing (AH, which nobody here configures,
+  /// stays what it is, for reports).
+  policy::Proposal offered() const;
+  /// Why it cannot be used: kProtocolNotServed for AH, kProposalUnusable for the rest; kNone where it can.
+  Reason oddity() const;
 };
 
 /// Security Association payload (RFC 7296 section 3.3) with its proposals, transforms and attributes.
@@ -34,7 +41,8 @@ struct WireProposal {
 ///
 ///     |A|       Attribute Type        |  AF=0: Attribute Length       |
 ///     |F|                             |  AF=1: Attribute Value        |
-/// Proposal numbers rise by one; with which one they begin is for the caller to judge.
+/// Proposal numbers rise by one; with which one they begin is for the caller to judge. An SPI that is none of its
+/// protocol is kIkeSpiSize.
 struct SaPayload {
   std::vector<WireProposal> proposals;
   static Result<SaPayload> parse(ByteReader body);

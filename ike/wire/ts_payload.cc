@@ -63,7 +63,7 @@ Result<TsPayload> TsPayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t count, body.u8(), "number of selectors");
   TRY(body.bytes(3), "reserved");  // RFC 7296 section 2.5: ignored
   // RFC 7296 section 3.13: one or more selectors.
-  if (count == 0) return Error(Reason::kMalformed, "number of selectors: 0");
+  if (count == 0) return Error(Reason::kSelectorsEmpty, "number of selectors: 0");
   TsPayload payload;
   for (unsigned i = 1; i <= count; ++i) {
     TRY_ASSIGN(const auto selector, parse_one(body), "selector " + std::to_string(i));

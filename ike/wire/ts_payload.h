@@ -6,7 +6,8 @@
 namespace ipsec::ike {
 
 /// Traffic Selector payload (RFC 7296 section 3.13). Selectors of types that are not IPv4 or IPv6 ranges are skipped
-/// and counted. Addresses in the wrong order are malformed; so are ports, except 65535 to 0, which means OPAQUE.
+/// and counted, so that a list in which nothing else stands comes out empty; a list of none at all is kSelectorsEmpty.
+/// Addresses in the wrong order are malformed; so are ports, except 65535 to 0, which means OPAQUE.
 ///      0                   1                   2                   3
 ///     | Number of TSs |                 RESERVED                      |
 ///     ~                       <Traffic Selectors>                     ~

@@ -75,6 +75,13 @@ void FakeBackend::rekey(const std::string& tunnel, const std::string& child, Rek
     waiting.push_back(std::move(done));
 }
 
+Result<json> FakeBackend::config_apply(ApplyMode mode) {
+  json outcome = config_check({{.name = "gw.json", .text = config_is_bad ? "bad" : "good"}});
+  outcome["changes"] = config_is_bad ? json::array() : rows.contains("changes") ? rows["changes"] : json::array();
+  if (mode == ApplyMode::kApply && !config_is_bad) ++applied;
+  return outcome;
+}
+
 json FakeBackend::config_check(const std::vector<NamedText>& files) {
   json errors = json::array();
   for (const NamedText& file : files)

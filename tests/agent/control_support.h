@@ -28,6 +28,7 @@ class FakeBackend : public Backend {
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
+  Result<nlohmann::json> config_apply(ApplyMode mode) override;
   nlohmann::json config_effective() override { return {{"version", 1}}; }
 
   /// Appends events and returns the last sequence number.
@@ -41,6 +42,8 @@ class FakeBackend : public Backend {
   std::vector<std::string> operations;  ///< "up branch-7/lan"
   std::vector<Done> waiting;            ///< Outcomes that the test gives.
   std::optional<nlohmann::json> outcome_at_once;
+  size_t applied = 0;  ///< Configurations.
+  bool config_is_bad = false;
 };
 
 /// An event loop over poll(2) that runs only as long as there is something to do.

@@ -64,6 +64,8 @@ TEST_CASE("command line: help shows examples for every command") {
                                                           {"drift"},
                                                           {"config"},
                                                           {"config", "check"},
+                                                          {"config", "diff"},
+                                                          {"config", "apply"},
                                                           {"config", "show"}};
   for (auto command : commands) {
     command.push_back("--help");
@@ -189,6 +191,29 @@ TEST_CASE("ipsecctl: show, explain, config and version print what the daemon say
   CHECK(has(bad.out, "a.json:3: error: a name refers to nothing"));
   CHECK(talk({"config", "check", talk.folder.path + "/absent"}).code == kExitFailed);
   CHECK(has(talk({"version"}).out, "ipsecd 1.2.3\n"));
+}
+
+TEST_CASE("ipsecctl: config diff tells what would change, config apply what has, and errors change nothing") {
+  Talk talk;
+  CHECK(talk({"config", "diff"}).out == "Nothing would change.\n");
+  CHECK(talk({"config", "apply"}).out == "Nothing has changed.\n");
+  talk.server.change([](control::FakeBackend& backend) {
+    CHECK(backend.applied == 1);
+    backend.rows["changes"] = {{{"tunnel", "a"}, {"kind", "rekey"}, {"settings", {"ike_policy", "offload"}}},
+                               {{"tunnel", "b"}, {"kind", "removed"}, {"settings", json::array()}}};
+  });
+  const Outcome would = talk({"config", "diff"});
+  CHECK(would.code == kExitOk);
+  CHECK(has(would.out, "WOULD CHANGE"));
+  CHECK(has(would.out, "ike_policy, offload"));
+  CHECK(has(would.out, "removed"));
+  CHECK(has(talk({"config", "apply"}).out, "CHANGED"));
+  CHECK(json::parse(talk({"config", "apply", "--json"}).out)["changes"].size() == 2);
+  talk.server.change([](control::FakeBackend& backend) { backend.config_is_bad = true; });
+  const Outcome bad = talk({"config", "apply"});
+  CHECK(bad.code == kExitFailed);
+  CHECK(has(bad.out, "a name refers to nothing"));
+  CHECK(has(bad.out, "Nothing was changed."));
 }
 
 TEST_CASE("ipsecctl: explain negotiation lists what failed, or compares one, as text and as JSON") {

@@ -90,14 +90,16 @@ wait_for() {
   done
 }
 
-# start_strongswan: charon-systemd in namespace peer, with a connection per address family; start_action none.
-start_strongswan() { # IKE proposal, ESP proposal [, more settings of the connections [, more settings of their children]]
+# start_charon [SETTINGS]: charon-systemd in namespace peer with $SWANCTL_CONF as it stands, and more settings of the daemon.
+SWANCTL_CONF=/run/strongswan-peer/swanctl/swanctl.conf
+start_charon() {
   local dir=/run/strongswan-peer; mkdir -p $dir/swanctl/conf.d
   cat > $dir/strongswan.conf <<C
 charon-systemd {
   load = random nonce aes sha1 sha2 hmac kdf openssl curve25519 gcm chapoly pem pkcs1 pkcs8 x509 pubkey revocation constraints kernel-netlink socket-default vici
   plugins { vici { socket = unix://$dir/vici.sock } }
   install_routes = no
+  ${1:-}
   filelog { log { path = ${LOG_DIR:-/run}/strongswan.log
     default = 1
     ike = 2
@@ -107,7 +109,16 @@ charon-systemd {
 }
 swanctl { load = pem pkcs1 x509 revocation constraints pubkey openssl random }
 C
-  cat > $dir/swanctl/swanctl.conf <<C
+  rm -f $dir/vici.sock                     # a former run may have left it
+  STRONGSWAN_CONF=$dir/strongswan.conf SWANCTL_DIR=$dir/swanctl ip netns exec peer /usr/sbin/charon-systemd > "${LOG_DIR:-/run}/charon.out" 2>&1 &
+  echo $! > $dir/pid
+  wait_for 15 "strongSwan to take its configuration" swan --load-all
+}
+
+# start_strongswan: with a connection per address family; start_action none.
+start_strongswan() { # IKE proposal, ESP proposal [, more settings of the connections [, of their children [, of the daemon]]]
+  mkdir -p "$(dirname $SWANCTL_CONF)"
+  cat > $SWANCTL_CONF <<C
 connections {
   gw4 { version = 2
     local_addrs = 192.0.2.2
@@ -140,10 +151,7 @@ connections {
 }
 secrets { ike-1 { secret = "a secret that both sides share" } }
 C
-  rm -f $dir/vici.sock                     # a former run may have left it
-  STRONGSWAN_CONF=$dir/strongswan.conf SWANCTL_DIR=$dir/swanctl ip netns exec peer /usr/sbin/charon-systemd > "${LOG_DIR:-/run}/charon.out" 2>&1 &
-  echo $! > $dir/pid
-  wait_for 15 "strongSwan to take its configuration" swan --load-all
+  start_charon "${5:-}"
 }
 swan() { STRONGSWAN_CONF=/run/strongswan-peer/strongswan.conf SWANCTL_DIR=/run/strongswan-peer/swanctl ip netns exec peer swanctl "$@" --uri unix:///run/strongswan-peer/vici.sock; }
 stop_strongswan() { kill "$(cat /run/strongswan-peer/pid)"; wait_for 10 "strongSwan to end" not kill -0 "$(cat /run/strongswan-peer/pid)"; }

@@ -228,6 +228,59 @@ TEST_CASE("collision: when both rekey a child, the one with the lowest nonce is 
 }
 
 TEST_CASE(
+    "collision: a rekey that falls due while the kernel takes the child of the peer's rekey waits, and is not needed") {
+  World world({.seed = 5});
+  world.initiate();
+  world.deliver_all();
+  world.b.shell.hold_answers = true;
+  kRekeyChildA(world);
+  world.collect();
+  world.deliver_one();
+  REQUIRE(world.b.held.size() == 1);
+
+  kRekeyChildB(world);
+  world.collect();
+  CHECK(world.wire.empty());
+  world.b.shell.hold_answers = false;
+  Answer answer = std::move(world.b.held.front());
+  world.b.held.clear();
+  world.b.engine().answer(world.now, std::move(answer));
+  world.b.drain(world.now);
+  world.deliver_all();
+  world.run_for(20s);
+
+  CHECK(world.is_up_and_equal());
+  CHECK(world.a.inbound.size() == 1);
+  CHECK(world.b.inbound.size() == 1);
+}
+
+TEST_CASE("collision: a rekey that waits for the peer's is made when the kernel refuses the peer's child") {
+  World world({.seed = 6});
+  world.initiate();
+  world.deliver_all();
+  const std::set<uint32_t> before = world.b.inbound_spis();
+  world.b.shell.hold_answers = true;
+  kRekeyChildA(world);
+  world.collect();
+  world.deliver_one();
+  REQUIRE(world.b.held.size() == 1);
+  kRekeyChildB(world);
+
+  world.b.shell.hold_answers = false;
+  Answer refused = std::move(world.b.held.front());
+  world.b.held.clear();
+  refused.value = Refused{Error(Reason::kKernelRefused, "no memory")};
+  world.b.engine().answer(world.now, std::move(refused));
+  world.b.drain(world.now);
+  world.deliver_all();
+  world.run_for(20s);
+
+  CHECK(world.is_up_and_equal());
+  CHECK(world.b.inbound_spis() != before);
+  CHECK(world.b.inbound.size() == 1);
+}
+
+TEST_CASE(
     "collision: the IKE SA that the peer's crossing rekey made is closed before ours is answered, and so is all") {
   for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
     for (uint64_t seed = 1; seed <= 6; ++seed) {

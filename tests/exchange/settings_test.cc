@@ -18,6 +18,7 @@ size_t sent_by(World& world, const Host& from, Duration during) {
     return false;
   };
   world.run_for(during);
+  world.lose = nullptr;
   return count;
 }
 
@@ -102,4 +103,85 @@ TEST_CASE("liveness: a dead peer is given up after as many tries as configured")
     CHECK(world.a.state() == "none");
     CHECK(world.a.reported(Reason::kPeerUnreachable));
   }
+}
+
+namespace {
+
+/// The tunnel of a host with another liveness interval and child lifetime.
+std::shared_ptr<const policy::Tunnel> changed(const Host& host) {
+  auto tunnel = std::make_shared<policy::Tunnel>(*host.tunnel);
+  auto ike_policy = std::make_shared<policy::IkePolicy>(*tunnel->ike_policy);
+  ike_policy->dpd = 7s;
+  tunnel->ike_policy = std::move(ike_policy);
+  for (policy::ChildConfig& child : tunnel->children) {
+    auto child_policy = std::make_shared<policy::ChildPolicy>(*child.policy);
+    child_policy->lifetime = 300s;
+    child.policy = std::move(child_policy);
+  }
+  return tunnel;
+}
+
+}  // namespace
+
+TEST_CASE("adopting: a changed configuration is gone by at once, and fresh SAs are made by it") {
+  for (Handover handover : {Handover::kNever, Handover::kEachStep}) {
+    World world({.handover = handover, .child_lifetime = std::chrono::hours(20), .dpd = 0s});
+    world.initiate();
+    world.deliver_all();
+    REQUIRE(world.is_up_and_equal());
+    CHECK(sent_by(world, world.a, 60s) == 0);
+
+    world.a.tunnel = changed(world.a);
+    world.a.engine().adopt(
+        [&](const std::string& name) { return name == world.a.tunnel->name ? world.a.tunnel : nullptr; });
+    const size_t looks = sent_by(world, world.a, 60s);
+    CHECK(looks >= 7);
+    CHECK(looks <= 9);
+    world.a.engine().rekey_child(world.now, world.a.ike(), ChildId(world.a.inbound.begin()->first), Reason::kRekeyTime);
+    world.traffic = true;
+    REQUIRE(world.settles());
+    const uint32_t fresh = world.a.inbound.begin()->first;
+    world.run_for(301s);
+    CHECK(world.a.state() == "established");
+    REQUIRE(world.a.inbound.size() == 1);
+    CHECK(world.is_up_and_equal());
+    CHECK(world.a.inbound.begin()->first != fresh);  // its lifetime was the new one
+  }
+}
+
+TEST_CASE("adopting: an exchange under way ends by what it began with") {
+  World world({.second_child = true, .dpd = 0s});
+  world.initiate();
+  world.deliver_all();
+  // The child that is being made is not in the new configuration.
+  auto without = std::make_shared<policy::Tunnel>(*world.a.tunnel);
+  std::erase_if(without->children, [](const policy::ChildConfig& each) { return each.name == "dmz"; });
+  REQUIRE(world.a.engine().create_child(world.now, world.a.ike(), "dmz").ok());
+  world.a.engine().adopt([&](const std::string&) { return without; });
+  world.a.drain(world.now);
+  world.deliver_all();
+  CHECK(world.is_up_and_equal());
+  CHECK(world.a.inbound.size() == 2);
+  CHECK_FALSE(world.a.engine().create_child(world.now, world.a.ike(), "dmz").ok());  // now it is in force
+  // So is a set-up, and what it leads to.
+  World begun({.dpd = 0s});
+  begun.initiate();
+  begun.deliver_one();
+  auto renamed = std::make_shared<policy::Tunnel>(*begun.a.tunnel);
+  renamed->children[0].name = "another";
+  begun.a.engine().adopt([&](const std::string&) { return renamed; });
+  begun.deliver_all();
+  CHECK(begun.is_up_and_equal());
+}
+
+TEST_CASE("view: tells when an IKE SA is due and when it ends, and nothing of one that is not established") {
+  World world({.ike_lifetime = 1000s, .dpd = 0s});
+  const IkeSaId ike = world.initiate();
+  CHECK_FALSE(world.a.engine().view(ike)->ends_at);
+  world.deliver_all();
+  const IkeSaView view = *world.a.engine().view(ike);
+  REQUIRE(view.rekey_at);
+  CHECK(*view.ends_at - world.now == 1000s);
+  CHECK(*view.rekey_at < *view.ends_at);
+  CHECK(*view.rekey_at - world.now >= 800s);
 }

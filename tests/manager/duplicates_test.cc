@@ -32,7 +32,7 @@ class DuplicatesWorld : public ManagerWorld {
     view.tunnel = "a";
     view.initiator_spi = ike::IkeSpi(spi_i == 0 ? id.value() : spi_i);
     view.path.remote = {*IpAddress::parse("198.51.100.7"), 500};
-    manager->on_view(now, view);
+    manager->on_view(view);
     manager->on_action(now, worker,
                        ike::IdentityEstablished{.ike = id,
                                                 .tunnel = manager->config().tunnels.at("a"),

@@ -69,10 +69,19 @@ ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
 }
 
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
+  manager->start(now, config_of(tunnels));
+  run();
+}
+
+void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
+  manager->reconfigure(now, config_of(tunnels));
+  run();
+}
+
+std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
   auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, offload_)}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
-  manager->start(now, adjusted(*outcome.config));
-  run();
+  return adjusted(*outcome.config);
 }
 
 std::shared_ptr<const policy::Config> ManagerWorld::adjusted(const policy::Config& config) const {
@@ -94,6 +103,7 @@ std::shared_ptr<const policy::Config> ManagerWorld::adjusted(const policy::Confi
 
 std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const std::string& tunnel,
                                                             const std::string& child) const {
+  if (const auto known = specs_.find({id, tunnel}); known != specs_.end()) return known->second;
   auto made = std::make_shared<policy::ChildSpec>();
   made->tunnel = manager->config().tunnels.at(tunnel);
   made->child = child;
@@ -104,6 +114,7 @@ std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const s
   made->remote = made->tunnel->child(child)->remote;
   made->local_endpoint = {*made->tunnel->local_address(), 500};
   made->remote_endpoint = {*made->tunnel->remote, 500};
+  specs_[{id, tunnel}] = made;
   return made;
 }
 

@@ -36,6 +36,8 @@ class ManagerWorld {
   explicit ManagerWorld(std::string offload = "none");
 
   void start(const std::vector<TunnelText>& tunnels);
+  /// Another configuration, read by the manager while it runs.
+  void reconfigure(const std::vector<TunnelText>& tunnels);
   void run() { manager->run(now); }
   void pass(Duration time) {
     now = now + time;
@@ -95,9 +97,12 @@ class ManagerWorld {
  private:
   std::shared_ptr<const policy::ChildSpec> spec(uint32_t id, const std::string& tunnel,
                                                 const std::string& child = "lan") const;
+  std::shared_ptr<const policy::Config> config_of(const std::vector<TunnelText>& tunnels) const;
   std::shared_ptr<const policy::Config> adjusted(const policy::Config& config) const;
   std::string offload_;
   uint64_t asks_ = 0;
+  /// As IKE has negotiated them, whatever the configuration says later.
+  mutable std::map<std::pair<uint32_t, std::string>, std::shared_ptr<const policy::ChildSpec>> specs_;
 };
 
 }  // namespace ipsec::testing

@@ -129,7 +129,9 @@ void Host::reply(Instant now, Answer answer) {
 Answer Host::answer_for(const NeedVerify& need) {
   Answer answer{need.id, need.ike, AuthChecked{}};
   auto expected = psk_auth(crypto_, need.prf, as_bytes(shell.psk), need.octets);
-  if (need.method != AuthMethod::kSharedKey || !expected.ok() || !equal_in_constant_time(*expected, need.auth))
+  if (need.method != AuthMethod::kSharedKey)
+    answer.value = Refused{Error(Reason::kAuthMethod, ike::name(need.method))};
+  else if (!expected.ok() || !equal_in_constant_time(*expected, need.auth))
     answer.value = Refused{Error(Reason::kAuthFailed, "AUTH differs")};
   return answer;
 }

@@ -68,10 +68,10 @@ TEST_CASE("outline: what has no SA, KE or nonce payload is refused, and so is a 
 }
 
 TEST_CASE("outline: a nonce has its shortest and its longest length") {
-  const std::pair<size_t, Reason> cases[] = {{kNonceBytesMin - 1, Reason::kMalformed},
+  const std::pair<size_t, Reason> cases[] = {{kNonceBytesMin - 1, Reason::kIkeNonceSize},
                                              {kNonceBytesMin, Reason::kNone},
                                              {kNonceBytesMax, Reason::kNone},
-                                             {kNonceBytesMax + 1, Reason::kMalformed}};
+                                             {kNonceBytesMax + 1, Reason::kIkeNonceSize}};
   for (const auto& [bytes, expected] : cases) {
     CAPTURE(bytes);
     const PayloadWriter rest = request({.nonce = false});
@@ -81,6 +81,12 @@ TEST_CASE("outline: a nonce has its shortest and its longest length") {
     chain.insert(chain.end(), rest.view().begin(), rest.view().end());
     CHECK(refusal(PayloadType::kNonce, chain) == expected);
   }
+}
+
+TEST_CASE("outline: a request cannot begin with an encrypted payload, or with none") {
+  const PayloadWriter chain = request({});
+  CHECK(refusal(PayloadType::kEncrypted, chain.view()) == Reason::kIkeFirstPayload);
+  CHECK(refusal(PayloadType::kNone, {}) == Reason::kIkeFirstPayload);
 }
 
 TEST_CASE("outline: cut at any byte it is refused") {

@@ -49,6 +49,16 @@ TEST_CASE("notify: each error names its field") {
   CHECK(refused<NotifyPayload>(Bytes(5 + kNotifyBytesMax)) == "limit-reached | notification data: 2049 bytes");
 }
 
+TEST_CASE("notify: an SPI that its protocol does not have is kept, and told to whoever counts") {
+  CHECK(parsed<NotifyPayload>("03 04 4009 c1c2c3c4").value().oddity() == Reason::kNone);
+  CHECK(parsed<NotifyPayload>("02 04 000b c1c2c3c4").value().oddity() == Reason::kNone);
+  CHECK(parsed<NotifyPayload>("05 00 4000").value().oddity() == Reason::kNone);  // without an SPI nobody looks
+  CHECK(parsed<NotifyPayload>("01 08 0007 0102030405060708").value().oddity() == Reason::kIkeSpiSize);
+  CHECK(parsed<NotifyPayload>("03 02 4009 c1c2").value().oddity() == Reason::kIkeSpiSize);
+  CHECK(parsed<NotifyPayload>("05 04 4009 c1c2c3c4").value().oddity() == Reason::kIkeProtocolId);
+  CHECK(parsed<NotifyPayload>("00 04 4009 c1c2c3c4").value().oddity() == Reason::kIkeProtocolId);
+}
+
 TEST_CASE("delete: of child SAs lists their SPIs") {
   LEDGER("3.11-01", "3.11-03");
   const DeletePayload payload = parsed<DeletePayload>("03 04 0002 c1c2c3c4 d1d2d3d4").value();
@@ -70,10 +80,10 @@ TEST_CASE("delete: each error names its field") {
   CHECK(refused<DeletePayload>("") == "truncated | protocol: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("03") == "truncated | SPI size: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("0304 00") == "truncated | number of SPIs: need 2 bytes, have 1");
-  CHECK(refused<DeletePayload>("0004 0000") == "malformed | protocol: 0");
-  CHECK(refused<DeletePayload>("0404 0000") == "malformed | protocol: 4");
-  CHECK(refused<DeletePayload>("0308 0000") == "malformed | SPI size: 8");
-  CHECK(refused<DeletePayload>("0104 0000") == "malformed | SPI size: 4");
+  CHECK(refused<DeletePayload>("0004 0000") == "ike-protocol-id | protocol: 0");
+  CHECK(refused<DeletePayload>("0404 0000") == "ike-protocol-id | protocol: 4");
+  CHECK(refused<DeletePayload>("0308 0000") == "ike-spi-size | SPI size: 8");
+  CHECK(refused<DeletePayload>("0104 0000") == "ike-spi-size | SPI size: 4");
   CHECK(refused<DeletePayload>("0100 0001") == "malformed | number of SPIs: 1");
   CHECK(refused<DeletePayload>("0304 0101") == "limit-reached | number of SPIs: 257");
   CHECK(refused<DeletePayload>("0304 0002 00000001 00") == "truncated | SPI 2: need 4 bytes, have 1");
@@ -98,6 +108,14 @@ TEST_CASE("configuration: cut at any byte it is an error, except between attribu
     CHECK(parsed<ConfigPayload>(Bytes(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(bytes))).ok() ==
           (bytes == 4 || bytes == 12));
   }
+}
+
+TEST_CASE("configuration: attributes that RFC 7296 does not define are kept and counted") {
+  // Address (1), 120, SUPPORTED_ATTRIBUTES (14), 5, subnet (15), 16.
+  const auto payload =
+      parsed<ConfigPayload>("01000000 0001 0000 0078 0000 000e 0000 0005 0000 000f 0000 8010 0000").value();
+  CHECK(payload.attributes.size() == 6);
+  CHECK(payload.unknown_attributes() == 3);
 }
 
 TEST_CASE("configuration: each error names its field") {

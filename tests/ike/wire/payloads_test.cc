@@ -113,7 +113,9 @@ TEST_CASE("payloads: any change of a valid chain is accepted or refused with a k
     const Reason reason = result.error().reason();
     REQUIRE((reason == Reason::kMalformed || reason == Reason::kTruncated || reason == Reason::kIkeCriticalPayload ||
              reason == Reason::kIkePayloadDuplicate || reason == Reason::kLimitReached ||
-             reason == Reason::kIkeTooManyPayloads));
+             reason == Reason::kIkeTooManyPayloads || reason == Reason::kIkeNonceSize ||
+             reason == Reason::kIkeProtocolId || reason == Reason::kIkeSpiSize || reason == Reason::kIdentityType ||
+             reason == Reason::kSelectorsEmpty));
   }
   CHECK(accepted_count > 1000);
   CHECK(accepted_count < 199000);
@@ -147,7 +149,7 @@ TEST_CASE("payloads: an error inside a payload carries the whole path") {
   CHECK(refused_chain(PayloadType::kSa, "00000014 00000010 01010001 00000007 0400001f") ==
         "malformed | SA payload: proposal 1: transform 1: length: 7");
   CHECK(refused_chain(PayloadType::kVendorId, "28000004 00000008 01020304") ==
-        "malformed | Nonce payload: nonce data: 4 bytes, not 16 to 256");
+        "ike-nonce-size | Nonce payload: nonce data: 4 bytes, not 16 to 256");
 }
 
 TEST_CASE("payloads: an unknown payload that is not critical is skipped and counted") {
@@ -211,4 +213,41 @@ TEST_CASE("payloads: the encrypted payload ends with the message") {
 TEST_CASE("payloads: an empty writer has no first payload") {
   CHECK(PayloadWriter().first() == PayloadType::kNone);
   CHECK(PayloadWriter().view().empty());
+}
+
+TEST_CASE("payloads: what is odd and harmless is passed over, each kind once with how often it came") {
+  // V, critical; V, critical; N of protocol 5; N for the IKE SA with an SPI; CERT of encoding 22; CP with two unknown
+  // attributes.
+  const Payloads payloads = accepted(PayloadType::kVendorId,
+                                     "2b 80 0004"
+                                     "29 80 0004"
+                                     "29 00 000c 05 04 4009 c1c2c3c4"
+                                     "25 00 0010 01 08 4009 0102030405060708"
+                                     "2f 00 0006 16 30"
+                                     "00 00 0010 01000000 0078 0000 0079 0000");
+  const auto times = [&](Reason reason) {
+    size_t sum = 0;
+    for (const PassedOver& each : payloads.passed_over) sum += each.reason == reason ? each.times : 0;
+    return sum;
+  };
+  CHECK(payloads.passed_over.size() == 5);
+  CHECK(times(Reason::kIkeCriticalIgnored) == 2);
+  CHECK(times(Reason::kIkeProtocolId) == 1);
+  CHECK(times(Reason::kIkeSpiSize) == 1);
+  CHECK(times(Reason::kCertificateEncoding) == 1);
+  CHECK(times(Reason::kIkeAttributeIgnored) == 2);
+  CHECK(payloads.notifies.size() == 2);
+  CHECK(payloads.certs.size() == 1);
+}
+
+TEST_CASE("payloads: nothing is odd in a chain with one of each payload") {
+  const Chain chain;
+  const auto payloads = parse_payloads(chain.writer.first(), chain.writer.view());
+  REQUIRE(payloads.ok());
+  CHECK(payloads->passed_over.empty());
+}
+
+TEST_CASE("payloads: a critical flag counts as ignored on the encrypted payload too, and never on unknown ones") {
+  CHECK(accepted(PayloadType::kEncrypted, "00 80 0008 01020304").passed_over.size() == 1);
+  CHECK(accepted(kUnknownType, "00 00 0004").passed_over.empty());
 }

@@ -146,6 +146,29 @@ TEST_CASE("SA: AH, protocols that are not known and proposals without transforms
   CHECK(only(proposal_of("", 0)).unusable);
 }
 
+TEST_CASE("SA: why a proposal cannot be used, and what it is compared as") {
+  const WireProposal good = only(std::string(kIkeProposal));
+  CHECK(good.oddity() == Reason::kNone);
+  CHECK(good.offered() == good.proposal);
+  const WireProposal ah = only("00000014 01 02 04 01 00000001 00000008 03 00 000c");
+  CHECK(ah.oddity() == Reason::kProtocolNotServed);
+  CHECK(ah.offered() == ah.proposal);
+  // Protocol 9, no transforms, a type of transform that is not known.
+  for (const WireProposal& each : {only(proposal_of("00000008 03 00 000c", 1, "09")), only(proposal_of("", 0)),
+                                   only(proposal_of("00000008 06 00 0001", 1))}) {
+    CHECK(each.oddity() == Reason::kProposalUnusable);
+    CHECK(each.offered() == policy::Proposal{.protocol = Protocol::kNone});
+  }
+}
+
+TEST_CASE("SA: transforms that are left out are counted") {
+  const std::string good = "0300000c 01 00 0014 800e 0100", private_one = "0300000c 01 00 000c 800f 0001";
+  const WireProposal proposal = only(proposal_of(private_one + good + private_one + "00000008 02 00 0005", 4));
+  CHECK(proposal.transforms_left_out == 2);
+  CHECK(proposal.proposal.transforms.size() == 2);
+  CHECK(only(std::string(kIkeProposal)).transforms_left_out == 0);
+}
+
 TEST_CASE("SA: reserved bytes are ignored and sent as zero") {
   LEDGER("3.3.1-01", "3.3.2-01");
   const auto payload = parsed<SaPayload>("00ff0010 01 01 00 01 00ff0008 04 ff 001f");
@@ -165,9 +188,9 @@ TEST_CASE("SA: each error of a proposal names its field") {
         "malformed | proposal 1: last substructure: none follows");
   CHECK(refused<SaPayload>("00000010 01010001" + transform + "00") ==
         "malformed | proposal 1: last substructure: more follow");
-  CHECK(refused<SaPayload>("00000010 01010401" + transform) == "malformed | proposal 1: SPI size: 4");
-  CHECK(refused<SaPayload>("00000010 01030001" + transform) == "malformed | proposal 1: SPI size: 0");
-  CHECK(refused<SaPayload>("00000010 01020801" + transform) == "malformed | proposal 1: SPI size: 8");
+  CHECK(refused<SaPayload>("00000010 01010401" + transform) == "ike-spi-size | proposal 1: SPI size: 4");
+  CHECK(refused<SaPayload>("00000010 01030001" + transform) == "ike-spi-size | proposal 1: SPI size: 0");
+  CHECK(refused<SaPayload>("00000010 01020801" + transform) == "ike-spi-size | proposal 1: SPI size: 8");
   CHECK(refused<SaPayload>("0000000a 01030401 0102") == "truncated | proposal 1: SPI: need 4 bytes, have 2");
   CHECK(refused<SaPayload>("00000008 01010081") == "limit-reached | proposal 1: number of transforms: 129");
 }

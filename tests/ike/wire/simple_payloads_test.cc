@@ -27,15 +27,15 @@ TEST_CASE("KE: each error names its field") {
   CHECK(refused<KePayload>(long_value) == "limit-reached | key exchange data: 2049 bytes");
 }
 
-TEST_CASE("nonce: 16 to 256 bytes are read and written, other sizes are malformed") {
+TEST_CASE("nonce: 16 to 256 bytes are read and written, other sizes are not") {
   LEDGER("3.9-01");
   for (size_t bytes : {16, 32, 256}) {
     const Bytes nonce(bytes, 0xab);
     CHECK(parsed<NoncePayload>(nonce).value().nonce == nonce);
     CHECK(written(NoncePayload{.nonce = nonce}) == to_hex(nonce));
   }
-  CHECK(refused<NoncePayload>(Bytes(15)) == "malformed | nonce data: 15 bytes, not 16 to 256");
-  CHECK(refused<NoncePayload>(Bytes(257)) == "malformed | nonce data: 257 bytes, not 16 to 256");
+  CHECK(refused<NoncePayload>(Bytes(15)) == "ike-nonce-size | nonce data: 15 bytes, not 16 to 256");
+  CHECK(refused<NoncePayload>(Bytes(257)) == "ike-nonce-size | nonce data: 257 bytes, not 16 to 256");
   check_truncation<NoncePayload>("000102030405060708090a0b0c0d0e0f", 16);
 }
 
@@ -67,6 +67,11 @@ TEST_CASE("CERT: a golden body is read and written") {
   CHECK(payload.data == Bytes{0x30, 0x82, 0x01});
   CHECK(written(payload) == "04308201");
   check_truncation<CertPayload>("04 308201", 2);
+}
+
+TEST_CASE("CERT: any encoding but that of an X.509 certificate is kept, and told to whoever counts") {
+  CHECK(parsed<CertPayload>("04 308201").value().oddity() == Reason::kNone);
+  CHECK(parsed<CertPayload>("16 308201").value().oddity() == Reason::kCertificateEncoding);
 }
 
 TEST_CASE("CERT: each error names its field") {
@@ -127,7 +132,7 @@ TEST_CASE("ID: each error names its field") {
   CHECK(refused<IdPayload>("") == "truncated | identification type: need 1 bytes, have 0");
   CHECK(refused<IdPayload>("020000") == "truncated | reserved: need 3 bytes, have 2");
   CHECK(refused<IdPayload>("02000000") == "malformed | identification data: none");
-  CHECK(refused<IdPayload>("0d000000 00") == "malformed | identification type: 13");
+  CHECK(refused<IdPayload>("0d000000 00") == "identity-type | identification type: 13");
   CHECK(refused<IdPayload>("01000000 c00002") == "malformed | identification data: 3 bytes for an address of 4");
   CHECK(refused<IdPayload>("05000000 c0000201") == "malformed | identification data: 4 bytes for an address of 16");
   for (const char* name : {"02000000 6100", "02000000 610d", "03000000 0a61"})

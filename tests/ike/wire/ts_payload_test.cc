@@ -62,7 +62,7 @@ TEST_CASE("TS: 255 selectors fit") {
 TEST_CASE("TS: each error names its field") {
   CHECK(refused<TsPayload>("") == "truncated | number of selectors: need 1 bytes, have 0");
   CHECK(refused<TsPayload>("0100") == "truncated | reserved: need 3 bytes, have 1");
-  CHECK(refused<TsPayload>("00000000") == "malformed | number of selectors: 0");
+  CHECK(refused<TsPayload>("00000000") == "selectors-empty | number of selectors: 0");
   CHECK(refused<TsPayload>(body("02", {kIpv4})) == "truncated | selector 2: type: need 1 bytes, have 0");
   CHECK(refused<TsPayload>(body("01", {"07"})) == "truncated | selector 1: protocol: need 1 bytes, have 0");
   CHECK(refused<TsPayload>(body("01", {"070600"})) == "truncated | selector 1: length: need 2 bytes, have 1");

@@ -1,0 +1,163 @@
+#include <algorithm>
+
+#include "agent/tunnel_manager.h"
+
+// Another configuration while tunnels are up. What ends does so in its own time: Deletes are answered, or given up,
+// before the interface goes and a successor of the same name is made.
+namespace ipsec::agent {
+
+using Step = ChildRow::Step;
+using Kind = policy::TunnelChange::Kind;
+
+std::map<std::string, policy::TunnelChange> TunnelManager::reconfigure(Instant now,
+                                                                       std::shared_ptr<const policy::Config> config) {
+  auto changes = policy::tunnel_changes(*config_, *config);
+  config_ = std::move(config);
+  for (auto& [name, row] : tunnels_) {
+    const auto wanted = config_->tunnels.find(name);
+    const auto change = changes.find(name);
+    if (row.leaving) {
+      row.next = wanted != config_->tunnels.end() ? wanted->second : nullptr;
+    } else if (wanted == config_->tunnels.end()) {
+      leave(row);
+    } else if (change != changes.end() && change->second.kind == Kind::kRestart) {
+      row.next = wanted->second;
+      leave(row);
+    } else {
+      update(now, row, wanted->second);
+      if (change != changes.end()) rekey_changed(row, change->second);
+    }
+  }
+  for (const auto& [name, tunnel] : config_->tunnels)
+    if (!tunnels_.contains(name)) start_tunnel(now, tunnel);
+  for (const auto& [name, change] : changes)
+    event("tunnel/" + name, Reason::kConfigApplied, {field("change", std::string(to_string(change.kind)))});
+  run(now);
+  return changes;
+}
+
+void TunnelManager::leave(TunnelRow& row) {
+  row.leaving = true;
+  for (auto& [name, child] : row.children) leave(row, child);
+  for (const ike::IkeSaId id : row.ikes) close(ikes_.at(id), Reason::kConfigApplied, ike::CloseMode::kTellPeer);
+}
+
+/// Nothing begins it any more; what of it is up ends.
+void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
+  child.leaving = child.held_down = true;
+  if (child.step == Step::kWaiting) child.step = Step::kNone;
+  sweep_soon(row);
+  child.given_up = false;
+  set_retry(child, {});
+  for (const WaitFor what : {WaitFor::kUp, WaitFor::kChildRekey})
+    settle_waiters(row.tunnel->name, child.config->name, what, Error(Reason::kConfigApplied, "configured otherwise"));
+  if (child.trap) drop_trap(row, child);
+  child.trap_dropped = false;
+  if (child.acquire) services_.clear_acquire(*child.acquire);
+  child.acquire.reset();
+  if (row.leaving) return;  // with its IKE SAs
+  for (const auto& [id, installed] : installer_.children())
+    if (const Home* home = home_of(id); home != nullptr && installed->spec->tunnel->name == row.tunnel->name &&
+                                        installed->spec->child == child.config->name)
+      services_.workers.close_child(home->worker, home->ike, id, Reason::kConfigApplied);
+}
+
+/// The tunnel stays where it is; `tunnel` may be equal to what it has.
+void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel) {
+  row.tunnel = tunnel;
+  for (auto& [name, child] : row.children) {
+    if (child.leaving) continue;  // its successor follows the newest configuration
+    const policy::ChildConfig* wanted = tunnel->child(name);
+    if (wanted == nullptr || wanted->local != child.config->local || wanted->remote != child.config->remote ||
+        wanted->policy->mode != child.config->policy->mode) {
+      leave(row, child);
+      continue;
+    }
+    const policy::StartMode before = child.config->start;
+    if (before != wanted->start && child.trap) drop_trap(row, child);
+    child.tunnel = tunnel;
+    child.config = wanted;
+    child.trap_dropped = child.trap_dropped && wanted->start == policy::StartMode::kTraffic;
+    if (before != wanted->start && row.link_ready) start_child(now, row, child);
+  }
+  for (const policy::ChildConfig& each : tunnel->children) {
+    if (row.children.contains(each.name)) continue;
+    add_child(row, each);
+    if (row.link_ready) start_child(now, row, row.children.at(each.name));
+  }
+}
+
+void TunnelManager::rekey_changed(const TunnelRow& row, const policy::TunnelChange& change) {
+  for (const std::string& name : change.children_rekeyed) {
+    const auto child = row.children.find(name);
+    if (child == row.children.end() || child->second.up.empty()) continue;
+    const ike::ChildId id = child->second.up.back();
+    if (const Home* home = home_of(id); home != nullptr)
+      services_.workers.rekey_child(home->worker, home->ike, id, Reason::kConfigApplied);
+  }
+  const IkeRow* ike = change.rekey_ike ? ike_in_use(row) : nullptr;
+  if (ike != nullptr) services_.workers.rekey_ike(ike->worker, ike->id, Reason::kConfigApplied);
+}
+
+bool TunnelManager::has_leaving() const {
+  return std::any_of(tunnels_.begin(), tunnels_.end(), [](const auto& each) { return each.second.leaving; });
+}
+
+void TunnelManager::forget_child(const ChildRow& child) {
+  child_by_reqid_.erase(child.ids.reqid);
+  retries_.cancel(child.ids.reqid);
+}
+
+/// Something of the tunnel has come to an end: perhaps the last thing of what leaves.
+void TunnelManager::sweep_soon(const TunnelRow& row) {
+  if (row.leaving ||
+      std::any_of(row.children.begin(), row.children.end(), [](const auto& each) { return each.second.leaving; }))
+    to_sweep_.insert(row.tunnel->name);
+}
+
+/// Makes room where what left is gone.
+void TunnelManager::sweep(Instant now) {
+  for (const std::string& name : std::exchange(to_sweep_, {})) {
+    const auto it = tunnels_.find(name);
+    if (it == tunnels_.end()) continue;
+    if (it->second.leaving)
+      sweep_tunnel(now, it);
+    else
+      sweep_children(now, it->second);
+  }
+}
+
+void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::iterator it) {
+  TunnelRow& row = it->second;
+  const bool busy = std::any_of(row.children.begin(), row.children.end(), [](const auto& each) {
+    return each.second.step != Step::kNone || each.second.homes != 0;
+  });
+  if (busy || !row.ikes.empty() || row.link_asked) return;
+  if (row.link_ready) queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
+  for (const auto& [name, child] : row.children) forget_child(child);
+  unlist_peer(*row.tunnel);
+  tunnel_by_interface_.erase(row.interface);
+  const auto successor = std::move(row.next);
+  tunnels_.erase(it);
+  if (successor && !stopping_) start_tunnel(now, successor);
+}
+
+void TunnelManager::sweep_children(Instant now, TunnelRow& row) {
+  std::vector<std::string> successors;
+  for (auto it = row.children.begin(); it != row.children.end();) {
+    const ChildRow& child = it->second;
+    if (!child.leaving || child.step != Step::kNone || child.homes != 0) {
+      ++it;
+      continue;
+    }
+    forget_child(child);
+    if (row.tunnel->child(it->first) != nullptr) successors.push_back(it->first);
+    it = row.children.erase(it);
+  }
+  for (const std::string& name : successors) {
+    add_child(row, *row.tunnel->child(name));
+    if (row.link_ready && !stopping_) start_child(now, row, row.children.at(name));
+  }
+}
+
+}  // namespace ipsec::agent

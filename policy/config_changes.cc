@@ -1,0 +1,146 @@
+#include "policy/config_changes.h"
+
+#include <algorithm>
+
+namespace ipsec::policy {
+namespace {
+
+using Kind = TunnelChange::Kind;
+
+/// Notes a setting that differs, and how much that disturbs.
+class Comparison {
+ public:
+  explicit Comparison(TunnelChange& change) : change_(change) {}
+  template <typename T>
+  bool differs(const T& from, const T& to, std::string setting, Kind kind) {
+    if (from == to) return false;
+    change_.settings.push_back(std::move(setting));
+    change_.kind = std::max(change_.kind, kind);
+    return true;
+  }
+
+ private:
+  TunnelChange& change_;
+};
+
+/// Equality of what is behind two references, none of which may be there.
+template <typename T>
+bool same(const std::shared_ptr<const T>& a, const std::shared_ptr<const T>& b) {
+  return a == b || (a && b && *a == *b);
+}
+
+/// What is negotiated, and so is in force only with fresh SAs.
+bool negotiates_alike(const ChildPolicy& a, const ChildPolicy& b) {
+  return a.proposals == b.proposals && a.pfs == b.pfs && a.lifetime == b.lifetime &&
+         a.lifetime_bytes == b.lifetime_bytes && a.lifetime_packets == b.lifetime_packets && a.rekey == b.rekey &&
+         a.replay_window == b.replay_window && a.df == b.df && a.dscp == b.dscp;
+}
+
+/// The place of a group's tunnels; devices and the mode of offload are not part of it.
+TunnelGroup place_of(TunnelGroup group) {
+  group.offload = {};
+  group.offload_devices.clear();
+  group.tunnels_max = 0;
+  return group;
+}
+
+void compare_child(const ChildConfig& from, const ChildConfig& to, TunnelChange& change) {
+  const std::string child = "child " + from.name + ": ";
+  Comparison comparison(change);
+  bool other = comparison.differs(from.local, to.local, child + "local", Kind::kInPlace);
+  other = comparison.differs(from.remote, to.remote, child + "remote", Kind::kInPlace) || other;
+  other = comparison.differs(from.policy->mode, to.policy->mode, child + "mode", Kind::kInPlace) || other;
+  if (other) {
+    change.children_removed.push_back(from.name);
+    change.children_added.push_back(from.name);
+    return;
+  }
+  if (!negotiates_alike(*from.policy, *to.policy)) {
+    comparison.differs(true, false, child + "policy", Kind::kRekey);
+    change.children_rekeyed.push_back(from.name);
+  } else if (!same(from.policy, to.policy)) {
+    comparison.differs(true, false, child + "policy", Kind::kInPlace);
+  }
+  comparison.differs(from.start, to.start, child + "start", Kind::kInPlace);
+}
+
+void compare_children(const Tunnel& from, const Tunnel& to, TunnelChange& change) {
+  Comparison comparison(change);
+  for (const ChildConfig& each : from.children) {
+    if (const ChildConfig* kept = to.child(each.name)) {
+      compare_child(each, *kept, change);
+      continue;
+    }
+    comparison.differs(true, false, "child " + each.name + ": removed", Kind::kInPlace);
+    change.children_removed.push_back(each.name);
+  }
+  for (const ChildConfig& each : to.children) {
+    if (from.child(each.name) != nullptr) continue;
+    comparison.differs(true, false, "child " + each.name + ": added", Kind::kInPlace);
+    change.children_added.push_back(each.name);
+  }
+}
+
+TunnelChange compare(const Tunnel& from, const Tunnel& to) {
+  TunnelChange change;
+  Comparison comparison(change);
+  comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
+  comparison.differs(from.local, to.local, "local", Kind::kRestart);
+  comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
+  comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);
+  comparison.differs(from.local_id, to.local_id, "local_id", Kind::kRestart);
+  comparison.differs(from.remote_id, to.remote_id, "remote_id", Kind::kRestart);
+  if (!same(from.credential, to.credential)) comparison.differs(true, false, "credential", Kind::kInPlace);
+  const IkePolicy &before = *from.ike_policy, &after = *to.ike_policy;
+  change.rekey_ike = before.proposals != after.proposals || before.lifetime != after.lifetime;
+  if (change.rekey_ike || !(before == after))
+    comparison.differs(true, false, "ike_policy", change.rekey_ike ? Kind::kRekey : Kind::kInPlace);
+  compare_children(from, to, change);
+  const bool moved =
+      comparison.differs(from.offload_mode(), to.offload_mode(), "offload", Kind::kRekey) ||
+      comparison.differs(from.group->offload_devices, to.group->offload_devices, "offload devices", Kind::kRekey);
+  if (moved) {
+    change.children_rekeyed.clear();
+    for (const ChildConfig& each : from.children)
+      if (std::ranges::find(change.children_removed, each.name) == change.children_removed.end())
+        change.children_rekeyed.push_back(each.name);
+  }
+  if (change.kind == Kind::kRestart) {
+    change.rekey_ike = false;
+    change.children_rekeyed.clear();
+    change.children_removed.clear();
+    change.children_added.clear();
+  }
+  return change;
+}
+
+}  // namespace
+
+std::string_view to_string(TunnelChange::Kind kind) {
+  switch (kind) {
+    case Kind::kInPlace: return "in place";
+    case Kind::kRekey: return "rekey";
+    case Kind::kRestart: return "restart";
+    case Kind::kAdded: return "added";
+    case Kind::kRemoved: return "removed";
+  }
+  return {};
+}
+
+std::map<std::string, TunnelChange> tunnel_changes(const Config& from, const Config& to) {
+  std::map<std::string, TunnelChange> changes;
+  for (const auto& [name, tunnel] : from.tunnels) {
+    const auto kept = to.tunnels.find(name);
+    if (kept == to.tunnels.end()) {
+      changes[name].kind = Kind::kRemoved;
+      continue;
+    }
+    TunnelChange change = compare(*tunnel, *kept->second);
+    if (!change.settings.empty()) changes.emplace(name, std::move(change));
+  }
+  for (const auto& [name, tunnel] : to.tunnels)
+    if (!from.tunnels.contains(name)) changes[name].kind = Kind::kAdded;
+  return changes;
+}
+
+}  // namespace ipsec::policy
