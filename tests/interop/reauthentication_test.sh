@@ -22,7 +22,7 @@ for mode in make-before-break:yes:respond make-before-break:yes:now break-before
   stream=$!
   check "$what: strongSwan authenticates anew, twice" wait_for 12 "the second time" done_twice
   wait $stream
-  check "$what: one of each is left, on which both agree" wait_for 5 "agreement" agreed
+  check "$what: one of each is left, on which both agree" wait_for 20 "agreement" agreed
   sed -n "s/packet loss.*/packet loss/;s/^[0-9]* packets.*/$what: &/p" /run/stream.out
   check "$what: packets pass afterwards" pings 10.2.0.1
   [ $make_before_break = no ] || check "$what: none was lost" grep -q ' 0% packet loss' /run/stream.out
