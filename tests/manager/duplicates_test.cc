@@ -90,9 +90,9 @@ TEST_CASE(
   world.established(kOld, 0, false);
   world.established(kNew, 1, false);
   world.ike_gone(kOld);
-  world.pass(1s);
+  world.pass(agent::kReplaceGrace / 2);
   world.established(kThird, 0, false);  // before the time of the second one is over
-  world.pass(1s);
+  world.pass(agent::kReplaceGrace / 2);
   CHECK(world.closed().empty());
   world.pass(60s);
   CHECK(world.closed() == Texts{"new of 1: replaced told"});
