@@ -77,7 +77,7 @@ void TunnelManager::settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh
   if (older.empty()) return;
   if (initial_contact) {
     fresh.ends_older = Reason::kPeerRestarted;
-    fresh.ends_older_from = now;
+    fresh.ends_older_from = {};  // the peer uses none of them: only the child is waited for
     return end_older(now, fresh);
   }
   const policy::DuplicatePolicy policy = row.tunnel->ike_policy->duplicates;

@@ -199,6 +199,7 @@ TEST_CASE("duplicates: the old one ends when the child of the new one can send, 
     world.run();
     world.kernel.hold_answers();
     world.install_outbound(kNew, 0x22);
+    world.pass(1ms);  // the kernel takes its time
 
     world.established(kNew, 1, false, said, 0, true);
     CHECK(world.closed().empty());
