@@ -77,6 +77,7 @@ void TunnelManager::settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh
   if (older.empty()) return;
   if (initial_contact) {
     fresh.ends_older = Reason::kPeerRestarted;
+    fresh.ends_older_from = {};  // the peer uses none of them: only the child is waited for
     return end_older(now, fresh);
   }
   const policy::DuplicatePolicy policy = row.tunnel->ike_policy->duplicates;
@@ -86,8 +87,10 @@ void TunnelManager::settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh
                   field("ike_sas", uint64_t{older.size() + 1})});
   if (fresh.initiator) return crossings_.set(fresh.id, now + kCrossingGrace);
   if (policy == policy::DuplicatePolicy::kReplace) {
+    // A peer that authenticates anew sends on the old one until it has our answer, and mostly ends it by itself.
     fresh.ends_older = Reason::kReplaced;
-    return end_older(now, fresh);
+    fresh.ends_older_from = now + kReplaceGrace;
+    return crossings_.set(fresh.id, fresh.ends_older_from);
   }
   // Should the old one be dead, this finds out, and the peer's next try is let in.
   for (const IkeRow* each : older) services_.workers.check_liveness(each->worker, each->id);
@@ -97,12 +100,13 @@ void TunnelManager::settle_duplicates(Instant now, TunnelRow& row, IkeRow& fresh
 /// Ends what `fresh` takes the place of, once its own child carries traffic: no gap, and no tunnel that is down
 /// meanwhile.
 void TunnelManager::end_older(Instant now, IkeRow& fresh) {
-  if (!fresh.ends_older || fresh.stage != Stage::kEstablished) return;
+  if (!fresh.ends_older || fresh.stage != Stage::kEstablished || now < fresh.ends_older_from) return;
   for (const ike::ChildId child : fresh.children)
     if (auto it = installer_.children().find(child); it != installer_.children().end() && !it->second->has_outbound)
       return;
   const Reason reason = *std::exchange(fresh.ends_older, std::nullopt);
   for (IkeRow* each : others_in_use(fresh)) {
+    if (each->serial > fresh.serial) continue;  // came later, and decides for itself
     const TunnelRow& row = tunnels_.at(each->tunnel);
     // INITIAL_CONTACT was decided when the peer began: what has come up since may have crossed with it, and the peer
     // may have it.
@@ -130,7 +134,15 @@ void TunnelManager::settle_crossing(ike::IkeSaId id) {
 }
 
 void TunnelManager::run_crossings(Instant now) {
-  while (const auto ike = crossings_.pop_due(now)) settle_crossing(*ike);
+  while (const auto id = crossings_.pop_due(now)) {
+    const auto ike = ikes_.find(*id);
+    if (ike == ikes_.end() || !ike->second.ends_older) {
+      settle_crossing(*id);
+      continue;
+    }
+    ike->second.ends_older_from = {};  // from now on only its child is waited for
+    end_older(now, ike->second);
+  }
 }
 
 }  // namespace ipsec::agent

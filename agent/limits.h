@@ -28,6 +28,7 @@ inline constexpr uint32_t kStrangerReportsPerSecond =
     20;                                   ///< Log lines about peers that have not authenticated; all are counted.
 inline constexpr Duration kUpSlack = 1s;  ///< How much longer than a tunnel's set-up time an operator's `up` may wait.
 inline constexpr Duration kChildlessGrace = 30s;      ///< For an IKE SA without child to get one, before it is closed.
+inline constexpr Duration kReplaceGrace = 500ms;      ///< For a peer to use its new IKE SA, before we end its old one.
 inline constexpr Duration kCrossingGrace = 5s;        ///< For a peer to choose, when both sides have begun at once.
 inline constexpr Duration kRekeyTimeout = 30s;        ///< For a rekey that an operator asked for.
 inline constexpr size_t kWatchReadsMax = 64;          ///< SAs being read at a time, to see what they carried.

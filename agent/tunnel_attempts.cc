@@ -67,6 +67,7 @@ void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityE
   if (ike.stage == Stage::kSettingUp) {
     ike.stage = Stage::kEstablished;
     ike.established_at = now;
+    ike.serial = ++last_serial_;
     if (row != nullptr) settle_duplicates(now, *row, ike, action.initial_contact);
   }
   if (row == nullptr) return;
@@ -94,9 +95,13 @@ void TunnelManager::on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRek
   IkeRow& fresh = ike_row(action.fresh, worker, tunnel);
   fresh.stage = Stage::kEstablished;
   fresh.established_at = now;
+  fresh.serial = ++last_serial_;
   if (auto old = ikes_.find(action.old); old != ikes_.end()) {
     if (!fresh.view) fresh.initiator = old->second.initiator;
     fresh.established_at = old->second.established_at;
+    fresh.serial = old->second.serial;
+    fresh.ends_older_from = old->second.ends_older_from;
+    if (old->second.ends_older) crossings_.set(fresh.id, old->second.ends_older_from);
     fresh.ends_older = old->second.ends_older;
     old->second.stage = Stage::kEnding;
     for (ike::ChildId child : action.children) old->second.children.erase(child);

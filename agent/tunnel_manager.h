@@ -231,6 +231,7 @@ class TunnelManager {
   std::vector<Waiter> waiters_;
   uint32_t last_if_id_ = 0, last_reqid_ = 0;
   size_t next_worker_ = 0;
+  uint64_t last_serial_ = 0;        // of established IKE SAs
   std::set<std::string> to_sweep_;  // tunnels of which something that leaves may be gone
   Instant stranger_second_;
   uint32_t stranger_reports_ = 0;

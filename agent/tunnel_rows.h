@@ -28,6 +28,8 @@ struct IkeRow {
   std::string tunnel;  ///< Empty while a responder does not know yet.
   bool initiator = false;
   Instant established_at;
+  uint64_t serial = 0;  ///< In the order of establishment; a rekey keeps it.
+  Instant ends_older_from;
   std::optional<Reason> ends_older;  ///< Takes the place of the tunnel's other IKE SAs, as soon as its child is there.
   std::set<ike::ChildId> children;   ///< In the kernel, or on their way there.
   std::optional<ike::IkeSaView> view;  ///< Once established, as it was then.

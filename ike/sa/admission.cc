@@ -59,9 +59,8 @@ void SourceRates::take(Instant now, const IpAddress& source, uint32_t rate) {
   const auto begin = places_.begin() + static_cast<ptrdiff_t>(first_place(key));
   auto place = std::find_if(begin, begin + kWays, [&](const Place& each) { return each.source == key; });
   if (place == begin + kWays) {
-    place = std::min_element(begin, begin + kWays, [](const Place& a, const Place& b) {
-      return a.bucket.full_at() < b.bucket.full_at();
-    });
+    place = std::min_element(begin, begin + kWays,
+                             [](const Place& a, const Place& b) { return a.bucket.full_at() < b.bucket.full_at(); });
     *place = Place{.source = key, .bucket = {}};
   }
   place->bucket.take(now, rate);

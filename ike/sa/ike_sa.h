@@ -179,9 +179,9 @@ struct IkeSa {
   IkeSpi spi_i, spi_r;
   Path path;             ///< Where our next message goes.
   Endpoint init_remote;  ///< Where IKE_SA_INIT came from or went to: what a late repetition of it shows.
-  std::shared_ptr<const policy::Tunnel> tunnel;  ///< Responder: known from IKE_AUTH on.
+  std::shared_ptr<const policy::Tunnel> tunnel;       ///< Responder: known from IKE_AUTH on.
   std::shared_ptr<const policy::Tunnel> next_tunnel;  ///< A newer configuration of it, for when no exchange uses this.
-  policy::Identity remote_id;                    ///< As the peer named itself; empty before.
+  policy::Identity remote_id;                         ///< As the peer named itself; empty before.
   bool nat_local = false, nat_remote = false;
   uint16_t forged_in_row = 0;  ///< Messages that were not authentic, since the last one that was.
   MessageWindow window;

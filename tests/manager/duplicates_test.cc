@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "agent/limits.h"
 #include "tests/manager/manager_world.h"
 
 using namespace ipsec;
@@ -72,13 +73,29 @@ ike::Contact last_contact(const ManagerWorld& world) {
 TEST_CASE("duplicates: replace ends the older ones, on whichever worker they are, and tells the peer") {
   DuplicatesWorld world(DuplicatePolicy::kReplace);
   world.established(kOld, 0, false);
-  CHECK(world.closed().empty());
-
   world.established(kNew, 1, false);
-
+  // The peer sends on the old one until it has our answer.
+  world.pass(agent::kReplaceGrace - 1ms);
+  CHECK(world.closed().empty());
+  world.pass(1ms);
   CHECK(world.closed() == Texts{"old of 0: replaced told"});
   world.established(kThird, 0, false);
+  world.pass(agent::kReplaceGrace);
   CHECK(world.closed() == Texts{"old of 0: replaced told", "new of 1: replaced told"});
+}
+
+TEST_CASE(
+    "duplicates: an older one that the peer ends by itself needs no Delete of ours, and the newest always stays") {
+  DuplicatesWorld world(DuplicatePolicy::kReplace);
+  world.established(kOld, 0, false);
+  world.established(kNew, 1, false);
+  world.ike_gone(kOld);
+  world.pass(agent::kReplaceGrace / 2);
+  world.established(kThird, 0, false);  // before the time of the second one is over
+  world.pass(agent::kReplaceGrace / 2);
+  CHECK(world.closed().empty());
+  world.pass(60s);
+  CHECK(world.closed() == Texts{"new of 1: replaced told"});
 }
 
 TEST_CASE("duplicates: keep lets all stand, and says so with a code") {
@@ -182,8 +199,12 @@ TEST_CASE("duplicates: the old one ends when the child of the new one can send, 
     world.run();
     world.kernel.hold_answers();
     world.install_outbound(kNew, 0x22);
+    world.pass(1ms);  // the kernel takes its time
 
     world.established(kNew, 1, false, said, 0, true);
+    CHECK(world.closed().empty());
+
+    world.pass(agent::kReplaceGrace);
     CHECK(world.closed().empty());
 
     world.kernel.release_all();

@@ -209,8 +209,7 @@ TEST_CASE("plan: more policies than the child policy allows are refused with the
   // 30 port blocks on each side are 900, and 8 prefixes times them 7200.
   CHECK(selector("10.2.0.1-10.2.0.30").addresses.prefixes().size() == 8);
   CHECK(refusal({selector("10.1.0.0/16[tcp/1-65534]")}, {selector("10.2.0.1-10.2.0.30[tcp/1-65534]")},
-                Reason::kSelectorCount) ==
-        "selectors: 7200 kernel policies would be needed, at most 256 are allowed");
+                Reason::kSelectorCount) == "selectors: 7200 kernel policies would be needed, at most 256 are allowed");
   // 16 prefixes times 16 prefixes are just right.
   const char* local = "10.1.0.1-10.1.128.127";
   const char* remote = "10.2.0.1-10.2.128.127";
