@@ -60,8 +60,9 @@ esp() { ip -n "$1" xfrm state | grep 'proto esp' | grep -vc 'spi 0x00000000'; }
 are() {
   is "$(children_up) $(peers_children)" "$1 $1" && is "$(esp gw) $(esp peer)" "$((2 * ${#1})) $((2 * ${#1}))"
 }
-spis() { ip -n "$1" -o xfrm state | grep -o 'spi 0x[0-9a-f]*' | sort | tr '\n' ' '; }
-ours_ike() { ctl gw --json list peers | grep -o '"ike_spi_[ir]":"[0-9a-f]*"' | cut -d'"' -f4 | sort | tr '\n' ' '; }
+spis() { ip -n "$1" -o xfrm state | grep -o 'spi 0x[0-9a-f]*' | grep -v 0x00000000 | sort | tr '\n' ' '; }
+# One whose end the peer has not confirmed is none that is in use.
+ours_ike() { ctl gw --json list peers --filter state=established | grep -o '"ike_spi_[ir]":"[0-9a-f]*"' | cut -d'"' -f4 | sort | tr '\n' ' '; }
 theirs_ike() { swan --list-sas | sed -n 's/.* \([0-9a-f]\{16\}\)_i\*\? \([0-9a-f]\{16\}\)_r.*/\1\n\2/p' | sort | tr '\n' ' '; }
 # agreed: one IKE SA and one child, the same on both sides.
 agreed() { one_ike_sa && is "$(esp gw) $(esp peer)" "2 2" && is "$(spis gw)" "$(spis peer)" && is "$(ours_ike)" "$(theirs_ike)"; }
