@@ -49,8 +49,9 @@ class TunnelManager {
   /// Interfaces, traps, then what starts now. Errors of one tunnel are reported and leave the others alone.
   void start(Instant now, std::shared_ptr<const policy::Config> config);
   /// A changed configuration: what is not in it any more ends, what is new begins, what is still right goes on
-  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. Returns what changed.
-  std::map<std::string, policy::TunnelChange> reconfigure(Instant now, std::shared_ptr<const policy::Config> config);
+  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. `changes`: what
+  /// policy::tunnel_changes() says of the configuration in force and this one.
+  void reconfigure(Instant now, std::shared_ptr<const policy::Config> config, const policy::TunnelChanges& changes);
   /// Tunnels of an earlier configuration that still end.
   bool has_leaving() const;
   /// Drains kernel completions and events; runs due retries and looks. After every input.
@@ -141,7 +142,9 @@ class TunnelManager {
   // reconfiguration.cc
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
-  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
+              const policy::TunnelChange* change);
+  void close_children(const TunnelRow& row, const std::string& child, Reason reason);
   void rekey_changed(const TunnelRow& row, const policy::TunnelChange& change);
   void sweep_soon(const TunnelRow& row);
   void sweep(Instant now);

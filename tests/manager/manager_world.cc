@@ -74,7 +74,8 @@ void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
 }
 
 void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
-  manager->reconfigure(now, config_of(tunnels));
+  const auto config = config_of(tunnels);
+  manager->reconfigure(now, config, policy::tunnel_changes(manager->config(), *config));
   run();
 }
 
