@@ -308,6 +308,9 @@ void TunnelManager::remove_all() {
       drop_trap(row, child);
       if (child.acquire) services_.clear_acquire(*child.acquire);
     }
+  }
+  // All in a row, so that they can go at once.
+  for (auto& [name, row] : tunnels_) {
     if (row.link_ready) queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
     row.link_ready = false;
   }

@@ -49,10 +49,18 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
+    if (auto removals = take_removals(); removals.size() >= kRemovedAtOnceMin) {
+      remove_links(std::move(removals));
+      continue;
+    } else if (!removals.empty()) {
+      for (policy::KernelOperation& each : removals) start(std::move(each));
+      continue;
+    }
     policy::KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
     start(std::move(operation));
   }
+  public_sides_.clear();  // names may mean others next time
   xfrm_.send();
   collect();
 }
@@ -146,7 +154,9 @@ Result<KernelReply> done(Status status) {
 }
 }  // namespace
 
-Status NamespacePort::add_link(const policy::LinkConfig& link) {
+Result<PublicSide> NamespacePort::public_side_of(const policy::LinkConfig& link) {
+  const auto known = public_sides_.find({link.public_netns, link.public_device});
+  if (known != public_sides_.end()) return known->second;
   PublicSide public_side;
   TRY_ASSIGN(const UniqueFd here, open_netns(netns_), "");
   TRY_ASSIGN(const UniqueFd there, open_netns(link.public_netns), "public side of " + link.name);
@@ -162,6 +172,12 @@ Status NamespacePort::add_link(const policy::LinkConfig& link) {
     TRY_ASSIGN(const LinkInfo device, need_link(other, link.public_device), "public side of " + link.name);
     public_side.device_index = device.index;
   }
+  public_sides_.emplace(std::pair{link.public_netns, link.public_device}, public_side);
+  return public_side;
+}
+
+Status NamespacePort::add_link(const policy::LinkConfig& link) {
+  TRY_ASSIGN(const PublicSide public_side, public_side_of(link), "");
   TRY(add_xfrm_link(route_, link, public_side), "");
   undersides_[link.name] = {.netns_id = public_side.netns_id,
                             .netns = link.public_netns,

@@ -117,6 +117,10 @@ class NamespacePort {
   Result<Ours> check_sa(const policy::SaKey& key);
   Result<Ours> check_policy(const policy::PolicyKey& key);
   Status add_link(const policy::LinkConfig& link);
+  Result<PublicSide> public_side_of(const policy::LinkConfig& link);
+  std::vector<policy::KernelOperation> take_removals();
+  void remove_links(std::vector<policy::KernelOperation> removals);
+  Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
   void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
   Result<Socket*> dumps_of(int protocol);
@@ -132,8 +136,9 @@ class NamespacePort {
   Journal& journal_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;
-  std::map<std::string, Underside> undersides_;        // of the links made here
-  std::set<uint8_t> route_protocols_{kRouteProtocol};  // of the routes made here
+  std::map<std::string, Underside> undersides_;                             // of the links made here
+  std::map<std::pair<std::string, std::string>, PublicSide> public_sides_;  // by namespace and device, within a flush
+  std::set<uint8_t> route_protocols_{kRouteProtocol};                       // of the routes made here
   std::deque<policy::KernelOperation> queued_;
   std::deque<Running> running_;  // in the order of submission
 };
