@@ -71,6 +71,8 @@ class Agent final : private WorkerPort {
  private:
   Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
   Status open();
+  void take_over_leftovers();
+  void claim_orphans_spis();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files);
@@ -116,6 +118,7 @@ class Agent final : private WorkerPort {
   using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
   SocketPlaces opened_;  // sockets stand for
   SocketPlaces unused_;  // of these, not in the configuration any more: they go when what used them has ended
+  Adoption adoption_;    // until the start
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
