@@ -72,6 +72,8 @@ class Agent final : private WorkerPort {
   using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
   Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
   Status open();
+  void take_over_leftovers();
+  void claim_orphans_spis();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
@@ -120,6 +122,7 @@ class Agent final : private WorkerPort {
   SocketPlaces opened_;                                                   // sockets stand for
   SocketPlaces unused_;   // of these, not in the configuration any more: they go when what used them has ended
   SocketPlaces closing_;  // of these, told to the workers, of which not all have closed them
+  Adoption adoption_;     // until the start
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;

@@ -48,6 +48,7 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
   sweep_soon(row);
   child.given_up = false;
   set_retry(child, {});
+  orphans_.end(now_, child.ids.reqid, Reason::kConfigApplied);
   for (const WaitFor what : {WaitFor::kUp, WaitFor::kChildRekey})
     settle_waiters(row.tunnel->name, child.config->name, what, Error(Reason::kConfigApplied, "configured otherwise"));
   if (child.trap) drop_trap(row, child);

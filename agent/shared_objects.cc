@@ -33,6 +33,29 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
     done({});
 }
 
+void SharedObjects::hold_below(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
+  const auto key = std::pair(netns, wanted.key);
+  PolicyHolders& entry = policies_[key];
+  if (entry.holders.empty()) return hold(owner, netns, wanted, std::move(done));
+  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner; });
+  entry.holders.emplace(entry.holders.begin(), owner, wanted);
+  if (entry.confirmation.standing) return done({});
+  queue_.submit(netns, policy::AddPolicy{entry.holders.back().second}, confirming(policies_, key, std::move(done)));
+}
+
+void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing) {
+  PolicyHolders& entry = policies_[{netns, standing.key}];
+  entry.holders.emplace_back(owner, standing);
+  entry.confirmation = {.serial = ++serial_, .standing = true};
+}
+
+void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing) {
+  RouteHolders& entry = routes_[key_of(netns, standing)];
+  entry.route = standing;
+  entry.owners.push_back(owner);
+  entry.confirmation = {.serial = ++serial_, .standing = true};
+}
+
 void SharedObjects::release(Owner owner, const std::string& netns, const policy::PolicyKey& key) {
   auto it = policies_.find({netns, key});
   if (it == policies_.end()) return;

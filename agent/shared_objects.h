@@ -21,9 +21,15 @@ class SharedObjects {
   explicit SharedObjects(KernelQueue& queue) : queue_(queue) {}
 
   void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
+  /// The same, but whoever holds it already, or later, counts before this one: for what waits until somebody does.
+  void hold_below(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
   void release(Owner owner, const std::string& netns, const policy::PolicyKey& key);
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(Owner owner, const std::string& netns, const policy::RouteConfig& route);
+
+  /// Held from now on, and known to stand: of an earlier run.
+  void adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing);
+  void adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing);
 
   /// Adds everything that is held in a namespace. Where two routes want one place, the one that stands there counts.
   void collect(const std::string& netns, policy::NamespaceState& state) const;

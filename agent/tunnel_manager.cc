@@ -53,6 +53,10 @@ TunnelManager::TunnelManager(Services services)
       queue_(services_.kernel),
       shared_(queue_),
       installer_(queue_, shared_, services_.devices, services_.random),
+      orphans_(queue_, shared_,
+               [this](const std::string& object, Reason reason, std::vector<Field> fields) {
+                 event(object, reason, std::move(fields));
+               }),
       watch_(queue_, {.inbound_used =
                           [this](ike::ChildId id) {
                             if (const Home* home = home_of(id); home != nullptr)
@@ -113,17 +117,34 @@ void TunnelManager::announce(const std::string& object, Reason reason, std::vect
       {.time = services_.wall_clock(), .object = object, .reason = reason, .fields = std::move(fields)});
 }
 
-void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config) {
+void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption) {
   config_ = std::move(config);
+  last_if_id_ = std::max(last_if_id_, adoption.last_if_id);
+  last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
+  adopted_ = std::move(adoption.numbers);
+  orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
+  adopted_.clear();
   run(now);
+}
+
+uint32_t TunnelManager::if_id_for(const std::string& tunnel) {
+  const auto adopted = adopted_.find(tunnel);
+  return adopted != adopted_.end() ? adopted->second.if_id : ++last_if_id_;
+}
+
+uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& child) {
+  const auto adopted = adopted_.find(tunnel);
+  if (adopted == adopted_.end()) return ++last_reqid_;
+  const auto reqid = adopted->second.reqids.find(child);
+  return reqid != adopted->second.reqids.end() ? reqid->second : ++last_reqid_;
 }
 
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
   list_peer(*tunnel);
-  row.if_id = ++last_if_id_;
+  row.if_id = if_id_for(tunnel->name);
   row.interface = policy::interface_name(row.if_id);
   tunnel_by_interface_[row.interface] = tunnel->name;
   row.since = services_.wall_clock();
@@ -153,7 +174,7 @@ void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) 
   ChildRow& made = row.children[child.name];
   made.tunnel = row.tunnel;
   made.config = &child;
-  made.ids = {.reqid = ++last_reqid_, .if_id = row.if_id, .interface = row.interface};
+  made.ids = {.reqid = reqid_for(row.tunnel->name, child.name), .if_id = row.if_id, .interface = row.interface};
   child_by_reqid_[made.ids.reqid] = {row.tunnel->name, child.name};
 }
 
@@ -164,7 +185,13 @@ void TunnelManager::start_children(Instant now, TunnelRow& row) {
 
 void TunnelManager::start_child(Instant now, TunnelRow& row, ChildRow& child) {
   if (child.config->start == policy::StartMode::kTraffic) set_trap(row, child);
-  if (child.config->start == policy::StartMode::kNow) begin(now, row, child, nullptr);
+  if (comes_up_by_itself(child)) begin(now, row, child, nullptr);
+}
+
+/// While orphans carry its traffic, no packet asks for the tunnel.
+bool TunnelManager::comes_up_by_itself(const ChildRow& child) const {
+  return child.config->start == policy::StartMode::kNow ||
+         (child.config->start == policy::StartMode::kTraffic && orphans_.carry(child.ids.reqid));
 }
 
 void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
@@ -177,7 +204,7 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
     if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
   };
   for (const auto& each : plan->policies)
-    shared_.hold(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
+    shared_.hold_below(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
   for (const auto& each : plan->routes)
     shared_.hold(trap_owner(child), row.tunnel->group->private_place.netns, each, complain);
 }
@@ -265,6 +292,7 @@ void TunnelManager::run(Instant now) {
   run_retries(now);
   run_crossings(now);
   watch_.run(now);
+  orphans_.run(now);
   expire_waiters(now);
   sweep(now);
   reconciliation_.run(now);
@@ -274,7 +302,8 @@ void TunnelManager::run(Instant now) {
 std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
-  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline()})
+  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
+                           orphans_.next_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   return next;
@@ -297,6 +326,7 @@ void TunnelManager::begin_shutdown() {
 
 void TunnelManager::remove_all() {
   renewals_.clear();
+  orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;
     installer_.remove(id);

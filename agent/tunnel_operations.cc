@@ -76,6 +76,7 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
     each.held_down = true;
     each.given_up = false;
     set_retry(each, {});
+    orphans_.end(now, each.ids.reqid, Reason::kDeletedByOperator);
     if (!each.up.empty()) leaving.push_back(&each);
     settle_waiters(tunnel, name, WaitFor::kUp, Error(Reason::kDeletedByOperator, "taken down meanwhile"));
   }
