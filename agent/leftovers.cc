@@ -24,6 +24,9 @@ Result<policy::NamespaceState> owned_state(netlink::XfrmKernel& kernel, const st
   TRY_ASSIGN(auto sas, kernel.dump_sas(netns), "");
   for (const policy::SaState& each : sas)
     if (kernel.owns(netns, each.key)) state.sas.emplace(each.key, policy::SaIdentity::of(each));
+  TRY_ASSIGN(auto routes, kernel.dump_routes(netns), "");
+  for (const policy::RouteConfig& each : routes)  // one that leads nowhere
+    if (each.device.empty() && kernel.owns(netns, each)) state.add(each);
   return state;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policy/drift.h"
+
 namespace ipsec::agent {
 
 template <typename Map>
@@ -21,10 +23,12 @@ KernelQueue::Done SharedObjects::confirming(Map& map, const typename Map::key_ty
 
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
   const auto key = std::pair(netns, wanted.key);
-  PolicyHolders& entry = policies_[key];
+  PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
+  if (entry.tunnel != owner.tunnel)
+    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " belongs to another tunnel"));
   const bool differs = entry.holders.empty() || entry.holders.back().second != wanted;
-  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner; });
-  entry.holders.emplace_back(owner, wanted);
+  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner.id; });
+  entry.holders.emplace_back(owner.id, wanted);
   if (!entry.confirmation.standing)
     queue_.submit(netns, policy::AddPolicy{wanted}, confirming(policies_, key, std::move(done)));
   else if (differs)
@@ -33,7 +37,7 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
     done({});
 }
 
-void SharedObjects::release(Owner owner, const std::string& netns, const policy::PolicyKey& key) {
+void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) {
   auto it = policies_.find({netns, key});
   if (it == policies_.end()) return;
   auto& holders = it->second.holders;
@@ -52,13 +56,14 @@ void SharedObjects::release(Owner owner, const std::string& netns, const policy:
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done) {
   const RouteKey key = key_of(netns, wanted);
   RouteHolders& entry = routes_[key];
-  if (std::find(entry.owners.begin(), entry.owners.end(), owner) == entry.owners.end()) entry.owners.push_back(owner);
+  if (std::find(entry.owners.begin(), entry.owners.end(), owner.id) == entry.owners.end())
+    entry.owners.push_back(owner.id);
   entry.route = wanted;
   if (entry.confirmation.standing) return done({});
   queue_.submit(netns, policy::AddRoute{wanted}, confirming(routes_, key, std::move(done)));
 }
 
-void SharedObjects::release(Owner owner, const std::string& netns, const policy::RouteConfig& route) {
+void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route) {
   auto it = routes_.find(key_of(netns, route));
   if (it == routes_.end() || std::erase(it->second.owners, owner) == 0 || !it->second.owners.empty()) return;
   queue_.submit(netns, policy::DeleteRoute{it->second.route}, {});
@@ -66,7 +71,8 @@ void SharedObjects::release(Owner owner, const std::string& netns, const policy:
 }
 
 void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
-  for (auto it = policies_.lower_bound({netns, {}}); it != policies_.end() && it->first.first == netns; ++it)
+  const policy::PolicyKey least{.direction = policy::Direction::kIn};  // a key's default is none
+  for (auto it = policies_.lower_bound({netns, least}); it != policies_.end() && it->first.first == netns; ++it)
     state.add(it->second.holders.back().second);
   for (auto it = routes_.lower_bound({netns, {}, {}, {}, 0}); it != routes_.end() && std::get<0>(it->first) == netns;
        ++it)

@@ -13,17 +13,24 @@
 namespace ipsec::agent {
 
 /// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
-/// tunnel that cross): there while anybody holds them, as the latest holder wants them.
+/// tunnel that cross): there while anybody holds them, as the latest holder wants them. A policy is shared within one
+/// tunnel only: attached by policy, two tunnels may come to need the same one, and the second is refused.
 class SharedObjects {
  public:
-  using Owner = uint64_t;
+  /// Who holds: a part of a tunnel, by the tunnel's number (ChildIds::tunnel).
+  struct Owner {
+    uint64_t id = 0;
+    uint32_t tunnel = 0;
+  };
   using Done = std::function<void(Status)>;
   explicit SharedObjects(KernelQueue& queue) : queue_(queue) {}
 
+  /// kPolicyTaken when another tunnel holds this key: then this owner does not.
   void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
-  void release(Owner owner, const std::string& netns, const policy::PolicyKey& key);
+  void release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key);
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
-  void release(Owner owner, const std::string& netns, const policy::RouteConfig& route);
+  void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
+  bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
 
   /// Adds everything that is held in a namespace. Where two routes want one place, the one that stands there counts.
   void collect(const std::string& netns, policy::NamespaceState& state) const;
@@ -48,14 +55,15 @@ class SharedObjects {
     bool standing = false;
   };
   struct PolicyHolders {
-    std::vector<std::pair<Owner, policy::PolicyConfig>> holders;  // the last one counts
+    uint32_t tunnel = 0;
+    std::vector<std::pair<uint64_t, policy::PolicyConfig>> holders;  // the last one counts
     Confirmation confirmation;
   };
   using RouteKey =
       std::tuple<std::string, IpPrefix, std::string, std::string, uint32_t>;  // netns, to, vrf, device, metric
   struct RouteHolders {
     policy::RouteConfig route;
-    std::vector<Owner> owners;
+    std::vector<uint64_t> owners;
     Confirmation confirmation;
   };
   /// Notes the kernel's answer in the entry, if it is still that one, and hands it on.

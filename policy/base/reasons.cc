@@ -153,6 +153,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kReconcileWaiting, "reconcile-waiting", "a namespace, VRF or device is missing; what belongs into it is made when it is back", "netns,detail", "Create it again."},
     {Reason::kReconciled, "reconciled", "a namespace holds again what it should", "netns,mended,ms", ""},
     {Reason::kSaLost, "sa-lost", "somebody else removed an SA of ours; IKE makes another", "tunnel,child,spi", "Find out who does it: `ip xfrm state flush`, or another daemon."},
+    {Reason::kPolicyTaken, "policy-taken", "another tunnel holds a kernel policy of the same selectors in this namespace", "tunnel,child,detail", "Attached by policy, one namespace holds each pair of selectors once: give the tunnels other selectors, or attach one of them by interface."},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

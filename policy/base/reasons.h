@@ -162,6 +162,7 @@ enum class Reason : uint16_t {
   kReconcileWaiting,
   kReconciled,
   kSaLost,
+  kPolicyTaken,
 
   // Offload
   kOffloadNotRequested,
