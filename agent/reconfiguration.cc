@@ -12,6 +12,7 @@ using Kind = policy::TunnelChange::Kind;
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  set_exceptions();
   for (auto& [name, row] : tunnels_) {
     const auto wanted = config_->tunnels.find(name);
     const auto found = changes.find(name);
@@ -114,6 +115,7 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
+  drop_block(child);
   child_by_reqid_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
@@ -143,7 +145,7 @@ void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::
     return each.second.step != Step::kNone || each.second.homes != 0;
   });
   if (busy || !row.ikes.empty() || row.link_asked) return;
-  if (row.link_ready) queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
+  if (row.link_ready) remove_link(row);
   for (const auto& [name, child] : row.children) forget_child(child);
   unlist_peer(*row.tunnel);
   tunnel_by_interface_.erase(row.interface);

@@ -44,6 +44,9 @@ TunnelGroup place_of(TunnelGroup group) {
   group.offload = {};
   group.offload_devices.clear();
   group.tunnels_max = 0;
+  group.exceptions.clear();
+  group.attachment = group.attached;  // however it was chosen
+  group.attached_because.clear();
   return group;
 }
 
@@ -88,6 +91,7 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   TunnelChange change;
   Comparison comparison(change);
   comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
+  comparison.differs(from.group->exceptions, to.group->exceptions, "exceptions of the group", Kind::kInPlace);
   comparison.differs(from.local, to.local, "local", Kind::kRestart);
   comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
   comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);

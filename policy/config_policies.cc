@@ -113,10 +113,6 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
   if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
   if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
   if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
-  if (policy->mode == EspMode::kTransport)
-    reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
-                 "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
-                 "this version");
   return policy;
 }
 
