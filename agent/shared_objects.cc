@@ -25,7 +25,7 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
   const auto key = std::pair(netns, wanted.key);
   PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
   if (entry.tunnel != owner.tunnel)
-    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " belongs to another tunnel"));
+    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " is held by " + name_of_(entry.tunnel)));
   const bool differs = entry.holders.empty() || entry.holders.back().second != wanted;
   std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner.id; });
   entry.holders.emplace_back(owner.id, wanted);

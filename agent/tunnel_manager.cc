@@ -51,7 +51,7 @@ Error no_interface(const TunnelRow& row) {
 TunnelManager::TunnelManager(Services services)
     : services_(std::move(services)),
       queue_(services_.kernel),
-      shared_(queue_),
+      shared_(queue_, [this](uint32_t number) { return name_of(number); }),
       installer_(queue_, shared_, services_.devices, services_.random),
       watch_(queue_, {.inbound_used =
                           [this](ike::ChildId id) {
@@ -66,8 +66,13 @@ TunnelManager::TunnelManager(Services services)
                           }}),
       reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
-      last_number_(kFirstNumber),
+      last_if_id_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
+
+std::string TunnelManager::name_of(uint32_t number) const {
+  const auto row = std::ranges::find_if(tunnels_, [&](const auto& each) { return each.second.number == number; });
+  return row != tunnels_.end() ? "tunnel " + row->first : "an exception of the group";
+}
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
   auto it = tunnels_.find(tunnel);
@@ -120,13 +125,13 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   run(now);
 }
 
-void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel) {
+void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
   list_peer(*tunnel);
-  row.number = ++last_number_;
+  row.number = number != 0 ? number : ++last_number_;
   if (tunnel->group->attached == policy::Attachment::kInterface) {
-    row.if_id = row.number;
+    row.if_id = ++last_if_id_;
     row.interface = policy::interface_name(row.if_id);
     tunnel_by_interface_[row.interface] = tunnel->name;
   }
