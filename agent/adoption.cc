@@ -84,9 +84,17 @@ class Adopter {
   }
 
   Adoption run() {
-    if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
     for (const auto& [name, tunnel] : config_.tunnels)
-      if (tunnel->group->enabled) adopt_tunnel(*tunnel);
+      if (tunnel->group->enabled) keep_blocks(*tunnel);
+    keep_exceptions();
+    if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
+    for (const auto& [name, tunnel] : config_.tunnels) {
+      if (!tunnel->group->enabled) continue;
+      if (tunnel->group->attached == policy::Attachment::kInterface)
+        adopt_interface(*tunnel);
+      else
+        adopt_by_policy(*tunnel);
+    }
     return std::move(adoption_);
   }
 
@@ -95,39 +103,62 @@ class Adopter {
     const auto note = [](uint32_t& last, uint32_t number) { last = std::max(last, number); };
     for (const auto& [name, link] : found.ours.links) {
       if (!link.altname.empty()) links_[{netns, link.altname}] = &link;
-      note(adoption_.last_if_id, link.if_id);
+      note(adoption_.last_number, link.if_id);
     }
     for (const auto& [key, policy] : found.ours.policies) {
       if (policy.has_template) owned_[{netns, key.if_id, policy.reqid}].policies.push_back(&policy);
-      note(adoption_.last_if_id, key.if_id);
+      note(adoption_.last_number, key.if_id);
       note(adoption_.last_reqid, policy.reqid);
     }
     for (const policy::SaState& sa : found.sas) {
       owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
-      note(adoption_.last_if_id, sa.if_id);
+      note(adoption_.last_number, sa.if_id);
       note(adoption_.last_reqid, sa.reqid);
     }
   }
 
-  void adopt_tunnel(const policy::Tunnel& tunnel) {
+  void adopt_interface(const policy::Tunnel& tunnel) {
     const policy::TunnelGroup& group = *tunnel.group;
     const auto found = links_.find({group.private_place.netns, tunnel.name});
     if (found == links_.end() || !fits(*found->second, group)) return;
     const policy::LinkConfig& link = *found->second;
     adoption_.keep[group.private_place.netns].add(link);
     Adoption::Numbers& numbers = adoption_.numbers[tunnel.name];
-    numbers.if_id = link.if_id;
+    numbers.number = numbers.if_id = link.if_id;
     // Of two reqids of one child the later one counts.
     const auto first = owned_.lower_bound({group.public_place.netns, link.if_id, 0});
     for (auto it = first; it != owned_.end() && is_of(it->first, group.public_place.netns, link.if_id); ++it)
       if (const policy::ChildConfig* child = child_of(tunnel, link.if_id, it->second); child != nullptr)
         numbers.reqids[child->name] = std::get<2>(it->first);
     for (const auto& [name, reqid] : numbers.reqids)
-      adopt_child(tunnel, *tunnel.child(name), link, owned_.at({group.public_place.netns, link.if_id, reqid}), reqid);
+      adopt_child(tunnel, *tunnel.child(name), numbers, owned_.at({group.public_place.netns, link.if_id, reqid}));
+  }
+
+  void adopt_by_policy(const policy::Tunnel& tunnel) {
+    const std::string& netns = tunnel.group->public_place.netns;
+    Adoption::Numbers numbers{.number = adoption_.last_number + 1, .reqids = {}};
+    for (auto it = owned_.lower_bound({netns, 0, 0}); it != owned_.end() && is_of(it->first, netns, 0); ++it)
+      if (const policy::ChildConfig* child = exact_child_of(tunnel, it->second); child != nullptr)
+        numbers.reqids[child->name] = std::get<2>(it->first);
+    if (numbers.reqids.empty()) return;
+    ++adoption_.last_number;
+    adoption_.numbers[tunnel.name] = numbers;
+    for (const auto& [name, reqid] : numbers.reqids)
+      adopt_child(tunnel, *tunnel.child(name), numbers, owned_.at({netns, 0, reqid}));
   }
 
   static bool is_of(const OwnedKey& key, const std::string& netns, uint32_t if_id) {
     return std::get<0>(key) == netns && std::get<1>(key) == if_id;
+  }
+
+  static const policy::ChildConfig* exact_child_of(const policy::Tunnel& tunnel, const Owned& owned) {
+    std::set<policy::PolicyKey> outbound;
+    for (const policy::PolicyConfig* each : owned.policies) outbound.insert(as_outbound(each->key));
+    for (const policy::ChildConfig& child : tunnel.children) {
+      const auto keys = policy::policy_keys(child.local, child.remote, 0, child.policy->policies_max);
+      if (keys.ok() && std::ranges::equal(outbound, *keys)) return &child;
+    }
+    return nullptr;
   }
 
   /// The one with exactly these selectors, else the only one that allows them.
@@ -148,16 +179,21 @@ class Adopter {
     return candidates.size() == 1 ? candidates.front() : nullptr;
   }
 
-  void adopt_child(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::LinkConfig& link,
-                   const Owned& owned, uint32_t reqid) {
+  void adopt_child(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const Adoption::Numbers& numbers,
+                   const Owned& owned) {
     const policy::TunnelGroup& group = *tunnel.group;
+    const policy::ChildIds ids{.reqid = numbers.reqids.at(child.name),
+                               .if_id = numbers.if_id,
+                               .interface = numbers.if_id != 0 ? policy::interface_name(numbers.if_id) : std::string(),
+                               .tunnel = numbers.number};
     OrphanedChild orphaned{.tunnel = tunnel.name,
                            .child = child.name,
                            .public_netns = group.public_place.netns,
                            .private_netns = group.private_place.netns,
                            .local = child.local,
                            .remote = child.remote,
-                           .reqid = reqid};
+                           .reqid = ids.reqid,
+                           .number = ids.tunnel};
     policy::NamespaceState& outside = adoption_.keep[orphaned.public_netns];
     for (const policy::SaState* sa : owned.sas) {
       const auto direction = direction_of(*sa, tunnel);
@@ -165,37 +201,78 @@ class Adopter {
       (*direction == Direction::kIn ? orphaned.inbound : orphaned.outbound).emplace(sa->key, *sa);
       outside.sas.emplace(sa->key, policy::SaIdentity::of(*sa));
     }
-    if (orphaned.inbound.empty() && orphaned.outbound.empty()) return keep_trap(tunnel, child, link, reqid);
+    if (orphaned.inbound.empty() && orphaned.outbound.empty()) return keep_trap(tunnel, child, ids);
     for (const policy::PolicyConfig* each : owned.policies) {
       orphaned.policies.push_back(*each);
       outside.add(*each);
     }
-    policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
-    for (const auto& [key, route] : found_.at(orphaned.private_netns).ours.routes) {
-      if (route.device != link.name || route.vrf != group.private_place.vrf || !allows(child.remote, key.destination))
-        continue;
-      orphaned.routes.push_back(route);
-      inside.add(route);
-    }
+    if (ids.if_id != 0) adopt_routes(child, ids, group.private_place, orphaned);
     adoption_.children.push_back(std::move(orphaned));
   }
 
+  void adopt_routes(const policy::ChildConfig& child, const policy::ChildIds& ids, const policy::RoutingPlace& place,
+                    OrphanedChild& orphaned) {
+    policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
+    for (const auto& [key, route] : found_.at(orphaned.private_netns).ours.routes) {
+      if (route.device != ids.interface || route.vrf != place.vrf || !allows(child.remote, key.destination)) continue;
+      orphaned.routes.push_back(route);
+      inside.add(route);
+    }
+  }
+
   /// What will be made anew at once had better not be gone for a moment: traffic would take another way.
-  void keep_trap(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::LinkConfig& link,
-                 uint32_t reqid) {
+  void keep_trap(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::ChildIds& ids) {
     if (child.start != policy::StartMode::kTraffic) return;
-    const auto plan = policy::plan_trap(tunnel, child, {.reqid = reqid, .if_id = link.if_id, .interface = link.name});
+    const auto plan = policy::plan_trap(tunnel, child, ids);
     if (!plan.ok()) return;
     const policy::TunnelGroup& group = *tunnel.group;
     const Found& outside = found_.at(group.public_place.netns);
     for (const policy::PolicyConfig& each : plan->policies)
       if (const auto there = outside.ours.policies.find(each.key); there != outside.ours.policies.end())
         adoption_.keep[group.public_place.netns].add(there->second);
-    const Found& inside = found_.at(group.private_place.netns);
-    for (const policy::RouteConfig& each : plan->routes)
-      if (const auto there = inside.ours.routes.find(policy::RouteKey::of(each));
-          there != inside.ours.routes.end() && there->second == each)
-        adoption_.keep[group.private_place.netns].add(each);
+    keep_routes(group.private_place.netns, plan->routes);
+  }
+
+  /// Those of them that stand, and stand so.
+  void keep_routes(const std::string& netns, const std::vector<policy::RouteConfig>& routes) {
+    const auto found = found_.find(netns);
+    if (found == found_.end()) return;
+    const auto& standing = found->second.ours.routes;
+    for (const policy::RouteConfig& each : routes)
+      if (const auto there = standing.find(policy::RouteKey::of(each));
+          there != standing.end() && there->second == each)
+        adoption_.keep[netns].add(each);
+  }
+  void keep_policies(const std::string& netns, const std::vector<policy::PolicyConfig>& policies) {
+    const auto found = found_.find(netns);
+    if (found == found_.end()) return;
+    const auto& standing = found->second.ours.policies;
+    for (const policy::PolicyConfig& each : policies)
+      if (const auto there = standing.find(each.key); there != standing.end() && there->second == each)
+        adoption_.keep[netns].add(each);
+  }
+
+  /// Without them, for a moment, the traffic of a tunnel that is down would leave in the clear.
+  void keep_blocks(const policy::Tunnel& tunnel) {
+    const policy::TunnelGroup& group = *tunnel.group;
+    if (!group.default_block) return;
+    const bool by_policy = group.attached == policy::Attachment::kPolicy;
+    for (const policy::ChildConfig& child : tunnel.children) {
+      const auto plan = policy::plan_block(tunnel, child, {.if_id = by_policy ? 0U : 1U});
+      if (!plan.ok()) continue;
+      keep_policies(group.public_place.netns, plan->policies);
+      keep_routes(group.private_place.netns, plan->routes);
+    }
+  }
+
+  void keep_exceptions() {
+    for (const auto& [name, group] : config_.groups)
+      if (group->enabled && group->attached == policy::Attachment::kPolicy)
+        keep_policies(group->public_place.netns, policy::plan_neighbour_discovery());
+    for (const auto& [name, group] : config_.groups)
+      for (size_t i = 0; group->enabled && i < group->exceptions.size(); ++i)
+        if (const auto policies = policy::plan_exception(group->exceptions[i], i); policies.ok())
+          keep_policies(group->public_place.netns, *policies);
   }
 
   const policy::Config& config_;

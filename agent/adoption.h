@@ -22,27 +22,30 @@ struct OrphanedChild {
   std::string public_netns, private_netns;
   policy::SelectorList local, remote;  ///< As they are configured.
   uint32_t reqid = 0;
+  uint32_t number = 0;  ///< Of the tunnel: Adoption::Numbers.
   std::map<policy::SaKey, policy::SaState> inbound, outbound;
   std::vector<policy::PolicyConfig> policies;
   std::vector<policy::RouteConfig> routes;
 };
 
 struct Adoption {
-  /// Of a tunnel whose interface stays: no other tunnel gets its numbers.
+  /// Of a tunnel of which something stays: no other tunnel gets its numbers.
   struct Numbers {
-    uint32_t if_id = 0;
+    uint32_t number = 0;                     ///< ChildIds::tunnel.
+    uint32_t if_id = 0;                      ///< 0: attached by policy.
     std::map<std::string, uint32_t> reqids;  ///< By child, as far as it has objects.
   };
   std::map<std::string, Numbers> numbers;  ///< By tunnel.
   std::vector<OrphanedChild> children;
   std::map<std::string, policy::NamespaceState> keep;  ///< By namespace; everything else of ours goes.
-  uint32_t last_if_id = 0, last_reqid = 0;             ///< The highest ones found: others begin behind them.
+  uint32_t last_number = 0, last_reqid = 0;            ///< The highest ones in use: others begin behind them.
 };
 
 /// An interface belongs to the tunnel that it is named after (its alternative name) and stays if that tunnel's group
 /// has the same namespaces and VRF. Policies and SAs belong to the child of that tunnel that allows all selectors of
-/// their reqid; they stay if there are SAs between the tunnel's addresses in the child's mode. Without SAs only what
-/// waits for traffic stays. With an `orphan_grace` of 0 nothing does.
+/// their reqid; they stay if there are SAs between the tunnel's addresses in the child's mode. Attached by policy, they
+/// belong to the tunnel with exactly these selectors, which a namespace has once. Without SAs only what waits for
+/// traffic stays. With an `orphan_grace` of 0 none of this does. Exceptions and blocks stay always.
 Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
 
 }  // namespace ipsec::agent

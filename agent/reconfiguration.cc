@@ -115,7 +115,6 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
-  drop_block(child);
   child_by_reqid_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
@@ -149,13 +148,15 @@ void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::
   for (const auto& [name, child] : row.children) forget_child(child);
   unlist_peer(*row.tunnel);
   tunnel_by_interface_.erase(row.interface);
-  const auto successor = std::move(row.next);
+  const TunnelRow gone = std::move(row);
   tunnels_.erase(it);
-  if (successor && !stopping_) start_tunnel(now, successor);
+  if (gone.next && !stopping_) start_tunnel(now, gone.next, gone.number);
+  for (const auto& [name, child] : gone.children) drop_block(child);  // its successor's stands
 }
 
 void TunnelManager::sweep_children(Instant now, TunnelRow& row) {
   std::vector<std::string> successors;
+  std::vector<ChildRow> gone;
   for (auto it = row.children.begin(); it != row.children.end();) {
     const ChildRow& child = it->second;
     if (!child.leaving || child.step != Step::kNone || child.homes != 0) {
@@ -164,12 +165,14 @@ void TunnelManager::sweep_children(Instant now, TunnelRow& row) {
     }
     forget_child(child);
     if (row.tunnel->child(it->first) != nullptr) successors.push_back(it->first);
+    gone.push_back(std::move(it->second));
     it = row.children.erase(it);
   }
   for (const std::string& name : successors) {
     add_child(row, *row.tunnel->child(name));
     if (row.link_ready && !stopping_) start_child(now, row, row.children.at(name));
   }
+  for (const ChildRow& child : gone) drop_block(child);
 }
 
 }  // namespace ipsec::agent

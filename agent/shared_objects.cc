@@ -26,7 +26,7 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
   const auto key = std::pair(netns, wanted.key);
   PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
   if (entry.tunnel != owner.tunnel)
-    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " belongs to another tunnel"));
+    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " is held by " + name_of_(entry.tunnel)));
   std::optional<policy::PolicyConfig> before;
   if (!entry.holders.empty()) before = entry.holders.back().policy;
   std::erase_if(entry.holders, [&](const PolicyHolder& each) { return each.owner == owner.id; });

@@ -27,7 +27,9 @@ class SharedObjects {
     Rank rank = Rank::kTraffic;
   };
   using Done = std::function<void(Status)>;
-  explicit SharedObjects(KernelQueue& queue) : queue_(queue) {}
+  /// Says to people who has this number.
+  using NameOf = std::function<std::string(uint32_t tunnel)>;
+  SharedObjects(KernelQueue& queue, NameOf name_of) : queue_(queue), name_of_(std::move(name_of)) {}
 
   /// kPolicyTaken when another tunnel holds this key: then this owner does not.
   void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
@@ -86,6 +88,7 @@ class SharedObjects {
     return {netns, route.destination, route.vrf, route.device, route.metric};
   }
   KernelQueue& queue_;
+  NameOf name_of_;
   uint64_t serial_ = 0;
   std::map<std::pair<std::string, policy::PolicyKey>, PolicyHolders> policies_;
   std::map<RouteKey, RouteHolders> routes_;

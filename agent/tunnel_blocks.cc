@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "agent/tunnel_manager.h"
 
 // What of the traffic around tunnels passes in the clear, and what never does: the groups' exceptions, and the blocks
@@ -13,7 +15,17 @@ SharedObjects::Owner block_owner(const ChildRow& child) {
 // Exceptions belong to no tunnel; their keys tell them apart.
 constexpr SharedObjects::Owner kExceptionOwner{UINT64_MAX, 0};
 
-std::string group_object(const std::string& name) { return "group/" + name; }
+bool is_by_policy(const policy::TunnelGroup& group) {
+  return group.enabled && group.attached == policy::Attachment::kPolicy;
+}
+
+bool covers_ipv6(const policy::Tunnel& tunnel) {
+  return std::ranges::any_of(tunnel.children, [](const policy::ChildConfig& child) {
+    return std::ranges::any_of(child.remote, [](const policy::TrafficSelector& each) {
+      return each.addresses.first.family() == Family::kIpv6;
+    });
+  });
+}
 
 }  // namespace
 
@@ -42,27 +54,38 @@ void TunnelManager::drop_block(const ChildRow& child) {
   for (const auto& each : plan->policies) shared_.release(block_owner(child).id, group.public_place.netns, each.key);
 }
 
-/// Brings the exceptions to what the configuration says: what is new stands before what is old goes.
-void TunnelManager::set_exceptions() {
-  std::map<std::pair<std::string, policy::PolicyKey>, policy::PolicyConfig> wanted;
+/// What the configuration lets pass or drops whatever its tunnels do.
+TunnelManager::Exceptions TunnelManager::wanted_exceptions() {
+  Exceptions wanted;
+  for (const auto& [name, tunnel] : config_->tunnels) {
+    if (!is_by_policy(*tunnel->group) || !covers_ipv6(*tunnel)) continue;
+    for (const policy::PolicyConfig& each : policy::plan_neighbour_discovery())
+      wanted.insert_or_assign({tunnel->group->public_place.netns, each.key}, each);
+  }
   for (const auto& [name, group] : config_->groups) {
-    if (!group->enabled || group->attached != policy::Attachment::kPolicy) continue;
-    const auto complain = [this, object = group_object(name)](const Status& status) {
-      if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
-    };
+    if (!is_by_policy(*group)) continue;
     for (size_t i = 0; i < group->exceptions.size(); ++i) {
       auto policies = policy::plan_exception(group->exceptions[i], i);
       if (!policies.ok()) {
-        complain(std::move(policies).error());
+        event("group/" + name, policies.error().reason(), {field("detail", policies.error().text())});
         continue;
       }
-      for (const policy::PolicyConfig& each : *policies) {
-        const std::string& netns = group->public_place.netns;
-        wanted.insert_or_assign({netns, each.key}, each);
-        if (const auto there = exceptions_.find({netns, each.key}); there == exceptions_.end() || there->second != each)
-          shared_.hold(kExceptionOwner, netns, each, complain);
-      }
+      for (const policy::PolicyConfig& each : *policies)
+        wanted.insert_or_assign({group->public_place.netns, each.key}, each);
     }
+  }
+  return wanted;
+}
+
+/// Brings the exceptions to what the configuration says: what is new stands before what is old goes.
+void TunnelManager::set_exceptions() {
+  Exceptions wanted = wanted_exceptions();
+  for (const auto& [place, policy] : wanted) {
+    const auto there = exceptions_.find(place);
+    if (there != exceptions_.end() && there->second == policy) continue;
+    shared_.hold(kExceptionOwner, place.first, policy, [this, netns = place.first](const Status& status) {
+      if (!status.ok()) event(netns_object(netns), status.error().reason(), {field("detail", status.error().text())});
+    });
   }
   for (const auto& [place, policy] : exceptions_)
     if (!wanted.contains(place)) shared_.release(kExceptionOwner.id, place.first, place.second);

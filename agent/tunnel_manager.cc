@@ -53,7 +53,7 @@ Error no_interface(const TunnelRow& row) {
 TunnelManager::TunnelManager(Services services)
     : services_(std::move(services)),
       queue_(services_.kernel),
-      shared_(queue_),
+      shared_(queue_, [this](uint32_t number) { return name_of(number); }),
       installer_(queue_, shared_, services_.devices, services_.random),
       orphans_(queue_, shared_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
@@ -72,8 +72,13 @@ TunnelManager::TunnelManager(Services services)
                           }}),
       reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
-      last_number_(kFirstNumber),
+      last_if_id_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
+
+std::string TunnelManager::name_of(uint32_t number) const {
+  const auto row = std::ranges::find_if(tunnels_, [&](const auto& each) { return each.second.number == number; });
+  return row != tunnels_.end() ? "tunnel " + row->first : "an exception of the group";
+}
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
   auto it = tunnels_.find(tunnel);
@@ -121,7 +126,8 @@ void TunnelManager::announce(const std::string& object, Reason reason, std::vect
 
 void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption) {
   config_ = std::move(config);
-  last_number_ = std::max(last_number_, adoption.last_if_id);
+  last_if_id_ = std::max(last_if_id_, adoption.last_number);
+  last_number_ = std::max(last_number_, last_if_id_);
   last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
   adopted_ = std::move(adoption.numbers);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
@@ -133,7 +139,12 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
 
 uint32_t TunnelManager::number_for(const std::string& tunnel) {
   const auto adopted = adopted_.find(tunnel);
-  return adopted != adopted_.end() ? adopted->second.if_id : ++last_number_;
+  return adopted != adopted_.end() ? adopted->second.number : ++last_number_;
+}
+
+uint32_t TunnelManager::if_id_for(const std::string& tunnel) {
+  const auto adopted = adopted_.find(tunnel);
+  return adopted != adopted_.end() ? adopted->second.if_id : ++last_if_id_;
 }
 
 uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& child) {
@@ -143,13 +154,13 @@ uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& 
   return reqid != adopted->second.reqids.end() ? reqid->second : ++last_reqid_;
 }
 
-void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel) {
+void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
   list_peer(*tunnel);
-  row.number = number_for(tunnel->name);
+  row.number = number != 0 ? number : number_for(tunnel->name);
   if (tunnel->group->attached == policy::Attachment::kInterface) {
-    row.if_id = row.number;
+    row.if_id = if_id_for(tunnel->name);
     row.interface = policy::interface_name(row.if_id);
     tunnel_by_interface_[row.interface] = tunnel->name;
   }

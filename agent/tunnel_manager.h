@@ -127,11 +127,13 @@ class TunnelManager {
   };
 
   // tunnel_manager.cc
-  void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  /// `number`: of a former tunnel of this name, whose policies the new one takes over; 0: none.
+  void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number = 0);
   void add_child(TunnelRow& row, const policy::ChildConfig& child);
   void make_link(Instant now, TunnelRow& row);
   void remove_link(const TunnelRow& row);
   uint32_t number_for(const std::string& tunnel);
+  uint32_t if_id_for(const std::string& tunnel);
   uint32_t reqid_for(const std::string& tunnel, const std::string& child);
   /// Whether it is to come up without being asked.
   bool comes_up_by_itself(const ChildRow& child) const;
@@ -147,12 +149,15 @@ class TunnelManager {
   /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);
+  std::string name_of(uint32_t number) const;
   TunnelRow* find(const std::string& tunnel);
   static ChildRow* find(TunnelRow& row, const std::string& child);
 
   // tunnel_blocks.cc
   void set_block(TunnelRow& row, ChildRow& child);
   void drop_block(const ChildRow& child);
+  using Exceptions = std::map<std::pair<std::string, policy::PolicyKey>, policy::PolicyConfig>;  // by namespace
+  Exceptions wanted_exceptions();
   void set_exceptions();
   void drop_exceptions();
 
@@ -250,9 +255,8 @@ class TunnelManager {
   TimerQueue<ike::IkeSaId> crossings_;
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
-  /// What stands of the groups' exceptions, by namespace and key.
-  std::map<std::pair<std::string, policy::PolicyKey>, policy::PolicyConfig> exceptions_;
-  uint32_t last_number_ = 0, last_reqid_ = 0;
+  Exceptions exceptions_;  // as they are held
+  uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;
   uint64_t last_serial_ = 0;        // of established IKE SAs

@@ -295,6 +295,21 @@ Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, con
   return plan;
 }
 
+std::vector<PolicyConfig> plan_neighbour_discovery() {
+  constexpr uint16_t kRouterSolicitation = 133, kRedirect = 137;
+  std::vector<PolicyConfig> policies;
+  for (const PortBlock& type : port_blocks(kRouterSolicitation, kRedirect))
+    for (Direction direction : {Direction::kOut, Direction::kIn})
+      policies.push_back(without_template({.source = IpPrefix::all(Family::kIpv6),
+                                           .destination = IpPrefix::all(Family::kIpv6),
+                                           .protocol = kIcmpV6,
+                                           .source_port = type.value,
+                                           .source_port_mask = type.mask,
+                                           .direction = direction},
+                                          kNeighbourPriority, PolicyAction::kAllow));
+  return policies;
+}
+
 Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& exception, size_t order) {
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(exception.local, exception.remote), "exception");
   const auto priority = static_cast<uint32_t>(kExceptionPriority + order);

@@ -13,8 +13,10 @@ namespace ipsec::policy {
 
 /// Interface group of all our xfrm interfaces: they can be listed and removed by it.
 inline constexpr uint32_t kLinkGroup = 50;
-/// Priorities of policies, of which the lowest counts: exceptions, then tunnels, the most specific first, then blocks.
-inline constexpr uint32_t kExceptionPriority = 1024, kTunnelPriority = 4096, kBlockPriority = 8192;
+/// Priorities of policies, of which the lowest counts: neighbour discovery, exceptions, then tunnels, the most specific
+/// first, then blocks.
+inline constexpr uint32_t kNeighbourPriority = 1000, kExceptionPriority = 1024, kTunnelPriority = 4096,
+                          kBlockPriority = 8192;
 inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that lead nowhere.
 inline constexpr uint32_t kUnderlayMtu = 1500;        ///< Bytes; what the path to a peer is assumed to carry.
 
@@ -69,6 +71,10 @@ struct BlockPlan {
   std::vector<RouteConfig> routes;
 };
 Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids);
+
+/// Lets IPv6 neighbour and router discovery pass (ICMPv6 types 133 to 137), without which nobody on the link is reached
+/// whose address a tunnel or block covers, its peer included. Routers do not forward these messages.
+std::vector<PolicyConfig> plan_neighbour_discovery();
 
 /// The policies of one of a group's exceptions, of all directions; `order`: its place in their list, from 0. They count
 /// before those of all tunnels.

@@ -12,12 +12,18 @@ namespace {
 
 constexpr uint32_t kIfId = 0x1000007, kReqid = 0x1000009;
 
-std::shared_ptr<policy::Config> config_with(const std::string& children, const std::string& remote = "198.51.100.7") {
+constexpr const char* kByInterface = R"("private": { "netns": "priv", "vrf": "red" })";
+constexpr const char* kByPolicy =
+    R"("private": { "netns": "pub" }, "attachment": "policy", "default_block": true,
+       "exceptions": [{ "local": "10.1.0.9/32", "remote": "10.2.0.0/16", "action": "bypass" }])";
+
+std::shared_ptr<policy::Config> config_with(const std::string& children, const std::string& remote = "198.51.100.7",
+                                            const std::string& attachment = kByInterface) {
   const auto outcome =
       policy::parse_config({{.name = "test.json",
                              .text = R"({ "version": 1,
-    "tunnel_groups": { "core": { "public": { "netns": "pub", "addresses": ["192.0.2.1"] },
-                                 "private": { "netns": "priv", "vrf": "red" } } },
+    "tunnel_groups": { "core": { "public": { "netns": "pub", "addresses": ["192.0.2.1"] }, )" +
+                                     attachment + R"( } },
     "credentials": { "key": { "psk": { "file": "key" } } },
     "tunnels": { "a": { "group": "core", "remote": ")" +
                                      remote + R"(", "credential": "key", "children": {)" + children + "} } } }"}});
@@ -32,10 +38,12 @@ std::string child(const std::string& name, const std::string& remote, const std:
 /// What a run with this configuration leaves behind: the tunnel's interface; for each child what `shape` says.
 struct Standing {
   explicit Standing(const policy::Config& config) : tunnel(*config.tunnels.at("a")) {
-    found["priv"].ours.add(policy::plan_link(tunnel, ids(kReqid)));
     found["pub"];
+    if (!by_policy()) found["priv"].ours.add(policy::plan_link(tunnel, ids(kReqid)));
   }
-  static policy::ChildIds ids(uint32_t reqid) {
+  bool by_policy() const { return tunnel.group->attached == policy::Attachment::kPolicy; }
+  policy::ChildIds ids(uint32_t reqid) const {
+    if (by_policy()) return {.reqid = reqid};
     return {.reqid = reqid, .if_id = kIfId, .interface = policy::interface_name(kIfId)};
   }
   void add_sas(uint32_t reqid, uint32_t spi) {
@@ -44,7 +52,7 @@ struct Standing {
       sa.key = {in ? *tunnel.local_address() : *tunnel.remote, policy::ChildSpi(in ? spi : spi + 0x1000)};
       sa.source = in ? *tunnel.remote : *tunnel.local_address();
       sa.reqid = reqid;
-      sa.if_id = kIfId;
+      sa.if_id = ids(reqid).if_id;
       found["pub"].sas.push_back(sa);
       found["pub"].ours.sas.emplace(sa.key, policy::SaIdentity::of(sa));
     }
@@ -85,7 +93,7 @@ TEST_CASE("adoption: a tunnel as it is configured keeps interface, policies, rou
   CHECK(adoption.numbers.at("a").reqids.at("lan") == kReqid);
   CHECK(adoption.keep.at("pub") == standing.found.at("pub").ours);
   CHECK(adoption.keep.at("priv") == standing.found.at("priv").ours);
-  CHECK(adoption.last_if_id == kIfId);
+  CHECK(adoption.last_number == kIfId);
   CHECK(adoption.last_reqid == kReqid);
 }
 
@@ -179,4 +187,41 @@ TEST_CASE("adoption: an interface that has lost its VRF, or lies over a number, 
   SUBCASE("number") { link.public_netns = "#4"; }
 
   CHECK(adopt(*config, standing.found).children.size() == 1);
+}
+
+TEST_CASE("adoption: attached by policy, SAs belong to the child with exactly their selectors") {
+  const auto config =
+      config_with(child("lan", "10.2.0.0/16") + "," + child("all", "10.0.0.0/8"), "198.51.100.7", kByPolicy);
+  Standing standing(*config);
+  standing.add_policies("lan", kReqid);
+  standing.add_sas(kReqid, 0xc1);
+
+  const Adoption adoption = adopt(*config, standing.found);
+
+  REQUIRE(adoption.children.size() == 1);
+  CHECK(adoption.children[0].child == "lan");
+  CHECK(adoption.children[0].routes.empty());
+  CHECK(adoption.children[0].number == adoption.numbers.at("a").number);
+  CHECK(adoption.numbers.at("a").if_id == 0);
+  CHECK(adoption.numbers.at("a").number == adoption.last_number);
+  CHECK(adoption.keep.at("pub") == standing.found.at("pub").ours);
+  const auto other = config_with(child("part", "10.2.0.0/24"), "198.51.100.7", kByPolicy);
+  CHECK(adopt(*other, standing.found).children.empty());
+}
+
+TEST_CASE("adoption: exceptions and blocks stay whatever else goes, as long as they are configured so") {
+  const auto config = config_with(child("lan", "10.2.0.0/16"), "198.51.100.7", kByPolicy);
+  config->orphan_grace = Duration{0};
+  Standing standing(*config);
+  const auto block = policy::plan_block(standing.tunnel, standing.tunnel.children.front(), {}).value();
+  const auto exception = policy::plan_exception(standing.tunnel.group->exceptions.front(), 0).value();
+  for (const auto* list : {&block.policies, &exception})
+    for (const policy::PolicyConfig& each : *list) standing.found["pub"].ours.add(each);
+
+  CHECK(adopt(*config, standing.found).keep.at("pub") == standing.found.at("pub").ours);
+  CHECK(block.policies.size() == 3);
+  const auto open = config_with(child("lan", "10.2.0.0/16"), "198.51.100.7",
+                                R"("private": { "netns": "pub" }, "attachment": "policy")");
+  const auto keep = adopt(*open, standing.found).keep;
+  CHECK((!keep.contains("pub") || keep.at("pub").policies.empty()));
 }

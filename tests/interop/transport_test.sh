@@ -44,6 +44,18 @@ for outside in "192.0.2.2 192.0.2.1" "2001:db8::2 2001:db8::1"; do
   check "$what: nothing stays" is "$(ip -n gw xfrm policy | grep -c 'dir ')$(esp gw)" 00
 done
 
+# Below a block of all that the two say to one another the neighbours have to be found, and IKE to pass.
+site_peer "$(child a "$PEER" "$GATEWAY" 'mode = transport')" || exit 1
+site_gateway "{ \"a\": { \"local\": [\"$GATEWAY\"], \"remote\": [\"$PEER\"] } }" '{}' "$CHILD_POLICY" '{"default_block": true}' || exit 1
+check "blocked: clear packets are" not ip netns exec gw ping -q -c 1 -W 0.5 "$PEER"
+ip -n gw neigh flush dev veth-gw; ip -n peer neigh flush dev veth-peer
+check "blocked: strongSwan begins" swan --initiate --child a --timeout 5
+check "blocked: packets pass" host_ping "$PEER"
+ip -n gw neigh flush dev veth-gw; ip -n peer neigh flush dev veth-peer
+check "blocked: and again when neighbours were forgotten" wait_for 5 "an answer" host_ping "$PEER"
+check "blocked: nothing differs" calm
+stop_ipsecd gw; stop_strongswan
+
 # strongSwan believes in a NAT: UDP encapsulation.
 PEER=192.0.2.2 GATEWAY=192.0.2.1
 HOSTS='{ "a": { "local": ["192.0.2.1"], "remote": ["192.0.2.2"] } }'

@@ -148,7 +148,7 @@ TEST_CASE("attached by policy: a tunnel that is narrowed to another one's select
   world.install_inbound(kIke, 0xc1);
 
   CHECK(refusal(world) == Reason::kPolicyTaken);
-  CHECK(world.last_answer().find("belongs to another tunnel") != std::string::npos);
+  CHECK(world.last_answer().find("is held by tunnel b") != std::string::npos);
   CHECK(world.kernel.ours() == before);
   CHECK(world.state("b") == "up");
   // As soon as the other one has left it, it is to be had.
@@ -280,5 +280,51 @@ TEST_CASE("exceptions: they stand with the group, come and go with the configura
   CHECK(world.policies().size() == 3);
   world.manager->remove_all();
   world.run();
+  CHECK(world.kernel.ours().empty());
+}
+
+TEST_CASE("blocks by policy: what is configured otherwise is blocked without a gap") {
+  World world(kBlocked);
+  world.start({{}});
+  world.install(kIke, 0xc1);
+  world.identity(kIke);
+  world.kernel.forget_texts();
+  const auto never_lifted = [&](const std::string& what) {
+    CAPTURE(what);
+    for (const std::string& each : world.kernel.texts()) CHECK_MESSAGE(!each.starts_with("delete-policy"), each);
+    CHECK(world.policies() == Texts{"fwd 10.1.0.0/16 block", "in 10.1.0.0/16 block", "out 10.2.0.0/16 block"});
+    CHECK(world.drift() == 0);
+  };
+
+  world.reconfigure({{.remote = "198.51.100.9"}});
+  world.remove_child(kIke, 0xc1);
+  world.ike_gone(kIke);
+
+  REQUIRE(to_string(*world.manager->tunnels().at("a").tunnel->remote) == "198.51.100.9");
+  never_lifted("another tunnel of the name");
+  world.reconfigure({{.remote = "198.51.100.9", .more = {{"dmz", "10.9.0.0/16"}}}});
+  world.reconfigure({{.remote = "198.51.100.9"}});
+  CHECK(world.policies().size() == 3);
+}
+
+TEST_CASE("exceptions: neighbour discovery passes where anything of IPv6 is covered, and only there") {
+  World world(R"("attachment": "policy")");
+  const TunnelText v6{.selector = "fd00:2::/64", .local = "fd00:1::/64"};
+  world.start({{}});
+  CHECK(world.policies().empty());
+
+  world.reconfigure({{}, {.name = "b", .remote = v6.remote, .selector = v6.selector, .local = v6.local}});
+  CHECK(world.policies().size() == 6);  // 133, 134 and 135, 136 and 137; in and out
+  for (const auto& [key, each] : world.pub().policies) {
+    CHECK(key.protocol == 58);
+    CHECK(key.source_port >= 133);
+    CHECK(key.source_port + (0xffff ^ key.source_port_mask) <= 137);
+    CHECK(each.config.priority < policy::kExceptionPriority);
+  }
+  world.manager->look_after(world.now, {"pub"});
+  world.pass(5s);
+  CHECK(world.drift() == 0);
+
+  world.reconfigure({{}});
   CHECK(world.kernel.ours().empty());
 }
