@@ -4,8 +4,8 @@
 #   host 10.1.0.2 --- 10.1.0.1 [gw: ipsecd, 192.0.2.1] --- [peer: 192.0.2.2, lo 10.2.0.1, 10.3.0.1]
 #
 # IPv6 beside it as in network.sh. Whatever is not encrypted reaches the peer in the clear, which answers it.
-plain_network() {
-  make_network veth; peer_inside
+plain_network() { # [NIC]: as in make_network
+  make_network "${1:-veth}"; peer_inside
   ip -n customers link del cust
   ip link add cust netns gw type veth peer name eth0 netns host
   ip netns exec gw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.cust.accept_dad=0

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "tests/kernel/lab_network.h"
 
 using namespace ipsec;
@@ -135,6 +137,29 @@ TEST_CASE("route: a foreign one of the same destination and metric is a conflict
   CHECK(reason_of(port.done("left-priv", AddRoute{route})) == Reason::kKernelConflict);
   CHECK(port.done("left-priv", DeleteRoute{route}).ok());
   CHECK(shell_output("ip -n left-priv route show table 1001").find("10.2.0.0/16 dev lan") != std::string::npos);
+}
+
+TEST_CASE("route: one that leads nowhere outlives its tunnel's interface, and goes alone") {
+  Network network;
+  Port port;
+  REQUIRE(port.done("left-priv", AddLink{tunnel_link()}).ok());
+  REQUIRE(shell("ip -n left-priv route add unreachable 10.3.0.0/16 table 1001 metric 4294967294") == 0);
+  for (const char* destination : {"10.2.0.0/16", "fd02::/64"}) {
+    CAPTURE(destination);
+    const RouteConfig nowhere{
+        .destination = prefix(destination), .vrf = "blue", .metric = 4294967294, .kind = RouteKind::kUnreachable};
+    CHECK(error_of(port.done("left-priv", AddRoute{nowhere})) == "");
+    CHECK(error_of(port.done("left-priv", AddRoute{nowhere})) == "");
+    const auto shown = port.kernel->dump_routes("left-priv").value();
+    CHECK(std::count(shown.begin(), shown.end(), nowhere) == 1);
+    CHECK(port.kernel->owns("left-priv", nowhere));
+  }
+  REQUIRE(port.done("left-priv", DeleteLink{"tun0"}).ok());
+  const auto left = port.kernel->dump_routes("left-priv").value();
+  CHECK(left.size() == 2);
+  for (const RouteConfig& each : left) CHECK(error_of(port.done("left-priv", DeleteRoute{each})) == "");
+  CHECK(port.kernel->dump_routes("left-priv")->empty());
+  CHECK(shell_output("ip -n left-priv route show table 1001").find("unreachable 10.3.0.0/16") != std::string::npos);
 }
 
 TEST_CASE("namespace: questions about addresses, devices and VRFs are answered") {

@@ -332,6 +332,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("codec: a route that leads nowhere names no device, also where the kernel shows one") {
+  for (const char* destination : {"10.9.0.0/16", "2001:db8:9::/48"}) {
+    CAPTURE(destination);
+    const RouteConfig config{
+        .destination = IpPrefix::parse(destination).value(), .metric = 4294967294, .kind = RouteKind::kUnreachable};
+    Message message = encode_new_route(config, {.table = 1001});
+    message.put_u32(RTA_OIF, 1);  // IPv6: the loopback
+
+    const auto shown = decode_route(message.bytes().subspan(sizeof(nlmsghdr)));
+
+    REQUIRE(shown.ok());
+    CHECK(shown->config == config);
+    CHECK(shown->context.device_index == 0);
+    CHECK(shown->plain);
+  }
+}
+
 namespace {
 
 /// What the kernel tells others of a removed object: its name, and the object in an attribute.

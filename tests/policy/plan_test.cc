@@ -406,6 +406,22 @@ TEST_CASE("plan: by interface a block is a route of the highest metric that lead
   CHECK(route.protocol == 50);
 }
 
+TEST_CASE("plan: neighbour discovery passes, and nothing else of ICMPv6") {
+  std::set<int> types;
+  for (const PolicyConfig& each : plan_neighbour_discovery()) {
+    CHECK(each.action == PolicyAction::kAllow);
+    CHECK_FALSE(each.has_template);
+    CHECK(each.priority < kExceptionPriority);
+    CHECK(to_string(each.key.source) + " " + to_string(each.key.destination) == "::/0 ::/0");
+    CHECK(each.key.protocol == 58);
+    CHECK(each.key.destination_port_mask == 0);
+    for (int type = 0; type < 256; ++type)
+      if ((type & each.key.source_port_mask) == each.key.source_port)
+        types.insert(each.key.direction == Direction::kIn ? type : type + 1000);
+  }
+  CHECK(types == std::set<int>{133, 134, 135, 136, 137, 1133, 1134, 1135, 1136, 1137});
+}
+
 TEST_CASE("plan: exceptions count before all tunnels, an earlier one before a later") {
   const TrafficException bypass{.local = {selector("192.0.2.1")}, .remote = {selector("198.51.100.0/24[tcp/22]")}};
   const auto first = plan_exception(bypass, 0).value();
