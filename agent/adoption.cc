@@ -102,6 +102,7 @@ class Adopter {
       note(adoption_.last_if_id, key.if_id);
       note(adoption_.last_reqid, policy.reqid);
     }
+    for (const auto& [key, route] : found.ours.routes) routes_[{netns, route.device}].push_back(&route);
     for (const policy::SaState& sa : found.sas) {
       owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
       note(adoption_.last_if_id, sa.if_id);
@@ -171,11 +172,10 @@ class Adopter {
       outside.add(*each);
     }
     policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
-    for (const auto& [key, route] : found_.at(orphaned.private_netns).ours.routes) {
-      if (route.device != link.name || route.vrf != group.private_place.vrf || !allows(child.remote, key.destination))
-        continue;
-      orphaned.routes.push_back(route);
-      inside.add(route);
+    for (const policy::RouteConfig* route : routes_[{orphaned.private_netns, link.name}]) {
+      if (route->vrf != group.private_place.vrf || !allows(child.remote, route->destination)) continue;
+      orphaned.routes.push_back(*route);
+      inside.add(*route);
     }
     adoption_.children.push_back(std::move(orphaned));
   }
@@ -200,7 +200,9 @@ class Adopter {
 
   const policy::Config& config_;
   const std::map<std::string, Found>& found_;
-  std::map<std::pair<std::string, std::string>, const policy::LinkConfig*> links_;  // by namespace, alternative name
+  using Named = std::pair<std::string, std::string>;
+  std::map<Named, const policy::LinkConfig*> links_;                 // by namespace, alternative name
+  std::map<Named, std::vector<const policy::RouteConfig*>> routes_;  // by namespace, device
   std::map<OwnedKey, Owned> owned_;
   Adoption adoption_;
 };

@@ -58,6 +58,7 @@ class Orphans {
  private:
   using Iterator = std::map<uint32_t, Kept>::iterator;
   static SharedObjects::Owner owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 1; }
+  Iterator find(const std::string& netns, const policy::SaKey& key);
   void drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas);
   void release(const Kept& kept);
   void remove(Instant now, Iterator it, Reason reason, std::optional<Reason> because);
@@ -68,7 +69,8 @@ class Orphans {
   SharedObjects& shared_;
   Announce announce_;
   std::map<uint32_t, Kept> children_;
-  TimerQueue<uint32_t> ends_;  // by reqid
+  std::multimap<policy::SaKey, uint32_t> reqids_;  // of all that were adopted; some may be gone
+  TimerQueue<uint32_t> ends_;                      // by reqid
 };
 
 }  // namespace ipsec::agent
