@@ -110,6 +110,7 @@ class Adopter {
       note(adoption_.last_number, key.if_id);
       note(adoption_.last_reqid, policy.reqid);
     }
+    for (const auto& [key, route] : found.ours.routes) routes_[{netns, route.device}].push_back(&route);
     for (const policy::SaState& sa : found.sas) {
       owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
       note(adoption_.last_number, sa.if_id);
@@ -213,10 +214,10 @@ class Adopter {
   void adopt_routes(const policy::ChildConfig& child, const policy::ChildIds& ids, const policy::RoutingPlace& place,
                     OrphanedChild& orphaned) {
     policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
-    for (const auto& [key, route] : found_.at(orphaned.private_netns).ours.routes) {
-      if (route.device != ids.interface || route.vrf != place.vrf || !allows(child.remote, key.destination)) continue;
-      orphaned.routes.push_back(route);
-      inside.add(route);
+    for (const policy::RouteConfig* route : routes_[{orphaned.private_netns, ids.interface}]) {
+      if (route->vrf != place.vrf || !allows(child.remote, route->destination)) continue;
+      orphaned.routes.push_back(*route);
+      inside.add(*route);
     }
   }
 
@@ -277,7 +278,9 @@ class Adopter {
 
   const policy::Config& config_;
   const std::map<std::string, Found>& found_;
-  std::map<std::pair<std::string, std::string>, const policy::LinkConfig*> links_;  // by namespace, alternative name
+  using Named = std::pair<std::string, std::string>;
+  std::map<Named, const policy::LinkConfig*> links_;                 // by namespace, alternative name
+  std::map<Named, std::vector<const policy::RouteConfig*>> routes_;  // by namespace, device
   std::map<OwnedKey, Owned> owned_;
   Adoption adoption_;
 };

@@ -17,6 +17,8 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
     sas += each.inbound.size() + each.outbound.size();
     ++count;
     const uint32_t reqid = each.reqid;
+    for (const auto* list : {&each.inbound, &each.outbound})
+      for (const auto& [key, state] : *list) reqids_.emplace(key, reqid);
     children_.insert_or_assign(reqid, Kept{.child = std::move(each), .since = now, .until = now + grace});
     ends_.set(reqid, now + grace);
   }
@@ -35,6 +37,16 @@ size_t Orphans::sas() const {
   size_t sum = 0;
   for (const auto& [reqid, kept] : children_) sum += kept.sas();
   return sum;
+}
+
+Orphans::Iterator Orphans::find(const std::string& netns, const policy::SaKey& key) {
+  const auto [first, last] = reqids_.equal_range(key);
+  for (auto known = first; known != last; ++known) {
+    const auto it = children_.find(known->second);
+    if (it == children_.end() || it->second.child.public_netns != netns) continue;
+    if (it->second.child.inbound.contains(key) || it->second.child.outbound.contains(key)) return it;
+  }
+  return children_.end();
 }
 
 /// Out of the kernel, and out of the journal: deleting what is gone already succeeds.
@@ -98,18 +110,18 @@ void Orphans::lose(Instant now, Iterator it, Reason because) {
 }
 
 void Orphans::give_way(const std::string& netns, const policy::SaKey& key) {
-  for (auto& [reqid, kept] : children_)
-    if (kept.child.public_netns == netns && kept.child.outbound.erase(key) != 0)
-      return queue_.submit(netns, policy::DeleteSa{key}, {});
+  const auto it = find(netns, key);
+  if (it == children_.end() || it->second.child.outbound.erase(key) == 0) return;
+  queue_.submit(netns, policy::DeleteSa{key}, {});
 }
 
 void Orphans::on_expired(Instant now, const std::string& netns, const policy::SaKey& key) {
-  for (auto it = children_.begin(); it != children_.end(); ++it) {
-    OrphanedChild& child = it->second.child;
-    if (child.public_netns != netns || child.inbound.erase(key) + child.outbound.erase(key) == 0) continue;
-    queue_.submit(netns, policy::DeleteSa{key}, {});
-    return lose(now, it, Reason::kKernelExpired);
-  }
+  const auto it = find(netns, key);
+  if (it == children_.end()) return;
+  it->second.child.inbound.erase(key);
+  it->second.child.outbound.erase(key);
+  queue_.submit(netns, policy::DeleteSa{key}, {});
+  lose(now, it, Reason::kKernelExpired);
 }
 
 void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<policy::SaState>& states) {

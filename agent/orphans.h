@@ -59,6 +59,7 @@ class Orphans {
   using Iterator = std::map<uint32_t, Kept>::iterator;
   /// Beside those of the child's trap and block.
   static uint64_t owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 2; }
+  Iterator find(const std::string& netns, const policy::SaKey& key);
   void drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas);
   void release(const Kept& kept);
   void remove(Instant now, Iterator it, Reason reason, std::optional<Reason> because);
@@ -69,7 +70,8 @@ class Orphans {
   SharedObjects& shared_;
   Announce announce_;
   std::map<uint32_t, Kept> children_;
-  TimerQueue<uint32_t> ends_;  // by reqid
+  std::multimap<policy::SaKey, uint32_t> reqids_;  // of all that were adopted; some may be gone
+  TimerQueue<uint32_t> ends_;                      // by reqid
 };
 
 }  // namespace ipsec::agent

@@ -200,3 +200,71 @@ TEST_CASE("namespace: one that vanishes is left, and a new one of its name begin
   CHECK(port.kernel->dump_sas("vanish")->empty());
   CHECK(port.done("vanish", AddSa{make_sa({})}).ok());
 }
+
+TEST_CASE("link: after a restart of the daemon its own is taken over, known by names again, and mended") {
+  Network network;
+  {
+    Port before("links");
+    REQUIRE(error_of(before.done("left-priv", AddLink{tunnel_link()})) == "");
+  }
+  const std::string index = shell_output("ip netns exec left-priv cat /sys/class/net/tun0/ifindex");
+  REQUIRE(shell("ip -n left-priv link set tun0 nomaster mtu 1300") == 0);
+
+  Port port("links");
+  CHECK(error_of(port.done("left-priv", AddLink{tunnel_link()})) == "");
+
+  CHECK(shell_output("ip netns exec left-priv cat /sys/class/net/tun0/ifindex") == index);
+  const auto links = port.kernel->dump_links("left-priv");
+  REQUIRE(links.ok());
+  REQUIRE(links->size() == 1);
+  CHECK(links->front() == tunnel_link());
+  REQUIRE(port.kernel->owns("left-priv", links->front()));
+  CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})) == "");
+}
+
+TEST_CASE("link: one of an earlier run that lies over something else is made anew") {
+  Network network;
+  {
+    Port before("links");
+    REQUIRE(error_of(before.done("left-priv", AddLink{tunnel_link()})) == "");
+  }
+  LinkConfig wanted = tunnel_link();
+  wanted.public_netns = "right-pub";
+
+  Port port("links");
+  CHECK(error_of(port.done("left-priv", AddLink{wanted})) == "");
+
+  const auto links = port.kernel->dump_links("left-priv");
+  REQUIRE(links.ok());
+  REQUIRE(links->size() == 1);
+  CHECK(links->front() == wanted);
+  CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})) == "");
+}
+
+TEST_CASE("journal: what it names and the kernel does not show is struck off, and nothing else") {
+  Network network;
+  const RouteConfig route{.destination = IpPrefix::parse("10.9.0.0/16").value(),
+                          .vrf = "blue",
+                          .device = "tun0",
+                          .protocol = 77,
+                          .metric = 50};
+  RouteConfig gone = route;
+  gone.metric = 60;
+  {
+    Port before("absent");
+    REQUIRE(error_of(before.done("left-priv", AddLink{tunnel_link()})) == "");
+    REQUIRE(error_of(before.done("left-priv", AddRoute{route})) == "");
+    REQUIRE(error_of(before.done("left-priv", AddRoute{gone})) == "");
+  }
+  REQUIRE(shell("ip -n left-priv route del 10.9.0.0/16 table 1001 metric 60") == 0);
+
+  Port port("absent");
+  REQUIRE(port.kernel->journal().size() == 3);
+  CHECK(error_of(port.kernel->forget_absent({"left-priv", "nowhere"})) == "");
+
+  CHECK(port.kernel->journal().size() == 2);
+  CHECK(port.kernel->owns("left-priv", route));  // of a protocol that this run has not used yet
+  CHECK_FALSE(port.kernel->owns("left-priv", gone));
+  CHECK(error_of(port.done("left-priv", DeleteRoute{route})) == "");
+  CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})) == "");
+}

@@ -347,3 +347,20 @@ TEST_CASE("orphans: while the VRF is away the SAs wait, and the tunnel begins wh
   CHECK(world.orphans() == 2);
   CHECK(world.workers.initiations.empty());
 }
+
+TEST_CASE("orphans: what waits for traffic does not take the policies of SAs on the NIC off it") {
+  ManagerWorld world("packet");
+  world.pub().devices["ens1"] = {.capability = FakeKernel::Capability::kPacket};
+  world.start({{.start = "traffic"}});
+  world.identity(kIke);
+  world.install(kIke, kChild);
+  const auto before = world.kernel.ours();
+  world.kernel.forget_texts();
+
+  world.restart({{.start = "traffic"}});
+
+  CHECK(world.manager->orphans().sas() == 2);
+  CHECK(world.kernel.ours() == before);
+  for (const std::string& text : world.kernel.texts()) CHECK_FALSE(text.starts_with("update-policy"));
+  CHECK(world.differences().empty());
+}

@@ -1,5 +1,7 @@
 #include "netlink/journal.h"
 
+#include "netlink/namespace_port.h"
+
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
@@ -173,4 +175,16 @@ TEST_CASE("journal: only its owner can read it") {
   struct stat status {};
   REQUIRE(::stat(folder.path.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0600);
+}
+
+TEST_CASE("journal: the key of a route names its protocol, with and without a VRF or a preferred source") {
+  policy::RouteConfig route{.destination = IpPrefix::parse("10.9.0.0/16").value(), .device = "ips1", .protocol = 186};
+  CHECK(journal_route_protocol(journal_key("", route)) == 186);
+  route.vrf = "blue";
+  CHECK(journal_route_protocol(journal_key("", route)) == 186);
+  route.preferred_source = IpAddress::parse("10.9.0.1").value();
+  CHECK(journal_route_protocol(journal_key("", route)) == 186);
+  CHECK_FALSE(journal_route_protocol({.netns = "", .kind = "link", .name = "a b c 5 d"}));
+  CHECK_FALSE(journal_route_protocol({.netns = "", .kind = "route", .name = "10.9.0.0/16"}));
+  CHECK_FALSE(journal_route_protocol({.netns = "", .kind = "route", .name = "a b c 500 d"}));
 }

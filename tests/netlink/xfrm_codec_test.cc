@@ -248,6 +248,17 @@ TEST_CASE("codec: an SA that the kernel shows is read with all that we need and 
   CHECK(state.replay_window == 64);
   CHECK(state.offload == OffloadKind::kNone);
   CHECK(!state.larval);
+  CHECK(state.made_at.since_epoch / 1s == 1795238051);
+  CHECK(state.hard_lifetime == 0s);  // XFRM_INF
+}
+
+TEST_CASE("codec: the lifetime that the kernel shows is the one that was asked for") {
+  SaConfig limited = sa("192.0.2.1", "192.0.2.2", 0xc0000003, Direction::kOut, kGcm256);
+  limited.hard_lifetime = 4320s;
+  const auto message = encode_new_sa(limited, kKnown);
+  REQUIRE(message.ok());
+
+  CHECK(decode_sa(message->bytes().subspan(sizeof(nlmsghdr))).value().state.hard_lifetime == 4320s);
 }
 
 TEST_CASE("codec: sequence numbers are read from the replay state, without ESN and with all 64 bits of it") {
