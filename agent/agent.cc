@@ -38,10 +38,7 @@ Status Agent::open() {
   TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
   TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
              "kernel");
-  const Leftovers leftovers = remove_leftovers(*kernel_);
-  if (leftovers.removed != 0)
-    log_.notice("removed what an earlier run left behind", {field("objects", uint64_t{leftovers.removed})});
-  for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
+  take_over_leftovers();
   for (const std::string& warning : config_->warnings) warn(warning);
   const WorkerView view = make_view();
   for (size_t i = 0; i < options_.workers; ++i) {
@@ -51,6 +48,7 @@ Status Agent::open() {
                "worker");
     workers_.push_back(std::move(worker));
   }
+  claim_orphans_spis();
   manager_ = std::make_unique<TunnelManager>(TunnelManager::Services{
       .kernel = *kernel_,
       .workers = *this,
@@ -65,10 +63,30 @@ Status Agent::open() {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           }});
-  for (const auto& [name, group] : config_->groups)
-    if (group->enabled) open_group_sockets(*group);
+  open_sockets();
   watch_namespaces();
   return {};
+}
+
+void Agent::take_over_leftovers() {
+  Leftovers leftovers = take_over(*kernel_, *config_);
+  if (leftovers.removed != 0) {
+    counters_.add(Reason::kOrphansUnfit);
+    log_.notice("removed what an earlier run left behind", {field("objects", uint64_t{leftovers.removed})});
+    events_.append({.time = wall_now(),
+                    .object = {},
+                    .reason = Reason::kOrphansUnfit,
+                    .fields = {field("objects", uint64_t{leftovers.removed})}});
+  }
+  for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
+  adoption_ = std::move(leftovers.adoption);
+}
+
+/// A fresh SA must not get the key of one that stands.
+void Agent::claim_orphans_spis() {
+  for (const OrphanedChild& child : adoption_.children)
+    for (const auto& [key, state] : child.inbound)
+      if (const size_t owner = ike::worker_of(key.spi); owner < workers_.size()) workers_[owner]->claim(key.spi);
 }
 
 /// Credentials and peers of the present configuration.
@@ -86,6 +104,11 @@ void Agent::assign_contexts() {
     const auto next = ike::SocketContext(static_cast<uint16_t>(contexts_by_place_.size()));
     contexts_[name] = contexts_by_place_.try_emplace(group->public_place, next).first->second;
   }
+}
+
+void Agent::open_sockets() {
+  for (const auto& [name, group] : config_->groups)
+    if (group->enabled) open_group_sockets(*group);
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
@@ -151,7 +174,7 @@ void Agent::start() {
   loop_->set_after_round([this] { after_round(); });
   for (auto& worker : workers_) worker->start();
   running_ = true;
-  manager_->start(monotonic_now(), config_);
+  manager_->start(monotonic_now(), config_, std::exchange(adoption_, {}));
   manager_->look_after(monotonic_now(), namespaces_);
 }
 

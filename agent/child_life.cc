@@ -87,6 +87,8 @@ void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::Install
     homes_[id].replaces = action.replaces;
     renewals_[*action.replaces] = {.fresh = id};
   }
+  if (const auto it = installer_.children().find(id); it != installer_.children().end())
+    orphans_.give_way(it->second->spec->tunnel->group->public_place.netns, it->second->plan.outbound.key);
   installer_.install_outbound(id, std::move(action.keys), [this, now, worker, id, ike](Status status) {
     // IKE has agreed and the kernel will not: the child must go on both sides.
     if (!status.ok()) services_.workers.close_child(worker, ike, id, status.error().reason());
@@ -114,6 +116,7 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   const bool renews = home != nullptr && home->replaces &&
                       std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
   child.up.push_back(id);
+  orphans_.replace(now, child.ids.reqid);
   follow(now, id, installed);
   if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
     services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
@@ -269,6 +272,7 @@ void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
 }
 
 void TunnelManager::on_expired(const policy::SaExpired& expired) {
+  if (expired.hard) orphans_.on_expired(now_, expired.netns, expired.key);
   for (const auto& [id, child] : installer_.children()) {
     const bool in = child->plan.inbound.key == expired.key;
     if (!in && child->plan.outbound.key != expired.key) continue;

@@ -8,6 +8,7 @@
 
 #include "agent/drift_json.h"
 #include "agent/negotiation_json.h"
+#include "agent/orphans_json.h"
 #include "policy/config_parser.h"
 
 namespace ipsec::agent {
@@ -64,6 +65,8 @@ json seconds_left(const std::optional<Instant>& when) {
   return std::max<Duration>(*when - monotonic_now(), Duration{0}) / 1s;
 }
 
+Moment this_moment() { return {.now = monotonic_now(), .wall = wall_now()}; }
+
 json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
   const bool in = direction == policy::Direction::kIn;
   const policy::SaConfig& sa = in ? child.plan.inbound : child.plan.outbound;
@@ -83,7 +86,9 @@ json sa_row(const InstalledChild& child, policy::Direction direction, const poli
               {"bytes", kernel != nullptr ? json(kernel->bytes) : json(nullptr)},
               {"sequence", kernel == nullptr ? json(nullptr)
                            : in              ? json(kernel->sequence_received)
-                                             : json(kernel->sequence_sent)}});
+                                             : json(kernel->sequence_sent)},
+              {"age_seconds", kernel != nullptr ? age_seconds(*kernel, this_moment()) : json(nullptr)},
+              {"ends_in_seconds", kernel != nullptr ? ends_in_seconds(*kernel, this_moment()) : json(nullptr)}});
   return row;
 }
 
@@ -98,7 +103,9 @@ json child_row(const InstalledChild& child, const InstalledChild* replaces) {
           {"remote", policy::to_string(child.spec->remote)},
           {"proposal", policy::to_string(child.spec->suite)},
           {"offload_in", child.has_inbound ? json(policy::to_string(child.inbound.kind)) : json(nullptr)},
-          {"offload_out", child.has_outbound ? json(policy::to_string(child.outbound.kind)) : json(nullptr)}};
+          {"offload_out", child.has_outbound ? json(policy::to_string(child.outbound.kind)) : json(nullptr)},
+          {"age_seconds", nullptr},  // IKE ends it long before the kernel would: see its SAs
+          {"ends_in_seconds", nullptr}};
 }
 
 json only(const json& rows, std::string_view key, std::string_view value) {
@@ -182,14 +189,17 @@ json ControlBackend::groups() const {
 json ControlBackend::sas() {
   // One dump per namespace, however many SAs are shown.
   std::map<std::string, std::map<policy::SaKey, policy::SaState>> kernel;
-  json rows = json::array();
-  for (const auto& [id, child] : agent_.manager().installer().children()) {
-    const std::string& netns = child->spec->tunnel->group->public_place.netns;
+  const auto dump_of = [&](const std::string& netns) -> const std::map<policy::SaKey, policy::SaState>& {
     auto [dump, fresh] = kernel.try_emplace(netns);
     if (fresh)
       if (auto states = agent_.kernel().dump_sas(netns); states.ok())
         for (policy::SaState& state : *states) dump->second.emplace(state.key, std::move(state));
-    auto shown = [&, &states = dump->second](const policy::SaKey& key) {
+    return dump->second;
+  };
+  json rows = json::array();
+  for (const auto& [id, child] : agent_.manager().installer().children()) {
+    const auto& states = dump_of(child->spec->tunnel->group->public_place.netns);
+    auto shown = [&](const policy::SaKey& key) {
       auto it = states.find(key);
       return it == states.end() ? nullptr : &it->second;
     };
@@ -200,6 +210,9 @@ json ControlBackend::sas() {
     if (child->has_inbound) show(policy::Direction::kIn, child->plan.inbound.key);
     if (child->has_outbound) show(policy::Direction::kOut, child->plan.outbound.key);
   }
+  for (const auto& [reqid, kept] : agent_.manager().orphans().children())
+    for (json& row : orphan_sa_rows(kept, dump_of(kept.child.public_netns), this_moment()))
+      rows.push_back(std::move(row));
   return rows;
 }
 
@@ -207,6 +220,8 @@ json ControlBackend::children() const {
   json rows = json::array();
   for (const auto& [id, child] : agent_.manager().installer().children())
     rows.push_back(child_row(*child, agent_.manager().predecessor_of(id)));
+  for (const auto& [reqid, kept] : agent_.manager().orphans().children())
+    rows.push_back(orphan_child_row(kept, this_moment()));
   return rows;
 }
 
@@ -385,6 +400,7 @@ json ControlBackend::status() {
           {"ike_sas", established},
           {"half_open", agent_.manager().ike_sas().size() - established},
           {"child_sas", agent_.manager().installer().children().size()},
+          {"orphans", agent_.manager().orphans().sas()},
           {"offload", offload},
           {"workers", agent_.worker_count()},
           {"warnings", std::move(warnings)},

@@ -54,11 +54,14 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     for (const hwoffload::Effective* effective : {&child->inbound, &child->outbound})
       if (effective->kind != policy::OffloadKind::kNone) wanted.devices.insert(effective->device);
   }
+  // What is left of an earlier run may go at any time, and is not made again.
+  orphans_.collect(netns, wanted.under_way, wanted.devices);
   return wanted;
 }
 
 /// Events may have been lost: what has nearly reached a limit shows in the SAs themselves.
 void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states) {
+  orphans_.on_seen(now_, netns, states);
   std::map<policy::SaKey, policy::VolumeLimits> limited;
   for (const auto& [id, child] : installer_.children()) {
     if (child->spec->tunnel->group->public_place.netns != netns || !child->has_inbound || !child->has_outbound)

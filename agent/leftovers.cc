@@ -2,7 +2,7 @@
 
 #include <poll.h>
 
-#include <set>
+#include <map>
 
 #include "agent/event_loop.h"
 #include "agent/limits.h"
@@ -11,53 +11,67 @@
 namespace ipsec::agent {
 namespace {
 
-using Operations = std::vector<policy::KernelOperation>;
-
-/// What of a namespace the journal proves ours, as it stands in the kernel. Routes go with their interfaces.
-Result<policy::NamespaceState> owned_state(netlink::XfrmKernel& kernel, const std::string& netns) {
-  policy::NamespaceState state;
-  for (const netlink::ObjectKey& key : kernel.journal().all("link"))
-    if (key.netns == netns) state.add(policy::LinkConfig{.name = key.name});
-  TRY_ASSIGN(auto policies, kernel.dump_policies(netns), "");
-  for (const policy::PolicyConfig& each : policies)
-    if (kernel.owns(netns, each.key)) state.add(each);
-  TRY_ASSIGN(auto sas, kernel.dump_sas(netns), "");
-  for (const policy::SaState& each : sas)
-    if (kernel.owns(netns, each.key)) state.sas.emplace(each.key, policy::SaIdentity::of(each));
-  TRY_ASSIGN(auto routes, kernel.dump_routes(netns), "");
-  for (const policy::RouteConfig& each : routes)  // one that leads nowhere
-    if (each.device.empty() && kernel.owns(netns, each)) state.add(each);
-  return state;
-}
-
-/// Nothing is wanted yet: the difference to what stands is its removal, in the order that leaks nothing.
-Operations removals(netlink::XfrmKernel& kernel, std::vector<Error>& failed) {
-  std::set<std::string> namespaces;
-  for (const netlink::ObjectKey& key : kernel.journal().all()) namespaces.insert(key.netns);
-  Operations operations;
-  for (const std::string& netns : namespaces) {
-    auto ours = owned_state(kernel, netns);
-    if (!ours.ok()) {
-      failed.push_back(std::move(ours).error());
-      continue;
-    }
-    for (policy::KernelChange& change : policy::diff({}, *ours).changes)
-      operations.push_back({operations.size() + 1, netns, std::move(change)});
+Result<Found> read_ours(policy::KernelPort& kernel, const std::string& netns) {
+  Found found;
+  const auto keep_ours = [&](const auto& objects) {
+    for (const auto& each : objects)
+      if (kernel.owns(netns, each)) found.ours.add(each);
+  };
+  TRY_ASSIGN(const auto links, kernel.dump_links(netns), "");
+  keep_ours(links);
+  TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
+  keep_ours(policies);
+  TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
+  keep_ours(routes);
+  TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
+  for (const policy::SaState& each : sas) {
+    if (each.larval || !kernel.owns(netns, each)) continue;
+    found.ours.sas.emplace(each.key, policy::SaIdentity::of(each));
+    found.sas.push_back(each);
   }
-  return operations;
+  return found;
 }
+
+/// Waits for the kernel, at most kKernelTimeout in all.
+class Waiting {
+ public:
+  explicit Waiting(netlink::XfrmKernel& kernel) : kernel_(kernel), deadline_(monotonic_now() + kKernelTimeout) {}
+  bool operator()() {
+    constexpr int kPauseMs = 100;
+    std::vector<pollfd> descriptors;
+    for (int fd : kernel_.poll_fds()) descriptors.push_back({fd, POLLIN, 0});
+    poll(descriptors.data(), descriptors.size(), kPauseMs);
+    kernel_.process();
+    return monotonic_now() < deadline_;
+  }
+
+ private:
+  netlink::XfrmKernel& kernel_;
+  Instant deadline_;
+};
 
 }  // namespace
 
-Leftovers remove_leftovers(netlink::XfrmKernel& kernel) {
+Leftovers take_over(policy::KernelPort& kernel, const std::set<std::string>& namespaces, const policy::Config& config,
+                    const std::function<bool()>& wait) {
   Leftovers result;
-  Operations operations = removals(kernel, result.failed);
-  size_t waiting = operations.size();
-  for (policy::KernelOperation& each : operations) kernel.submit(std::move(each));
+  std::map<std::string, Found> found;
+  for (const std::string& netns : namespaces) {
+    auto ours = read_ours(kernel, netns);
+    if (ours.ok())
+      found.emplace(netns, std::move(*ours));
+    else if (ours.error().reason() != Reason::kNamespaceMissing)
+      result.failed.push_back(std::move(ours).error());
+  }
+  result.adoption = adopt(config, found);
+  // What stays is a part of what stands, so that the difference is the removal of the rest, in the order that leaks
+  // nothing.
+  uint64_t asked = 0;
+  for (const auto& [netns, each] : found)
+    for (policy::KernelChange& change : policy::diff(result.adoption.keep[netns], each.ours).changes)
+      kernel.submit({++asked, netns, std::move(change)});
   kernel.flush();
-  const Instant deadline = monotonic_now() + kKernelTimeout;
-  while (waiting != 0 && monotonic_now() < deadline) {
-    kernel.process();
+  for (uint64_t waiting = asked; waiting != 0;) {
     while (auto completion = kernel.poll_completion()) {
       --waiting;
       if (completion->result.ok())
@@ -65,13 +79,19 @@ Leftovers remove_leftovers(netlink::XfrmKernel& kernel) {
       else
         result.failed.push_back(std::move(completion->result).error());
     }
-    if (waiting == 0) break;
-    std::vector<pollfd> descriptors;
-    for (int fd : kernel.poll_fds()) descriptors.push_back({fd, POLLIN, 0});
-    poll(descriptors.data(), descriptors.size(), 100);
-  }
-  if (waiting != 0)
+    if (waiting == 0 || wait()) continue;
     result.failed.emplace_back(Reason::kKernelTimeout, std::to_string(waiting) + " removals without answer");
+    break;
+  }
+  return result;
+}
+
+Leftovers take_over(netlink::XfrmKernel& kernel, const policy::Config& config) {
+  std::set<std::string> namespaces;
+  for (const netlink::ObjectKey& key : kernel.journal().all()) namespaces.insert(key.netns);
+  Leftovers result = take_over(kernel, namespaces, config, Waiting(kernel));
+  if (Status struck = kernel.forget_absent(namespaces); !struck.ok())
+    result.failed.push_back(std::move(struck).error().context("what is gone stays in the journal"));
   return result;
 }
 

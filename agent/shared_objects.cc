@@ -1,6 +1,7 @@
 #include "agent/shared_objects.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "policy/drift.h"
 
@@ -26,30 +27,48 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
   PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
   if (entry.tunnel != owner.tunnel)
     return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " is held by " + name_of_(entry.tunnel)));
-  const bool differs = entry.holders.empty() || entry.holders.back().second != wanted;
-  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner.id; });
-  entry.holders.emplace_back(owner.id, wanted);
+  std::optional<policy::PolicyConfig> before;
+  if (!entry.holders.empty()) before = entry.holders.back().policy;
+  std::erase_if(entry.holders, [&](const PolicyHolder& each) { return each.owner == owner.id; });
+  const auto above = std::ranges::upper_bound(entry.holders, owner.rank, {}, &PolicyHolder::rank);
+  entry.holders.insert(above, {owner.id, owner.rank, wanted});
+  const policy::PolicyConfig& counts = entry.holders.back().policy;
   if (!entry.confirmation.standing)
-    queue_.submit(netns, policy::AddPolicy{wanted}, confirming(policies_, key, std::move(done)));
-  else if (differs)
-    queue_.submit(netns, policy::UpdatePolicy{wanted}, confirming(policies_, key, std::move(done)));
+    queue_.submit(netns, policy::AddPolicy{counts}, confirming(policies_, key, std::move(done)));
+  else if (before != counts)
+    queue_.submit(netns, policy::UpdatePolicy{counts}, confirming(policies_, key, std::move(done)));
   else
     done({});
+}
+
+void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing) {
+  PolicyHolders& entry = policies_[{netns, standing.key}];
+  entry.tunnel = owner.tunnel;
+  entry.holders.push_back({owner.id, owner.rank, standing});
+  entry.confirmation = {.serial = ++serial_, .standing = true};
+}
+
+void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing) {
+  RouteHolders& entry = routes_[key_of(netns, standing)];
+  entry.route = standing;
+  entry.owners.push_back(owner.id);
+  entry.confirmation = {.serial = ++serial_, .standing = true};
 }
 
 void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) {
   auto it = policies_.find({netns, key});
   if (it == policies_.end()) return;
   auto& holders = it->second.holders;
-  auto mine = std::find_if(holders.begin(), holders.end(), [&](const auto& each) { return each.first == owner; });
+  auto mine =
+      std::find_if(holders.begin(), holders.end(), [&](const PolicyHolder& each) { return each.owner == owner; });
   if (mine == holders.end()) return;
-  const policy::PolicyConfig present = holders.back().second;
+  const policy::PolicyConfig present = holders.back().policy;
   holders.erase(mine);
   if (holders.empty()) {
     policies_.erase(it);
     queue_.submit(netns, policy::DeletePolicy{key}, {});
-  } else if (holders.back().second != present) {
-    queue_.submit(netns, policy::UpdatePolicy{holders.back().second}, {});
+  } else if (holders.back().policy != present) {
+    queue_.submit(netns, policy::UpdatePolicy{holders.back().policy}, {});
   }
 }
 
@@ -73,7 +92,7 @@ void SharedObjects::release(uint64_t owner, const std::string& netns, const poli
 void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
   const policy::PolicyKey least{.direction = policy::Direction::kIn};  // a key's default is none
   for (auto it = policies_.lower_bound({netns, least}); it != policies_.end() && it->first.first == netns; ++it)
-    state.add(it->second.holders.back().second);
+    state.add(it->second.holders.back().policy);
   for (auto it = routes_.lower_bound({netns, {}, {}, {}, 0}); it != routes_.end() && std::get<0>(it->first) == netns;
        ++it)
     if (it->second.confirmation.standing || !state.routes.contains(policy::RouteKey::of(it->second.route)))

@@ -13,14 +13,18 @@
 namespace ipsec::agent {
 
 /// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
-/// tunnel that cross): there while anybody holds them, as the latest holder wants them. A policy is shared within one
-/// tunnel only: attached by policy, two tunnels may come to need the same one, and the second is refused.
+/// tunnel that cross): there while anybody holds them, as the latest holder of the highest rank wants them. A policy is
+/// shared within one tunnel only: attached by policy, two tunnels may come to need the same one, and the second is
+/// refused.
 class SharedObjects {
  public:
+  /// A block counts while nothing else stands there, a trap while no SA takes the traffic.
+  enum class Rank : uint8_t { kBlock, kTrap, kTraffic };
   /// Who holds: a part of a tunnel, by the tunnel's number (ChildIds::tunnel).
   struct Owner {
     uint64_t id = 0;
     uint32_t tunnel = 0;
+    Rank rank = Rank::kTraffic;
   };
   using Done = std::function<void(Status)>;
   /// Says to people who has this number.
@@ -33,6 +37,10 @@ class SharedObjects {
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
   bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
+
+  /// Held from now on, and known to stand: of an earlier run.
+  void adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing);
+  void adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing);
 
   /// Adds everything that is held in a namespace. Where two routes want one place, the one that stands there counts.
   void collect(const std::string& netns, policy::NamespaceState& state) const;
@@ -56,9 +64,14 @@ class SharedObjects {
     uint64_t serial = 0;  // tells an entry from an earlier one of the same key
     bool standing = false;
   };
+  struct PolicyHolder {
+    uint64_t owner = 0;
+    Rank rank = Rank::kTraffic;
+    policy::PolicyConfig policy;
+  };
   struct PolicyHolders {
     uint32_t tunnel = 0;
-    std::vector<std::pair<uint64_t, policy::PolicyConfig>> holders;  // the last one counts
+    std::vector<PolicyHolder> holders;  // by rank; the last one counts
     Confirmation confirmation;
   };
   using RouteKey =

@@ -241,7 +241,7 @@ void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child,
   }
   settle_waiters(row.tunnel->name, child.config->name, WaitFor::kUp, Error(reason, detail));
   const bool tries = !stopping_ && !child.held_down && child.up.empty();
-  if (tries && child.config->start == policy::StartMode::kNow) plan_retry(now, row, child, detail);
+  if (tries && comes_up_by_itself(child)) plan_retry(now, row, child, detail);
   if (!led || ike_in_use(row) != nullptr) return;
   // Without the IKE SA there is nothing to wait for; they are tried again together, so that one leads again.
   for (auto& [name, other] : row.children) {

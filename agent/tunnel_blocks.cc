@@ -9,7 +9,7 @@ namespace {
 
 /// One more than that of the child's trap.
 SharedObjects::Owner block_owner(const ChildRow& child) {
-  return {(uint64_t{child.ids.reqid} << 32) | 1, child.ids.tunnel};
+  return {(uint64_t{child.ids.reqid} << 32) | 1, child.ids.tunnel, SharedObjects::Rank::kBlock};
 }
 
 // Exceptions belong to no tunnel; their keys tell them apart.

@@ -36,7 +36,9 @@ bool is_progress(Reason reason) {
 }
 
 /// Owners of shared objects: a child SA by its SPI, a trap by its reqid in the upper half (and a block by one more).
-SharedObjects::Owner trap_owner(const ChildRow& child) { return {uint64_t{child.ids.reqid} << 32, child.ids.tunnel}; }
+SharedObjects::Owner trap_owner(const ChildRow& child) {
+  return {uint64_t{child.ids.reqid} << 32, child.ids.tunnel, SharedObjects::Rank::kTrap};
+}
 
 }  // namespace
 
@@ -53,6 +55,10 @@ TunnelManager::TunnelManager(Services services)
       queue_(services_.kernel),
       shared_(queue_, [this](uint32_t number) { return name_of(number); }),
       installer_(queue_, shared_, services_.devices, services_.random),
+      orphans_(queue_, shared_,
+               [this](const std::string& object, Reason reason, std::vector<Field> fields) {
+                 event(object, reason, std::move(fields));
+               }),
       watch_(queue_, {.inbound_used =
                           [this](ike::ChildId id) {
                             if (const Home* home = home_of(id); home != nullptr)
@@ -66,7 +72,7 @@ TunnelManager::TunnelManager(Services services)
                           }}),
       reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
-      last_if_id_(kFirstNumber),
+      last_number_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
 
 std::string TunnelManager::name_of(uint32_t number) const {
@@ -118,20 +124,38 @@ void TunnelManager::announce(const std::string& object, Reason reason, std::vect
       {.time = services_.wall_clock(), .object = object, .reason = reason, .fields = std::move(fields)});
 }
 
-void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config) {
+void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption) {
   config_ = std::move(config);
+  last_number_ = std::max(last_number_, adoption.last_if_id);
+  last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
+  adopted_ = std::move(adoption.numbers);
+  orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
   set_exceptions();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
+  adopted_.clear();
   run(now);
+}
+
+uint32_t TunnelManager::number_for(const std::string& tunnel) {
+  const auto adopted = adopted_.find(tunnel);
+  return adopted != adopted_.end() ? adopted->second.if_id : ++last_number_;
+}
+
+uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& child) {
+  const auto adopted = adopted_.find(tunnel);
+  if (adopted == adopted_.end()) return ++last_reqid_;
+  const auto reqid = adopted->second.reqids.find(child);
+  return reqid != adopted->second.reqids.end() ? reqid->second : ++last_reqid_;
 }
 
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
   list_peer(*tunnel);
-  row.number = number != 0 ? number : ++last_number_;
-  if (tunnel->group->attached == policy::Attachment::kInterface) {
-    row.if_id = ++last_if_id_;
+  const bool by_interface = tunnel->group->attached == policy::Attachment::kInterface;
+  row.number = number != 0 && !by_interface ? number : number_for(tunnel->name);
+  if (by_interface) {
+    row.if_id = row.number;
     row.interface = policy::interface_name(row.if_id);
     tunnel_by_interface_[row.interface] = tunnel->name;
   }
@@ -172,7 +196,10 @@ void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) 
   ChildRow& made = row.children[child.name];
   made.tunnel = row.tunnel;
   made.config = &child;
-  made.ids = {.reqid = ++last_reqid_, .if_id = row.if_id, .interface = row.interface, .tunnel = row.number};
+  made.ids = {.reqid = reqid_for(row.tunnel->name, child.name),
+              .if_id = row.if_id,
+              .interface = row.interface,
+              .tunnel = row.number};
   child_by_reqid_[made.ids.reqid] = {row.tunnel->name, child.name};
   set_block(row, made);
 }
@@ -184,7 +211,13 @@ void TunnelManager::start_children(Instant now, TunnelRow& row) {
 
 void TunnelManager::start_child(Instant now, TunnelRow& row, ChildRow& child) {
   if (child.config->start == policy::StartMode::kTraffic) set_trap(row, child);
-  if (child.config->start == policy::StartMode::kNow) begin(now, row, child, nullptr);
+  if (comes_up_by_itself(child)) begin(now, row, child, nullptr);
+}
+
+/// While orphans carry its traffic, no packet asks for the tunnel.
+bool TunnelManager::comes_up_by_itself(const ChildRow& child) const {
+  return child.config->start == policy::StartMode::kNow ||
+         (child.config->start == policy::StartMode::kTraffic && orphans_.carry(child.ids.reqid));
 }
 
 void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
@@ -292,6 +325,7 @@ void TunnelManager::run(Instant now) {
   run_retries(now);
   run_crossings(now);
   watch_.run(now);
+  orphans_.run(now);
   expire_waiters(now);
   sweep(now);
   reconciliation_.run(now);
@@ -301,7 +335,8 @@ void TunnelManager::run(Instant now) {
 std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
-  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline()})
+  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
+                           orphans_.next_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   return next;
@@ -324,6 +359,7 @@ void TunnelManager::begin_shutdown() {
 
 void TunnelManager::remove_all() {
   renewals_.clear();
+  orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;
     installer_.remove(id);
@@ -336,6 +372,9 @@ void TunnelManager::remove_all() {
       drop_trap(row, child);
       if (child.acquire) services_.clear_acquire(*child.acquire);
     }
+  }
+  // All in a row, so that they can go at once.
+  for (auto& [name, row] : tunnels_) {
     if (row.link_ready) remove_link(row);
     row.link_ready = false;
   }

@@ -11,6 +11,7 @@
 
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
+#include "agent/orphans.h"
 #include "agent/reconciliation.h"
 #include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
@@ -48,10 +49,12 @@ class TunnelManager {
   explicit TunnelManager(Services services);
 
   /// Interfaces, traps, then what starts now. Errors of one tunnel are reported and leave the others alone.
-  void start(Instant now, std::shared_ptr<const policy::Config> config);
+  /// `adoption`: what of an earlier run goes on; it stands in the kernel, and nothing else of that run does.
+  void start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption = {});
   /// A changed configuration: what is not in it any more ends, what is new begins, what is still right goes on
-  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. Returns what changed.
-  std::map<std::string, policy::TunnelChange> reconfigure(Instant now, std::shared_ptr<const policy::Config> config);
+  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. `changes`: what
+  /// policy::tunnel_changes() says of the configuration in force and this one.
+  void reconfigure(Instant now, std::shared_ptr<const policy::Config> config, const policy::TunnelChanges& changes);
   /// Tunnels of an earlier configuration that still end.
   bool has_leaving() const;
   /// Drains kernel completions and events; runs due retries and looks. After every input.
@@ -95,6 +98,7 @@ class TunnelManager {
   /// The child whose place this one takes or took, while it is still there.
   const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
+  const Orphans& orphans() const { return orphans_; }
   const policy::Config& config() const { return *config_; }
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
   static std::string_view state_of(const TunnelRow& row);
@@ -128,6 +132,10 @@ class TunnelManager {
   void add_child(TunnelRow& row, const policy::ChildConfig& child);
   void make_link(Instant now, TunnelRow& row);
   void remove_link(const TunnelRow& row);
+  uint32_t number_for(const std::string& tunnel);
+  uint32_t reqid_for(const std::string& tunnel, const std::string& child);
+  /// Whether it is to come up without being asked.
+  bool comes_up_by_itself(const ChildRow& child) const;
   void start_children(Instant now, TunnelRow& row);
   void start_child(Instant now, TunnelRow& row, ChildRow& child);
   void set_trap(TunnelRow& row, ChildRow& child);
@@ -155,7 +163,9 @@ class TunnelManager {
   // reconfiguration.cc
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
-  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
+              const policy::TunnelChange* change);
+  void close_children(const TunnelRow& row, const std::string& child, Reason reason);
   void rekey_changed(const TunnelRow& row, const policy::TunnelChange& change);
   void sweep_soon(const TunnelRow& row);
   void sweep(Instant now);
@@ -229,6 +239,7 @@ class TunnelManager {
   KernelQueue queue_;
   SharedObjects shared_;
   ChildInstaller installer_;
+  Orphans orphans_;
   SaWatch watch_;
   Reconciliation reconciliation_;
   std::shared_ptr<const policy::Config> config_;
@@ -244,7 +255,8 @@ class TunnelManager {
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
   Exceptions exceptions_;  // as they are held
-  uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
+  uint32_t last_number_ = 0, last_reqid_ = 0;
+  std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;
   uint64_t last_serial_ = 0;        // of established IKE SAs
   std::set<std::string> to_sweep_;  // tunnels of which something that leaves may be gone

@@ -47,6 +47,9 @@ class Worker {
   void start();
   void join();
 
+  /// An SPI of ours that an SA of an earlier run has. Before start().
+  void claim(policy::ChildSpi spi) { spis_.claim(spi); }
+
   size_t index() const { return index_; }
   /// Runs on the worker's thread, with its engine; what it did to the engine is drained afterwards.
   void post(std::function<void(Worker&)> task);

@@ -26,18 +26,19 @@ Result<std::unique_ptr<NamespacePort>> NamespacePort::open(const Options& option
   TRY_ASSIGN(Socket route, socket(NETLINK_ROUTE), "");
   TRY_ASSIGN(const SaDirection direction, probe_sa_direction(xfrm), "namespace \"" + options.netns + "\"");
   std::unique_ptr<NamespacePort> port(
-      new NamespacePort(options.netns, std::move(xfrm), std::move(route), journal, completions));
+      new NamespacePort(options, std::move(xfrm), std::move(route), journal, completions));
   port->sa_direction_ = direction;
   return port;
 }
 
-NamespacePort::NamespacePort(std::string netns, Socket xfrm, Socket route, Journal& journal,
+NamespacePort::NamespacePort(const Options& options, Socket xfrm, Socket route, Journal& journal,
                              std::deque<policy::KernelCompletion>& completions)
-    : netns_(std::move(netns)),
+    : netns_(options.netns),
       xfrm_(std::move(xfrm)),
       route_(std::move(route)),
       journal_(journal),
-      completions_(completions) {}
+      completions_(completions),
+      route_protocols_(options.route_protocols) {}
 
 void NamespacePort::submit(policy::KernelOperation operation) { queued_.push_back(std::move(operation)); }
 
@@ -49,10 +50,18 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
+    if (auto removals = take_removals(); removals.size() >= kRemovedAtOnceMin) {
+      remove_links(std::move(removals));
+      continue;
+    } else if (!removals.empty()) {
+      for (policy::KernelOperation& each : removals) start(std::move(each));
+      continue;
+    }
     policy::KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
     start(std::move(operation));
   }
+  public_sides_.clear();  // names may mean others next time
   xfrm_.send();
   collect();
 }
@@ -146,7 +155,9 @@ Result<KernelReply> done(Status status) {
 }
 }  // namespace
 
-Status NamespacePort::add_link(const policy::LinkConfig& link) {
+Result<PublicSide> NamespacePort::public_side_of(const policy::LinkConfig& link) {
+  const auto known = public_sides_.find({link.public_netns, link.public_device});
+  if (known != public_sides_.end()) return known->second;
   PublicSide public_side;
   TRY_ASSIGN(const UniqueFd here, open_netns(netns_), "");
   TRY_ASSIGN(const UniqueFd there, open_netns(link.public_netns), "public side of " + link.name);
@@ -162,42 +173,63 @@ Status NamespacePort::add_link(const policy::LinkConfig& link) {
     TRY_ASSIGN(const LinkInfo device, need_link(other, link.public_device), "public side of " + link.name);
     public_side.device_index = device.index;
   }
-  TRY(add_xfrm_link(route_, link, public_side), "");
+  public_sides_.emplace(std::pair{link.public_netns, link.public_device}, public_side);
+  return public_side;
+}
+
+void NamespacePort::note_underside(const policy::LinkConfig& link, const PublicSide& public_side) {
   undersides_[link.name] = {.netns_id = public_side.netns_id,
                             .netns = link.public_netns,
                             .device_index = public_side.device_index,
                             .device = link.public_device,
                             .altname = link.altname};
+}
+
+Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide& public_side) {
+  TRY(add_xfrm_link(route_, link, public_side), "");
+  note_underside(link, public_side);
   return {};
+}
+
+/// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
+Status NamespacePort::take_over_link(const policy::LinkConfig& link, const PublicSide& public_side,
+                                     const LinkInfo& there) {
+  if (there.public_netns != public_side.netns_id || there.public_device != public_side.device_index) {
+    TRY(delete_xfrm_link(route_, link.name), "");
+    return add_link(link, public_side);
+  }
+  note_underside(link, public_side);
+  return update_xfrm_link(route_, link);
 }
 
 void NamespacePort::start(Running& running, policy::AddLink& add) {
   xfrm_.send();  // what was submitted before goes first
   const ObjectKey key = journal_link_key(netns_, add.link.name);
-  const bool owned = journal_.owns(key);
-  const std::string print = std::to_string(add.link.if_id);
-  if (!owned)
-    if (Status written = journal_.intend(key, print); !written.ok()) {
-      running.decided = std::move(written).error();
-      return;
-    }
-  Status made = add_link(add.link);
-  if (made.ok()) {
-    journal_.confirm(key);
-    running.decided = KernelReply{};
+  const auto public_side = public_side_of(add.link);
+  Result<std::optional<LinkInfo>> there = std::optional<LinkInfo>();
+  if (journal_.owns(key)) there = find_link(route_, add.link.name);
+  if (!public_side.ok() || !there.ok()) {
+    running.decided = public_side.ok() ? std::move(there).error() : public_side.error();
     return;
   }
-  auto there = find_link(route_, add.link.name);
-  const bool ours = owned && there.ok() && *there && (*there)->kind == "xfrm" && (*there)->if_id == add.link.if_id;
-  if (!owned) (void)journal_.forget(key);  // the error of the link is the one to report
-  if (made.error().os_errno() == EEXIST && ours)
-    running.decided = KernelReply{};  // made before a restart of the daemon
-  else if (made.error().os_errno() == EEXIST)
-    running.decided =
-        Error(Reason::kKernelConflict,
-              "an interface " + add.link.name + ", or one of if_id " + print + ", is there already", EEXIST);
+  if (*there && is_ours(**there) && (*there)->if_id == add.link.if_id) {
+    running.decided = done(take_over_link(add.link, *public_side, **there));
+    return;
+  }
+  const std::string print = std::to_string(add.link.if_id);
+  if (Status written = journal_.intend(key, print); !written.ok()) {
+    running.decided = std::move(written).error();
+    return;
+  }
+  Status made = add_link(add.link, *public_side);
+  if (made.ok())
+    journal_.confirm(key);
   else
-    running.decided = done(std::move(made));
+    (void)journal_.forget(key);  // the error of the link is the one to report
+  if (!made.ok() && made.error().os_errno() == EEXIST)
+    made = Error(Reason::kKernelConflict,
+                 "an interface " + add.link.name + ", or one of if_id " + print + ", is there already", EEXIST);
+  running.decided = done(std::move(made));
 }
 
 void NamespacePort::start(Running& running, policy::UpdateLink& update) {

@@ -23,6 +23,8 @@ ObjectKey journal_key(const std::string& netns, const policy::SaKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route);
 ObjectKey journal_link_key(const std::string& netns, const std::string& name);
+/// The protocol that the key of a route names.
+std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
 std::string fingerprint(const policy::SaConfig& sa);
 std::string fingerprint(const policy::SaState& sa);
 std::string fingerprint(const policy::PolicyConfig& policy);
@@ -34,6 +36,7 @@ class NamespacePort {
   struct Options {
     std::string netns;
     int receive_buffer_bytes = kReceiveBufferBytes;
+    std::set<uint8_t> route_protocols = {kRouteProtocol};  ///< Of our routes, as far as they are known.
   };
   /// `journal` and `completions` must outlive it.
   static Result<std::unique_ptr<NamespacePort>> open(const Options& options, Journal& journal,
@@ -86,7 +89,7 @@ class NamespacePort {
     std::string device, altname;
   };
 
-  NamespacePort(std::string netns, Socket xfrm, Socket route, Journal& journal,
+  NamespacePort(const Options& options, Socket xfrm, Socket route, Journal& journal,
                 std::deque<policy::KernelCompletion>& completions);
 
   void start(policy::KernelOperation operation);
@@ -116,7 +119,13 @@ class NamespacePort {
   enum class Ours : uint8_t { kYes, kNo, kGone };
   Result<Ours> check_sa(const policy::SaKey& key);
   Result<Ours> check_policy(const policy::PolicyKey& key);
-  Status add_link(const policy::LinkConfig& link);
+  Result<PublicSide> public_side_of(const policy::LinkConfig& link);
+  Status add_link(const policy::LinkConfig& link, const PublicSide& public_side);
+  Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
+  void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
+  std::vector<policy::KernelOperation> take_removals();
+  void remove_links(std::vector<policy::KernelOperation> removals);
+  Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
   void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
   Result<Socket*> dumps_of(int protocol);
@@ -132,8 +141,9 @@ class NamespacePort {
   Journal& journal_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;
-  std::map<std::string, Underside> undersides_;        // of the links made here
-  std::set<uint8_t> route_protocols_{kRouteProtocol};  // of the routes made here
+  std::map<std::string, Underside> undersides_;                             // of the links made here
+  std::map<std::pair<std::string, std::string>, PublicSide> public_sides_;  // by namespace and device, within a flush
+  std::set<uint8_t> route_protocols_;                                       // of our routes
   std::deque<policy::KernelOperation> queued_;
   std::deque<Running> running_;  // in the order of submission
 };

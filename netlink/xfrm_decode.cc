@@ -110,6 +110,12 @@ Result<policy::PolicyKey> read_policy_key(const xfrm_userpolicy_info& info, cons
   return key;
 }
 
+/// 0 for what is beyond reckoning, as XFRM_INF is.
+Duration seconds(uint64_t count) {
+  constexpr uint64_t kMost = Duration::max() / 1s;
+  return count <= kMost ? std::chrono::seconds(static_cast<int64_t>(count)) : Duration{0};
+}
+
 policy::EspMode read_mode(uint8_t mode) {
   return mode == XFRM_MODE_TUNNEL ? policy::EspMode::kTunnel : policy::EspMode::kTransport;
 }
@@ -147,6 +153,8 @@ Result<DecodedSa> decode_sa(ByteView payload) {
   sa.state.replay_window = info.replay_window;
   sa.state.packets = info.curlft.packets;
   sa.state.bytes = info.curlft.bytes;
+  sa.state.made_at = {seconds(info.curlft.add_time)};
+  sa.state.hard_lifetime = seconds(info.lft.hard_add_expires_seconds);
   sa.state.replay_drops = uint64_t{info.stats.replay_window} + info.stats.replay;
   sa.state.integrity_drops = info.stats.integrity_failed;
   TRY(read_sa_attributes(attributes, sa), "SA");

@@ -12,7 +12,11 @@ Result<std::unique_ptr<XfrmKernel>> XfrmKernel::create(const Options& options) {
     TRY_ASSIGN(boot_id, Journal::read_boot_id(), "");
   }
   TRY_ASSIGN(Journal journal, Journal::open(options.journal_path, boot_id), "");
-  return std::unique_ptr<XfrmKernel>(new XfrmKernel(options, std::move(journal)));
+  std::unique_ptr<XfrmKernel> kernel(new XfrmKernel(options, std::move(journal)));
+  // Routes of an earlier run may be of a protocol that was configured then.
+  for (const ObjectKey& key : kernel->journal_.all("route"))
+    if (const auto protocol = journal_route_protocol(key)) kernel->route_protocols_.insert(*protocol);
+  return kernel;
 }
 
 Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
@@ -28,10 +32,12 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   }
   const UniqueFd file = std::move(opened_file).value();
   TRY_ASSIGN(const NetnsIdentity identity, netns_identity(file), "");
-  TRY_ASSIGN(auto opened,
-             NamespacePort::open({.netns = netns, .receive_buffer_bytes = options_.receive_buffer_bytes}, journal_,
-                                 completions_),
-             "");
+  TRY_ASSIGN(
+      auto opened,
+      NamespacePort::open(
+          {.netns = netns, .receive_buffer_bytes = options_.receive_buffer_bytes, .route_protocols = route_protocols_},
+          journal_, completions_),
+      "");
   awaited_.erase(netns);
   identities_.insert_or_assign(netns, identity);
   fds_changed_ = true;
@@ -205,6 +211,35 @@ Status XfrmKernel::leave(const std::string& netns, Leave how) {
   identities_.erase(netns);
   if (sources_.erase(netns) != 0) fds_changed_ = true;
   return how == Leave::kIsGone ? journal_.forget_namespace(netns) : Status{};
+}
+
+Status XfrmKernel::forget_absent(const std::set<std::string>& namespaces) {
+  std::set<ObjectKey> standing;
+  std::set<std::string> known;
+  for (const std::string& netns : namespaces) {
+    auto read = keys_of(netns);
+    const bool missing = !read.ok() && read.error().reason() == Reason::kNamespaceMissing;
+    if (!read.ok() && !missing) return std::move(read).error();
+    if (read.ok()) standing.merge(*read);
+    known.insert(netns);
+  }
+  for (const ObjectKey& key : journal_.all())
+    if (known.contains(key.netns) && !standing.contains(key)) TRY(journal_.forget(key), "");
+  return {};
+}
+
+/// Of everything that stands in a namespace.
+Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
+  std::set<ObjectKey> keys;
+  TRY_ASSIGN(const auto links, dump_links(netns), "");
+  for (const policy::LinkConfig& each : links) keys.insert(journal_link_key(netns, each.name));
+  TRY_ASSIGN(const auto policies, dump_policies(netns), "");
+  for (const policy::PolicyConfig& each : policies) keys.insert(journal_key(netns, each.key));
+  TRY_ASSIGN(const auto routes, dump_routes(netns), "");
+  for (const policy::RouteConfig& each : routes) keys.insert(journal_key(netns, each));
+  TRY_ASSIGN(const auto sas, dump_sas(netns), "");
+  for (const policy::SaState& each : sas) keys.insert(journal_key(netns, each.key));
+  return keys;
 }
 
 Status XfrmKernel::clear_acquire(const policy::Acquire& acquire) {

@@ -62,6 +62,10 @@ class XfrmKernel final : public policy::KernelPort {
   enum class Leave : uint8_t { kCloseOnly, kIsGone };
   Status leave(const std::string& netns, Leave how);
 
+  /// Strikes off what the journal names in these namespaces and the kernel does not show: it was never made, or has
+  /// gone while nobody looked. Only while nothing is under way.
+  Status forget_absent(const std::set<std::string>& namespaces);
+
   /// Removes the state without SPI that an unanswered acquire leaves, and which keeps the kernel from asking again for
   /// 30 s.
   Status clear_acquire(const policy::Acquire& acquire);
@@ -85,6 +89,7 @@ class XfrmKernel final : public policy::KernelPort {
   bool is_same_namespace(const std::string& netns) const;
   void look_at_namespaces();
   void give_up(const std::string& netns);
+  Result<std::set<ObjectKey>> keys_of(const std::string& netns);
   bool concerns_us(const policy::KernelEvent& event);
   void follow_routes(uint8_t protocol);
 
@@ -94,9 +99,9 @@ class XfrmKernel final : public policy::KernelPort {
   EventQueue events_;
   std::map<std::string, std::unique_ptr<NamespacePort>> ports_;
   std::map<std::string, EventSource> sources_;
-  std::map<std::string, NetnsIdentity> identities_;  // of the namespaces that are open
-  std::set<uint8_t> route_protocols_{kRouteProtocol};
-  std::set<std::string> awaited_;  // namespaces that were asked for and are not there
+  std::map<std::string, NetnsIdentity> identities_;    // of the namespaces that are open
+  std::set<uint8_t> route_protocols_{kRouteProtocol};  // of our routes, earlier runs included
+  std::set<std::string> awaited_;                      // namespaces that were asked for and are not there
   NetnsWatch names_;
   bool fds_changed_ = false;
 };

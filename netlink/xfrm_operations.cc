@@ -1,4 +1,5 @@
 #include <cerrno>
+#include <charconv>
 
 #include "netlink/namespace_port.h"
 
@@ -65,6 +66,18 @@ ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route
 
 ObjectKey journal_link_key(const std::string& netns, const std::string& name) {
   return {.netns = netns, .kind = "link", .name = name};
+}
+
+std::optional<uint8_t> journal_route_protocol(const ObjectKey& key) {
+  // "DESTINATION VRF DEVICE PROTOCOL METRIC"; the VRF may be empty, none of them holds a space.
+  size_t at = 0;
+  for (int field = 0; field < 3 && at != std::string::npos; ++field) at = key.name.find(' ', at == 0 ? 0 : at + 1);
+  uint8_t protocol = 0;
+  if (key.kind != "route" || at == std::string::npos) return std::nullopt;
+  const char* const first = key.name.data() + at + 1;
+  const char* const end = key.name.data() + key.name.size();
+  if (std::from_chars(first, end, protocol).ec != std::errc{}) return std::nullopt;
+  return protocol;
 }
 
 std::string fingerprint(const policy::SaConfig& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }

@@ -216,6 +216,8 @@ struct AdmissionLimits {
 /// A whole configuration: immutable once parsed, references resolved, shared by reference.
 struct Config {
   uint8_t node_id = 0;  ///< Goes into SPIs, so that two nodes of a pair never choose the same.
+  /// How long SAs of an earlier run may carry traffic until their tunnel is up again; 0: not at all.
+  Duration orphan_grace{10min};
   AdmissionLimits admission;
   std::vector<std::string> allow_weak;
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;

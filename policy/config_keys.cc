@@ -444,6 +444,13 @@ constexpr std::array kNodeKeys = {
             .kind = K::kObject,
             .meaning = "what strangers and peers may cost this node",
             .members = kAdmissionKeys},
+    KeySpec{.key = "orphan_grace",
+            .kind = K::kDuration,
+            .meaning =
+                "how long SAs of a run that was killed may carry traffic until their tunnel is up again; 0s: not "
+                "at all",
+            .fallback = "10m",
+            .most = kDay},
 };
 constexpr std::array kDefaultKeys = {
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "IKE policy of tunnels that name none"},

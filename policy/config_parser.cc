@@ -127,6 +127,8 @@ void Parser::read_top(const JsonNode& document) {
     node->number("id", config_.node_id);
     once(*node, "admission");
     if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
+    once(*node, "orphan_grace");
+    node->duration("orphan_grace", config_.orphan_grace);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");

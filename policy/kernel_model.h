@@ -81,7 +81,9 @@ struct SaState {
   /// cut up late (GSO) takes many.
   uint64_t sequence_sent = 0, sequence_received = 0;
   uint64_t replay_drops = 0, integrity_drops = 0;
-  bool larval = false;  ///< SPI reserved or acquire pending.
+  bool larval = false;        ///< SPI reserved or acquire pending.
+  WallTime made_at;           ///< By the kernel's clock, to the second.
+  Duration hard_lifetime{0};  ///< From then on, until the kernel ends it; 0: no limit.
 };
 
 /// The kernel's key of a policy within one namespace: one pair of prefixes, protocol, ports, direction, interface id,

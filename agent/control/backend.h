@@ -20,7 +20,7 @@ class Backend {
   virtual ~Backend() = default;
 
   /// {"version", "node_id", "started_at", "health": "ok"|"degraded"|"failed", "groups": N,
-  ///  "tunnels": {"up", "down", "establishing"}, "ike_sas", "child_sas", "half_open",
+  ///  "tunnels": {"up", "down", "establishing"}, "ike_sas", "child_sas", "orphans", "half_open",
   ///  "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text], "counters": {code: n}}
   virtual nlohmann::json status() = 0;
   /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes"; rows

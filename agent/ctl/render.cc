@@ -72,6 +72,8 @@ std::string render_status(const json& status, Color color) {
                                  number_of(tunnels, "establishing") + " establishing"));
   out.append(line("SAs", number_of(status, "ike_sas") + " IKE, " + number_of(status, "child_sas") + " child, " +
                              number_of(status, "half_open") + " half open; workers: " + number_of(status, "workers")));
+  if (const json& orphans = member_at(status, "orphans"); orphans.is_number() && orphans != 0)
+    out.append(line("orphans", cell(orphans) + " SAs of an earlier run still carry traffic: ipsecctl list children"));
   out.append(line("offload", number_of(offload, "packet") + " packet, " + number_of(offload, "crypto") + " crypto, " +
                                  number_of(offload, "software") + " software"));
   const json& warnings = member_at(status, "warnings");
@@ -111,7 +113,8 @@ std::string render_list(std::string_view kind, const std::vector<json>& rows, Co
       const json& value = member_at(row, column.key);
       // Only counters are worth the word: an absent name is simply absent.
       const bool counter = column.key == "packets" || column.key == "bytes";
-      if (column.key == "age_seconds" || (column.key == "rekey_in_seconds" && !value.is_null()))
+      const bool in_time = column.key == "rekey_in_seconds" || column.key == "ends_in_seconds";
+      if (column.key == "age_seconds" || (in_time && !value.is_null()))
         cells.push_back(duration(value));
       else
         cells.push_back(value.is_null() && !counter ? "-" : cell(value));

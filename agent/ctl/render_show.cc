@@ -85,6 +85,9 @@ std::string render_child(const json& child, const json& sas, Color color) {
   out.append(": ").append(paint(clean(state), paint_of(state), color)).append("\n");
   const std::string replaces = text_at(child, "replaces");
   if (!replaces.empty()) out.append(line(2, "replaces", clean(replaces)));
+  if (const json& ends = member_at(child, "ends_in_seconds"); !ends.is_null())
+    out.append(
+        line(2, "ends", "in " + duration(ends) + ", made " + duration(member_at(child, "age_seconds")) + " ago"));
   out.append(line(2, "selectors", at(child, "local") + " === " + at(child, "remote")));
   out.append(line(2, "proposal", at(child, "proposal")));
   // During a rekey two children have one name.

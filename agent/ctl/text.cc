@@ -25,7 +25,7 @@ std::string paint(std::string_view text, Paint paint, Color color) {
 }
 
 Paint paint_of(std::string_view word) {
-  constexpr std::array<std::pair<std::string_view, Paint>, 13> kWords = {{{"ok", Paint::kGood},
+  constexpr std::array<std::pair<std::string_view, Paint>, 14> kWords = {{{"ok", Paint::kGood},
                                                                           {"up", Paint::kGood},
                                                                           {"established", Paint::kGood},
                                                                           {"installed", Paint::kGood},
@@ -34,6 +34,7 @@ Paint paint_of(std::string_view word) {
                                                                           {"degraded", Paint::kWarning},
                                                                           {"establishing", Paint::kWarning},
                                                                           {"software", Paint::kWarning},
+                                                                          {"orphaned", Paint::kWarning},
                                                                           {"down", Paint::kBad},
                                                                           {"failed", Paint::kBad},
                                                                           {"idle", Paint::kDim},

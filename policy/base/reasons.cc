@@ -153,6 +153,11 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kReconcileWaiting, "reconcile-waiting", "a namespace, VRF or device is missing; what belongs into it is made when it is back", "netns,detail", "Create it again."},
     {Reason::kReconciled, "reconciled", "a namespace holds again what it should", "netns,mended,ms", ""},
     {Reason::kSaLost, "sa-lost", "somebody else removed an SA of ours; IKE makes another", "tunnel,child,spi", "Find out who does it: `ip xfrm state flush`, or another daemon."},
+    {Reason::kOrphansKept, "orphans-kept", "SAs of an earlier run go on carrying traffic until their tunnel is up again", "sas,children,grace_s", ""},
+    {Reason::kOrphansReplaced, "orphans-replaced", "new SAs took the place of those of an earlier run", "child,sas,kept_s", ""},
+    {Reason::kOrphansGraceEnded, "orphans-grace-ended", "SAs of an earlier run were removed, for their tunnel did not come up again in time", "child,sas,kept_s", "See why the tunnel does not come up: `ipsecctl show tunnel NAME`; `node.orphan_grace` sets the time."},
+    {Reason::kOrphansGone, "orphans-gone", "SAs of an earlier run are not in the kernel any more, or not wanted any more", "child,sas,kept_s,because", ""},
+    {Reason::kOrphansUnfit, "orphans-unfit", "objects of an earlier run that fit no tunnel as it is configured now were removed", "objects", ""},
     {Reason::kPolicyTaken, "policy-taken", "another tunnel holds a kernel policy of the same selectors in this namespace", "tunnel,child,detail", "Attached by policy, one namespace holds each pair of selectors once: give the tunnels other selectors, or attach one of them by interface."},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},

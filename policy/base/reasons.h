@@ -162,6 +162,11 @@ enum class Reason : uint16_t {
   kReconcileWaiting,
   kReconciled,
   kSaLost,
+  kOrphansKept,
+  kOrphansReplaced,
+  kOrphansGraceEnded,
+  kOrphansGone,
+  kOrphansUnfit,
   kPolicyTaken,
 
   // Offload

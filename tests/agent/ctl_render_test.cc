@@ -280,3 +280,16 @@ TEST_CASE("render: whatever JSON comes, there is a text") {
     CHECK_FALSE(render_error({.parameters = odd, .error = "x"}, Color::kOff).empty());
   }
 }
+
+TEST_CASE("status: SAs of an earlier run are named while there are any") {
+  CHECK(render_status({{"orphans", 2}}, Color::kOff).find("2 SAs of an earlier run") != std::string::npos);
+  CHECK(render_status({{"orphans", 0}}, Color::kOff).find("earlier run") == std::string::npos);
+}
+
+TEST_CASE("list: of an orphaned child it says how long it may still carry traffic") {
+  const json child{{"tunnel", "a"}, {"child", "lan"}, {"state", "orphaned"}, {"ends_in_seconds", 590}};
+  const std::string table = render_list("children", {child}, Color::kOff);
+  CHECK(table.find("ENDS IN") != std::string::npos);
+  CHECK(table.find("orphaned") != std::string::npos);
+  CHECK(table.find("9m") != std::string::npos);
+}

@@ -62,9 +62,9 @@ std::optional<ike::ChildId> child_id(std::optional<uint32_t> child) {
 
 }  // namespace
 
-Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes) : side_(std::move(side)) {
+Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes, Run which) : side_(std::move(side)) {
   const std::string journal = "/run/kernel-test/manager-" + side_;
-  ::unlink(journal.c_str());
+  if (which == Run::kFirst) ::unlink(journal.c_str());
   auto made = netlink::XfrmKernel::create(
       {.journal_path = journal, .boot_id = "test", .receive_buffer_bytes = receive_buffer_bytes});
   REQUIRE_MESSAGE(made.ok(), (made.ok() ? std::string() : made.error().text()));
@@ -80,7 +80,10 @@ Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes)
       .wall_clock = [] { return WallTime{}; },
       .devices = [](const policy::TunnelGroup&) { return std::vector<hwoffload::DeviceFacts>{}; },
       .clear_acquire = [](const policy::Acquire&) {}});
-  manager->start(now, config(side_ == "left", volume));
+  const auto configured = config(side_ == "left", volume);
+  agent::Leftovers leftovers = agent::take_over(*kernel, *configured);
+  not_removed = std::move(leftovers.failed);
+  manager->start(now, configured, std::move(leftovers.adoption));
   run();
   REQUIRE(manager->tunnels().at("t").link_ready);
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <thread>
 
+#include "agent/leftovers.h"
 #include "agent/tunnel_manager.h"
 #include "netlink/xfrm_kernel.h"
 #include "tests/manager/recorded_workers.h"
@@ -20,7 +21,10 @@ struct ChildVolume {
 /// SPIs. The clock stands still until told.
 class Gateway {
  public:
-  explicit Gateway(std::string side, ChildVolume volume = {}, int receive_buffer_bytes = netlink::kReceiveBufferBytes);
+  /// The first run of a gateway on this side, or the next one after another was killed.
+  enum class Run : uint8_t { kFirst, kAfterKill };
+  explicit Gateway(std::string side, ChildVolume volume = {}, int receive_buffer_bytes = netlink::kReceiveBufferBytes,
+                   Run run = Run::kFirst);
 
   void inbound(uint32_t child, std::optional<uint32_t> replaces = {});
   void outbound(uint32_t child, std::optional<uint32_t> replaces = {});
@@ -42,6 +46,7 @@ class Gateway {
   /// What the kernel shows of an SA; nothing when it is not there.
   std::optional<policy::SaState> shown(const policy::SaKey& key);
 
+  std::vector<Error> not_removed;  ///< What an earlier run has left and could not be removed.
   testing::RecordedWorkers workers;
   Instant now{1000s};
   std::unique_ptr<netlink::XfrmKernel> kernel;

@@ -56,7 +56,11 @@ ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
   kernel.add_namespace("pub").devices["ens1"] = {};
   kernel.add_namespace("priv").vrfs.insert("red");
   devices = {{.name = "ens1", .present = true, .up = true}};
-  manager = std::make_unique<agent::TunnelManager>(agent::TunnelManager::Services{
+  manager = make_manager();
+}
+
+std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
+  return std::make_unique<agent::TunnelManager>(agent::TunnelManager::Services{
       .kernel = kernel,
       .workers = workers,
       .random = random,
@@ -73,8 +77,22 @@ void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
   run();
 }
 
+agent::Leftovers ManagerWorld::restart(const std::vector<TunnelText>& tunnels) {
+  manager.reset();
+  kernel.restart();
+  workers = {};
+  specs_.clear();
+  manager = make_manager();
+  const auto config = config_of(tunnels);
+  agent::Leftovers taken = agent::take_over(kernel, {"pub", "priv"}, *config, [] { return false; });
+  manager->start(now, config, taken.adoption);
+  run();
+  return taken;
+}
+
 void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
-  manager->reconfigure(now, config_of(tunnels));
+  const auto config = config_of(tunnels);
+  manager->reconfigure(now, config, policy::tunnel_changes(manager->config(), *config));
   run();
 }
 
@@ -86,6 +104,7 @@ std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<
 
 std::shared_ptr<const policy::Config> ManagerWorld::adjusted(const policy::Config& config) const {
   auto copy = std::make_shared<policy::Config>(config);
+  copy->orphan_grace = orphan_grace;
   if (!adjust) return copy;
   for (auto& [name, tunnel] : copy->tunnels) {
     auto changed = std::make_shared<policy::Tunnel>(*tunnel);
@@ -249,6 +268,13 @@ std::vector<std::string> ManagerWorld::differences() const {
     in_public.sas[child->plan.outbound.key] = policy::SaIdentity::of(child->plan.outbound);
     for (const auto& each : child->plan.outbound_policies) in_public.add(each);
     for (const auto& each : child->plan.routes) in_private.add(each);
+  }
+  for (const auto& [reqid, kept] : manager->orphans().children()) {
+    for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})
+      for (const auto& [key, state] : *sas) in_public.sas[key] = policy::SaIdentity::of(state);
+    if (kept.replaced) continue;
+    for (const auto& each : kept.child.policies) in_public.add(each);
+    for (const auto& each : kept.child.routes) in_private.add(each);
   }
   std::vector<std::string> lines;
   for (const auto& [desired, space] : {std::pair(&in_public, "pub"), std::pair(&in_private, "priv")}) {

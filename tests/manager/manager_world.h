@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/leftovers.h"
 #include "agent/tunnel_manager.h"
 #include "tests/manager/recorded_workers.h"
 #include "tests/support/fake_kernel.h"
@@ -37,6 +38,8 @@ class ManagerWorld {
   explicit ManagerWorld(std::string offload = "none");
 
   void start(const std::vector<TunnelText>& tunnels);
+  /// The daemon is killed and started again: the kernel keeps what stands, nobody remembers an IKE SA.
+  agent::Leftovers restart(const std::vector<TunnelText>& tunnels);
   /// Another configuration, read by the manager while it runs.
   void reconfigure(const std::vector<TunnelText>& tunnels);
   void run() { manager->run(now); }
@@ -97,6 +100,7 @@ class ManagerWorld {
   uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.
   /// Changes the policies of all tunnels before the start.
   std::function<void(policy::IkePolicy&, policy::ChildPolicy&)> adjust;
+  Duration orphan_grace{10min};
   policy::EspSuite suite{policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
 
  private:
@@ -104,6 +108,7 @@ class ManagerWorld {
                                                 const std::string& child = "lan") const;
   std::shared_ptr<const policy::Config> config_of(const std::vector<TunnelText>& tunnels) const;
   std::shared_ptr<const policy::Config> adjusted(const policy::Config& config) const;
+  std::unique_ptr<agent::TunnelManager> make_manager();
   std::string offload_;
   uint64_t asks_ = 0;
   /// As IKE has negotiated them, whatever the configuration says later.

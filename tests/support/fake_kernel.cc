@@ -216,13 +216,14 @@ void FakeKernel::flush() {
   while (!queued_.empty()) {
     KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
+    if (dead()) continue;
     ++done_;
     ++counts_[operation.change.index()];
     std::string text = describe(operation.change);
     Outcome outcome = carry_out(operation);
     texts_.push_back(outcome.ok() ? std::move(text) : text + " REFUSED");
     const auto fault = faults_.find(done_);
-    if (fault != faults_.end() && fault->second.unanswered) continue;
+    if (dead() || (fault != faults_.end() && fault->second.unanswered)) continue;
     if (fault != faults_.end() && fault->second.lost) outcome = Error(Reason::kKernelTimeout, "no answer came");
     (holding_ ? held_ : completions_).push_back({.id = operation.id, .result = std::move(outcome)});
   }
@@ -240,6 +241,11 @@ std::optional<KernelEvent> FakeKernel::poll_event() {
   KernelEvent next = std::move(events_.front());
   events_.pop_front();
   return next;
+}
+
+void FakeKernel::restart() {
+  dies_at_.reset();
+  queued_.clear(), completions_.clear(), held_.clear(), events_.clear();
 }
 
 void FakeKernel::release(size_t count) {

@@ -106,6 +106,11 @@ class FakeKernel final : public policy::KernelPort {
   /// The `position`-th operation from now on, from 1.
   void fail(size_t position, Fault fault) { faults_[done_ + position] = fault; }
   void forget_faults() { faults_.clear(); }
+  /// Whoever submits is killed: of the operations from now on the first `count` are carried out, no answer is heard.
+  void die_after(size_t count) { dies_at_ = done_ + count; }
+  bool dead() const { return dies_at_ && done_ >= *dies_at_; }
+  /// The next run begins: it hears nothing of what the one before has asked.
+  void restart();
   void hold_answers() { holding_ = true; }
   /// Lets the next `count` held answers through and goes on holding.
   void release(size_t count);
@@ -155,6 +160,7 @@ class FakeKernel final : public policy::KernelPort {
   std::vector<std::string> texts_;
   std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
   size_t done_ = 0, reads_ = 0;
+  std::optional<size_t> dies_at_;
   bool holding_ = false, refuses_inbound_if_id_ = false;
 };
 

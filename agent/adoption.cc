@@ -1,0 +1,237 @@
+#include "agent/adoption.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "policy/plan.h"
+
+namespace ipsec::agent {
+namespace {
+
+using policy::Direction;
+
+/// What one reqid has in a namespace.
+struct Owned {
+  std::vector<const policy::PolicyConfig*> policies;
+  std::vector<const policy::SaState*> sas;
+};
+using OwnedKey = std::tuple<std::string, uint32_t, uint32_t>;  // namespace, if_id, reqid
+
+/// As the outbound policy of the same traffic has it. ICMP: type and code stand alike in both directions.
+policy::PolicyKey as_outbound(policy::PolicyKey key) {
+  constexpr uint8_t kIcmp = 1, kIcmpV6 = 58;
+  if (key.direction == Direction::kOut) return key;
+  key.direction = Direction::kOut;
+  std::swap(key.source, key.destination);
+  if (key.protocol == kIcmp || key.protocol == kIcmpV6) return key;
+  std::swap(key.source_port, key.destination_port);
+  std::swap(key.source_port_mask, key.destination_port_mask);
+  return key;
+}
+
+bool covers(const IpPrefix& outer, const IpPrefix& inner) {
+  return outer.address.family() == inner.address.family() && outer.length <= inner.length &&
+         outer.contains(inner.address);
+}
+
+bool covers_ports(uint16_t outer, uint16_t outer_mask, uint16_t inner, uint16_t inner_mask) {
+  return (outer_mask & inner_mask) == outer_mask && (inner & outer_mask) == outer;
+}
+
+/// Prefixes and port blocks are cut at powers of two, so that one that a range allows lies within one of its own.
+bool covers(const policy::PolicyKey& outer, const policy::PolicyKey& inner) {
+  return covers(outer.source, inner.source) && covers(outer.destination, inner.destination) &&
+         (outer.protocol == 0 || outer.protocol == inner.protocol) &&
+         covers_ports(outer.source_port, outer.source_port_mask, inner.source_port, inner.source_port_mask) &&
+         covers_ports(outer.destination_port, outer.destination_port_mask, inner.destination_port,
+                      inner.destination_port_mask) &&
+         outer.if_id == inner.if_id && outer.mark == inner.mark;
+}
+
+bool allows(const policy::SelectorList& selectors, const IpPrefix& prefix) {
+  return std::ranges::any_of(selectors, [&](const policy::TrafficSelector& each) {
+    return std::ranges::any_of(each.addresses.prefixes(), [&](const IpPrefix& own) { return covers(own, prefix); });
+  });
+}
+
+/// A namespace that the kernel shows as a number cannot be compared; whether the interface lies over the right one
+/// shows when it is made again, which replaces one that does not.
+bool is_underside(const policy::LinkConfig& link, const policy::TunnelGroup& group) {
+  return link.public_netns == group.public_place.netns || link.public_netns.starts_with("#");
+}
+
+bool fits(const policy::LinkConfig& link, const policy::TunnelGroup& group) {
+  return link.name == policy::interface_name(link.if_id) && is_underside(link, group) &&
+         (link.vrf == group.private_place.vrf || link.vrf.empty());  // one that has lost its VRF gets it back
+}
+
+/// Whose traffic an SA carries; nothing when it is not between the tunnel's addresses.
+std::optional<Direction> direction_of(const policy::SaState& sa, const policy::Tunnel& tunnel) {
+  const auto ours = [&](const IpAddress& address) {
+    return std::ranges::count(tunnel.group->public_addresses, address) != 0;
+  };
+  const auto theirs = [&](const IpAddress& address) { return !tunnel.remote || *tunnel.remote == address; };
+  if (ours(sa.key.destination) && theirs(sa.source)) return Direction::kIn;
+  if (ours(sa.source) && theirs(sa.key.destination)) return Direction::kOut;
+  return std::nullopt;
+}
+
+class Adopter {
+ public:
+  Adopter(const policy::Config& config, const std::map<std::string, Found>& found) : config_(config), found_(found) {
+    for (const auto& [netns, each] : found_) index(netns, each);
+  }
+
+  Adoption run() {
+    for (const auto& [name, tunnel] : config_.tunnels)
+      if (tunnel->group->enabled && tunnel->group->default_block) keep_block(*tunnel);
+    if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
+    for (const auto& [name, tunnel] : config_.tunnels)
+      if (tunnel->group->enabled) adopt_tunnel(*tunnel);
+    return std::move(adoption_);
+  }
+
+ private:
+  void index(const std::string& netns, const Found& found) {
+    const auto note = [](uint32_t& last, uint32_t number) { last = std::max(last, number); };
+    for (const auto& [name, link] : found.ours.links) {
+      if (!link.altname.empty()) links_[{netns, link.altname}] = &link;
+      note(adoption_.last_if_id, link.if_id);
+    }
+    for (const auto& [key, policy] : found.ours.policies) {
+      if (policy.has_template) owned_[{netns, key.if_id, policy.reqid}].policies.push_back(&policy);
+      note(adoption_.last_if_id, key.if_id);
+      note(adoption_.last_reqid, policy.reqid);
+    }
+    for (const policy::SaState& sa : found.sas) {
+      owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
+      note(adoption_.last_if_id, sa.if_id);
+      note(adoption_.last_reqid, sa.reqid);
+    }
+  }
+
+  void adopt_tunnel(const policy::Tunnel& tunnel) {
+    const policy::TunnelGroup& group = *tunnel.group;
+    const auto found = links_.find({group.private_place.netns, tunnel.name});
+    if (found == links_.end() || !fits(*found->second, group)) return;
+    const policy::LinkConfig& link = *found->second;
+    adoption_.keep[group.private_place.netns].add(link);
+    Adoption::Numbers& numbers = adoption_.numbers[tunnel.name];
+    numbers.if_id = link.if_id;
+    // Of two reqids of one child the later one counts.
+    const auto first = owned_.lower_bound({group.public_place.netns, link.if_id, 0});
+    for (auto it = first; it != owned_.end() && is_of(it->first, group.public_place.netns, link.if_id); ++it)
+      if (const policy::ChildConfig* child = child_of(tunnel, link.if_id, it->second); child != nullptr)
+        numbers.reqids[child->name] = std::get<2>(it->first);
+    for (const auto& [name, reqid] : numbers.reqids)
+      adopt_child(tunnel, *tunnel.child(name), link, owned_.at({group.public_place.netns, link.if_id, reqid}), reqid);
+  }
+
+  static bool is_of(const OwnedKey& key, const std::string& netns, uint32_t if_id) {
+    return std::get<0>(key) == netns && std::get<1>(key) == if_id;
+  }
+
+  /// The one with exactly these selectors, else the only one that allows them.
+  static const policy::ChildConfig* child_of(const policy::Tunnel& tunnel, uint32_t if_id, const Owned& owned) {
+    if (owned.policies.empty()) return nullptr;
+    std::vector<const policy::ChildConfig*> candidates;
+    for (const policy::ChildConfig& child : tunnel.children) {
+      const auto keys = policy::policy_keys(child.local, child.remote, if_id, child.policy->policies_max);
+      if (!keys.ok()) continue;
+      std::set<policy::PolicyKey> outbound;
+      const bool all = std::ranges::all_of(owned.policies, [&](const policy::PolicyConfig* each) {
+        const policy::PolicyKey key = *outbound.insert(as_outbound(each->key)).first;
+        return std::ranges::any_of(*keys, [&](const policy::PolicyKey& own) { return covers(own, key); });
+      });
+      if (all && outbound.size() == keys->size() && std::ranges::equal(outbound, *keys)) return &child;
+      if (all) candidates.push_back(&child);
+    }
+    return candidates.size() == 1 ? candidates.front() : nullptr;
+  }
+
+  void adopt_child(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::LinkConfig& link,
+                   const Owned& owned, uint32_t reqid) {
+    const policy::TunnelGroup& group = *tunnel.group;
+    OrphanedChild orphaned{.tunnel = tunnel.name,
+                           .child = child.name,
+                           .public_netns = group.public_place.netns,
+                           .private_netns = group.private_place.netns,
+                           .local = child.local,
+                           .remote = child.remote,
+                           .reqid = reqid};
+    policy::NamespaceState& outside = adoption_.keep[orphaned.public_netns];
+    for (const policy::SaState* sa : owned.sas) {
+      const auto direction = direction_of(*sa, tunnel);
+      if (!direction || sa->mode != child.policy->mode) continue;
+      (*direction == Direction::kIn ? orphaned.inbound : orphaned.outbound).emplace(sa->key, *sa);
+      outside.sas.emplace(sa->key, policy::SaIdentity::of(*sa));
+    }
+    if (orphaned.inbound.empty() && orphaned.outbound.empty()) return keep_trap(tunnel, child, link, reqid);
+    for (const policy::PolicyConfig* each : owned.policies) {
+      orphaned.policies.push_back(*each);
+      outside.add(*each);
+    }
+    policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
+    for (const auto& [key, route] : found_.at(orphaned.private_netns).ours.routes) {
+      if (route.device != link.name || route.vrf != group.private_place.vrf || !allows(child.remote, key.destination))
+        continue;
+      orphaned.routes.push_back(route);
+      inside.add(route);
+    }
+    adoption_.children.push_back(std::move(orphaned));
+  }
+
+  /// What stands in the place of a block, be it the block or what is above it, keeps traffic from leaving in the clear
+  /// until the block is made anew. Without SAs a policy lets nothing pass.
+  void keep_block(const policy::Tunnel& tunnel) {
+    const policy::TunnelGroup& group = *tunnel.group;
+    const uint32_t any_if_id = group.attached == policy::Attachment::kInterface ? 1 : 0;
+    for (const policy::ChildConfig& child : tunnel.children) {
+      const auto plan = policy::plan_block(tunnel, child, {.if_id = any_if_id});
+      if (!plan.ok()) continue;
+      if (const auto outside = found_.find(group.public_place.netns); outside != found_.end())
+        for (const policy::PolicyConfig& each : plan->policies)
+          if (const auto there = outside->second.ours.policies.find(each.key);
+              there != outside->second.ours.policies.end())
+            adoption_.keep[group.public_place.netns].add(there->second);
+      if (const auto inside = found_.find(group.private_place.netns); inside != found_.end())
+        for (const policy::RouteConfig& each : plan->routes)
+          if (const auto there = inside->second.ours.routes.find(policy::RouteKey::of(each));
+              there != inside->second.ours.routes.end() && there->second == each)
+            adoption_.keep[group.private_place.netns].add(each);
+    }
+  }
+
+  /// What will be made anew at once had better not be gone for a moment: traffic would take another way.
+  void keep_trap(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::LinkConfig& link,
+                 uint32_t reqid) {
+    if (child.start != policy::StartMode::kTraffic) return;
+    const auto plan = policy::plan_trap(tunnel, child, {.reqid = reqid, .if_id = link.if_id, .interface = link.name});
+    if (!plan.ok()) return;
+    const policy::TunnelGroup& group = *tunnel.group;
+    const Found& outside = found_.at(group.public_place.netns);
+    for (const policy::PolicyConfig& each : plan->policies)
+      if (const auto there = outside.ours.policies.find(each.key); there != outside.ours.policies.end())
+        adoption_.keep[group.public_place.netns].add(there->second);
+    const Found& inside = found_.at(group.private_place.netns);
+    for (const policy::RouteConfig& each : plan->routes)
+      if (const auto there = inside.ours.routes.find(policy::RouteKey::of(each));
+          there != inside.ours.routes.end() && there->second == each)
+        adoption_.keep[group.private_place.netns].add(each);
+  }
+
+  const policy::Config& config_;
+  const std::map<std::string, Found>& found_;
+  std::map<std::pair<std::string, std::string>, const policy::LinkConfig*> links_;  // by namespace, alternative name
+  std::map<OwnedKey, Owned> owned_;
+  Adoption adoption_;
+};
+
+}  // namespace
+
+Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found) {
+  return Adopter(config, found).run();
+}
+
+}  // namespace ipsec::agent

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "policy/config.h"
+#include "policy/desired_state.h"
+
+/// What of the objects of an earlier run still fits the configuration. Pure.
+namespace ipsec::agent {
+
+/// What is proven ours in one namespace when the daemon starts.
+struct Found {
+  policy::NamespaceState ours;
+  std::vector<policy::SaState> sas;  ///< The same SAs, in full.
+};
+
+/// The SAs of one child whose IKE SA ended with an earlier run, and what makes traffic take them.
+struct OrphanedChild {
+  std::string tunnel, child;
+  std::string public_netns, private_netns;
+  policy::SelectorList local, remote;  ///< As they are configured.
+  uint32_t reqid = 0;
+  std::map<policy::SaKey, policy::SaState> inbound, outbound;
+  std::vector<policy::PolicyConfig> policies;
+  std::vector<policy::RouteConfig> routes;
+};
+
+struct Adoption {
+  /// Of a tunnel whose interface stays: no other tunnel gets its numbers.
+  struct Numbers {
+    uint32_t if_id = 0;
+    std::map<std::string, uint32_t> reqids;  ///< By child, as far as it has objects.
+  };
+  std::map<std::string, Numbers> numbers;  ///< By tunnel.
+  std::vector<OrphanedChild> children;
+  std::map<std::string, policy::NamespaceState> keep;  ///< By namespace; everything else of ours goes.
+  uint32_t last_if_id = 0, last_reqid = 0;             ///< The highest ones found: others begin behind them.
+};
+
+/// An interface belongs to the tunnel that it is named after (its alternative name) and stays if that tunnel's group
+/// has the same namespaces and VRF. Policies and SAs belong to the child of that tunnel that allows all selectors of
+/// their reqid; they stay if there are SAs between the tunnel's addresses in the child's mode. Without SAs only what
+/// waits for traffic stays. With an `orphan_grace` of 0 nothing does. What stands in the place of a default block stays
+/// in any case, until the block is made anew. Of tunnels attached by policy nothing else does.
+Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
+
+}  // namespace ipsec::agent

@@ -1,0 +1,149 @@
+#include "agent/orphans.h"
+
+#include <algorithm>
+
+#include "agent/limits.h"
+
+namespace ipsec::agent {
+
+void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration grace) {
+  std::map<std::string, std::pair<uint64_t, uint64_t>> told;  // SAs and children by tunnel
+  for (OrphanedChild& each : children) {
+    for (const policy::PolicyConfig& policy : each.policies)
+      shared_.adopt({owner(each.reqid), policy.key.if_id}, each.public_netns, policy);
+    for (const policy::RouteConfig& route : each.routes) shared_.adopt({owner(each.reqid)}, each.private_netns, route);
+    auto& [sas, count] = told[each.tunnel];
+    sas += each.inbound.size() + each.outbound.size();
+    ++count;
+    const uint32_t reqid = each.reqid;
+    children_.insert_or_assign(reqid, Kept{.child = std::move(each), .since = now, .until = now + grace});
+    ends_.set(reqid, now + grace);
+  }
+  for (const auto& [tunnel, counts] : told)
+    announce_("tunnel/" + tunnel, Reason::kOrphansKept,
+              {field("sas", counts.first), field("children", counts.second),
+               field("grace_s", static_cast<uint64_t>(grace / 1s))});
+}
+
+bool Orphans::carry(uint32_t reqid) const {
+  const auto it = children_.find(reqid);
+  return it != children_.end() && !it->second.replaced;
+}
+
+size_t Orphans::sas() const {
+  size_t sum = 0;
+  for (const auto& [reqid, kept] : children_) sum += kept.sas();
+  return sum;
+}
+
+/// Out of the kernel, and out of the journal: deleting what is gone already succeeds.
+void Orphans::drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas) {
+  for (const auto& [key, state] : sas) queue_.submit(kept.child.public_netns, policy::DeleteSa{key}, {});
+  sas.clear();
+}
+
+/// Routes first, so that traffic stops taking what is to go.
+void Orphans::release(const Kept& kept) {
+  const OrphanedChild& child = kept.child;
+  for (const auto& each : child.routes) shared_.release(owner(child.reqid), child.private_netns, each);
+  for (const auto& each : child.policies) shared_.release(owner(child.reqid), child.public_netns, each.key);
+}
+
+void Orphans::tell(Instant now, const Kept& kept, size_t sas, Reason reason, std::optional<Reason> because) {
+  std::vector<Field> fields{field("child", kept.child.child), field("sas", uint64_t{sas}),
+                            field("kept_s", static_cast<uint64_t>((now - kept.since) / 1s))};
+  if (because) fields.push_back(field("because", std::string(code(*because))));
+  announce_("tunnel/" + kept.child.tunnel, reason, std::move(fields));
+}
+
+void Orphans::replace(Instant now, uint32_t reqid) {
+  const auto it = children_.find(reqid);
+  if (it == children_.end() || it->second.replaced) return;
+  Kept& kept = it->second;
+  const size_t sas = kept.sas();
+  release(kept);  // the new child holds the same policies: they go on standing
+  drop(kept, kept.child.outbound);
+  kept.replaced = true;
+  kept.until = std::min(kept.until, now + kOrphanLinger);
+  ends_.set(reqid, kept.until);
+  tell(now, kept, sas, Reason::kOrphansReplaced, {});
+  if (!kept.child.inbound.empty()) return;
+  ends_.cancel(reqid);
+  children_.erase(it);
+}
+
+void Orphans::remove(Instant now, Iterator it, Reason reason, std::optional<Reason> because) {
+  Kept kept = std::move(it->second);
+  ends_.cancel(it->first);
+  children_.erase(it);
+  const size_t sas = kept.sas();
+  if (!kept.replaced) release(kept);
+  drop(kept, kept.child.outbound);
+  drop(kept, kept.child.inbound);
+  if (!kept.replaced) tell(now, kept, sas, reason, because);  // of the others it was told before
+}
+
+void Orphans::end(Instant now, uint32_t reqid, Reason because) {
+  if (const auto it = children_.find(reqid); it != children_.end()) remove(now, it, Reason::kOrphansGone, because);
+}
+
+void Orphans::end_all(Instant now, Reason because) {
+  while (!children_.empty()) remove(now, children_.begin(), Reason::kOrphansGone, because);
+}
+
+/// An SA of it has left the kernel; with the last one the rest goes.
+void Orphans::lose(Instant now, Iterator it, Reason because) {
+  if (it->second.sas() == 0) remove(now, it, Reason::kOrphansGone, because);
+}
+
+void Orphans::give_way(const std::string& netns, const policy::SaKey& key) {
+  for (auto& [reqid, kept] : children_)
+    if (kept.child.public_netns == netns && kept.child.outbound.erase(key) != 0)
+      return queue_.submit(netns, policy::DeleteSa{key}, {});
+}
+
+void Orphans::on_expired(Instant now, const std::string& netns, const policy::SaKey& key) {
+  for (auto it = children_.begin(); it != children_.end(); ++it) {
+    OrphanedChild& child = it->second.child;
+    if (child.public_netns != netns || child.inbound.erase(key) + child.outbound.erase(key) == 0) continue;
+    queue_.submit(netns, policy::DeleteSa{key}, {});
+    return lose(now, it, Reason::kKernelExpired);
+  }
+}
+
+void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<policy::SaState>& states) {
+  if (children_.empty()) return;
+  std::map<policy::SaKey, const policy::SaState*> seen;
+  for (const policy::SaState& state : states) seen.emplace(state.key, &state);
+  for (auto it = children_.begin(); it != children_.end();) {
+    const auto present = it++;
+    OrphanedChild& child = present->second.child;
+    if (child.public_netns != netns) continue;
+    for (auto* sas : {&child.inbound, &child.outbound})
+      std::erase_if(*sas, [&](const auto& each) {
+        const auto there = seen.find(each.first);
+        const bool stands =
+            there != seen.end() && policy::SaIdentity::of(*there->second) == policy::SaIdentity::of(each.second);
+        if (!stands) queue_.submit(netns, policy::DeleteSa{each.first}, {});
+        return !stands;
+      });
+    lose(now, present, Reason::kSaLost);
+  }
+}
+
+void Orphans::run(Instant now) {
+  while (const auto due = ends_.pop_due(now)) remove(now, children_.find(*due), Reason::kOrphansGraceEnded, {});
+}
+
+void Orphans::collect(const std::string& netns, std::set<policy::SaKey>& keys, std::set<std::string>& devices) const {
+  for (const auto& [reqid, kept] : children_) {
+    if (kept.child.public_netns != netns) continue;
+    for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})
+      for (const auto& [key, state] : *sas) {
+        keys.insert(key);
+        if (state.offload != policy::OffloadKind::kNone) devices.insert(state.offload_device);
+      }
+  }
+}
+
+}  // namespace ipsec::agent

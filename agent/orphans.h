@@ -1,0 +1,75 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/adoption.h"
+#include "agent/kernel_queue.h"
+#include "agent/shared_objects.h"
+#include "policy/base/events.h"
+
+namespace ipsec::agent {
+
+/// SAs that outlived the run that negotiated them. Nobody has their IKE SA, and nobody but the kernel their keys: they
+/// carry traffic until new SAs of their child do, at the latest until the kernel's hard lifetime or the end of the
+/// grace. They are never rekeyed and, once gone, never made again; their policies and routes are held as those of any
+/// child.
+class Orphans {
+ public:
+  using Announce = std::function<void(const std::string& object, Reason, std::vector<Field>)>;
+  Orphans(KernelQueue& queue, SharedObjects& shared, Announce announce)
+      : queue_(queue), shared_(shared), announce_(std::move(announce)) {}
+
+  struct Kept {
+    OrphanedChild child;
+    Instant since, until;
+    bool replaced = false;  ///< New SAs carry the traffic; inbound ones still take what is on its way.
+    size_t sas() const { return child.inbound.size() + child.outbound.size(); }
+  };
+
+  /// They all stand already: nothing is asked of the kernel.
+  void adopt(Instant now, std::vector<OrphanedChild> children, Duration grace);
+  /// Whether orphans carry the traffic of the child with this reqid: then no packet of it asks for a tunnel.
+  bool carry(uint32_t reqid) const;
+  /// New SAs of the child are in the kernel in both directions.
+  void replace(Instant now, uint32_t reqid);
+  /// The child ends, or changes.
+  void end(Instant now, uint32_t reqid, Reason because);
+  void end_all(Instant now, Reason because);
+  /// A new SA of this key is about to be made (the peer chooses the SPI of our outbound ones).
+  void give_way(const std::string& netns, const policy::SaKey& key);
+  /// The kernel has ended an SA, which may be one of these.
+  void on_expired(Instant now, const std::string& netns, const policy::SaKey& key);
+  /// A complete read of a namespace's SAs: what is not there any more is forgotten.
+  void on_seen(Instant now, const std::string& netns, const std::vector<policy::SaState>& states);
+  /// Removes what is due.
+  void run(Instant now);
+  std::optional<Instant> next_deadline() const { return ends_.next(); }
+
+  /// Their keys, and the NICs that they are on.
+  void collect(const std::string& netns, std::set<policy::SaKey>& keys, std::set<std::string>& devices) const;
+  const std::map<uint32_t, Kept>& children() const { return children_; }  ///< By reqid.
+  size_t sas() const;
+
+ private:
+  using Iterator = std::map<uint32_t, Kept>::iterator;
+  /// Beside those of the child's trap and block.
+  static uint64_t owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 2; }
+  void drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas);
+  void release(const Kept& kept);
+  void remove(Instant now, Iterator it, Reason reason, std::optional<Reason> because);
+  void tell(Instant now, const Kept& kept, size_t sas, Reason reason, std::optional<Reason> because);
+  void lose(Instant now, Iterator it, Reason because);
+
+  KernelQueue& queue_;
+  SharedObjects& shared_;
+  Announce announce_;
+  std::map<uint32_t, Kept> children_;
+  TimerQueue<uint32_t> ends_;  // by reqid
+};
+
+}  // namespace ipsec::agent

@@ -1,0 +1,117 @@
+#include <doctest/doctest.h>
+
+#include "tests/manager/manager_world.h"
+
+// The daemon killed between any two operations of the kernel, and started again.
+using namespace ipsec;
+using namespace ipsec::testing;
+
+namespace {
+
+constexpr ike::IkeSaId kIke{0x11}, kNext{0x22};
+constexpr uint32_t kFirst = 0xc1, kSecond = 0xc2, kFresh = 0xd1;
+
+void put_foreign(ManagerWorld& world) {
+  policy::PolicyConfig policy;
+  policy.key.source = policy.key.destination = IpPrefix::parse("172.16.0.0/12").value();
+  world.kernel.put_foreign("pub", policy);
+  world.kernel.put_foreign("pub", {IpAddress::parse("203.0.113.9").value(), policy::ChildSpi(0xbeef)});
+  world.kernel.put_foreign("priv", policy::LinkConfig{.name = "ipsf", .altname = "someone", .if_id = 0xf});
+  world.kernel.put_foreign(
+      "priv",
+      policy::RouteConfig{.destination = IpPrefix::parse("172.20.0.0/16").value(), .vrf = "red", .device = "ipsf"});
+}
+
+const std::vector<TunnelText>& tunnels(const std::string& start) {
+  static std::map<std::string, std::vector<TunnelText>> all;
+  return all[start] = {{.start = start},
+                       {.name = "b", .remote = "198.51.100.9", .selector = "10.4.0.0/16", .start = start}};
+}
+
+/// A life with everything in it: two tunnels, one of them set up, rekeyed and ended.
+void live(ManagerWorld& world, const std::string& start) {
+  world.start(tunnels(start));
+  world.identity(kIke);
+  world.install(kIke, kFirst);
+  world.inbound({.ike = kIke, .id = kSecond, .replaces = kFirst});
+  world.outbound({.ike = kIke, .id = kSecond, .replaces = kFirst});
+  world.stop_outbound({.ike = kIke, .id = kFirst});
+  world.remove({.ike = kIke, .id = kFirst}, Reason::kChildRekeyed);
+  world.remove({.ike = kIke, .id = kSecond}, Reason::kDeletedByPeer);
+}
+
+size_t ours_among(const FakeKernel::Namespace& space) {
+  return static_cast<size_t>(std::count_if(space.sas.begin(), space.sas.end(),
+                                           [](const auto& each) { return each.second.maker == Maker::kOurs; }));
+}
+
+void check_as_desired(ManagerWorld& world) {
+  for (const std::string& line : world.differences()) FAIL_CHECK(line);
+  for (const agent::NamespaceDrift& each : world.manager->drift(world.now, {})) {
+    CHECK_FALSE(each.obstacle);
+    CHECK_FALSE(policy::has_drift(each.rows));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("crash: after a kill at any operation the next run ends exactly as desired, and nothing foreign is touched") {
+  for (const char* start : {"respond", "now", "traffic"}) {
+    ManagerWorld whole;
+    live(whole, start);
+    const size_t operations = whole.kernel.operations();
+    REQUIRE(operations >= 18);
+    for (size_t survived = 0; survived <= operations; ++survived) {
+      CAPTURE(start);
+      CAPTURE(survived);
+      ManagerWorld world;
+      put_foreign(world);
+      const auto foreign = world.kernel.foreign();
+      world.kernel.die_after(survived);
+      live(world, start);
+      const size_t sas = ours_among(world.pub());
+
+      const agent::Leftovers taken = world.restart(tunnels(start));
+      world.manager->look_after(world.now, {"pub", "priv"});
+      for (int i = 0; i < 5; ++i) world.run();
+
+      CHECK(taken.failed.empty());
+      CHECK(world.kernel.foreign() == foreign);
+      check_as_desired(world);
+      CHECK(world.manager->orphans().sas() == ours_among(world.pub()));
+      CHECK(ours_among(world.pub()) <= sas);
+
+      world.identity(kNext);
+      world.install(kNext, kFresh);
+      world.pass(3s);
+
+      CHECK(world.state() == "up");
+      CHECK(world.manager->orphans().sas() == 0);
+      CHECK(ours_among(world.pub()) == 2);
+      check_as_desired(world);
+      CHECK(world.kernel.foreign() == foreign);
+    }
+  }
+}
+
+TEST_CASE("crash: killed again while it takes over, at any operation, the third run ends as desired") {
+  for (size_t survived = 0; survived < 20; ++survived) {
+    CAPTURE(survived);
+    ManagerWorld world;
+    put_foreign(world);
+    const auto foreign = world.kernel.foreign();
+    world.kernel.die_after(13);
+    live(world, "traffic");
+    world.kernel.restart();
+    world.kernel.die_after(survived);
+    // Nothing is configured: everything has to go.
+    (void)agent::take_over(world.kernel, {"pub", "priv"}, policy::Config{}, [] { return false; });
+
+    world.restart(tunnels("traffic"));
+    world.manager->look_after(world.now, {"pub", "priv"});
+    for (int i = 0; i < 5; ++i) world.run();
+
+    CHECK(world.kernel.foreign() == foreign);
+    check_as_desired(world);
+  }
+}
