@@ -48,6 +48,16 @@ sleep 0.2 # packets in flight
 before=$(seen); sleep 0.5
 check "under load nothing leaks after the end" is "$(seen)" "$before"
 kill $load
+check "strongSwan brings it up for a daemon that is killed" swan --initiate --child a --timeout 10
+kill -KILL "$(cat /run/ipsecd-gw/pid)"
+swan --terminate --ike site --force --timeout 2 > /dev/null # so that nothing encrypted counts; its Delete finds nobody
+before=$(seen)
+ip netns exec host ping -q -i 0.002 -W 1 10.2.0.1 > /dev/null & load=$!
+sleep 0.2
+start_ipsecd gw /run/gw.json || exit 1
+check "the next daemon answers" wait_for 5 "an answer" ctl gw status
+check "and while it takes over, nothing leaks" is "$(seen)" "$before"
+kill $load
 ip -n gw xfrm policy flush
 check "flushed blocks are put right" wait_for 10 "no drift" calm
 check "and hold" stays 10.2.0.1

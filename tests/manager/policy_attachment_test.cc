@@ -328,3 +328,30 @@ TEST_CASE("exceptions: neighbour discovery passes where anything of IPv6 is cove
   world.reconfigure({{}});
   CHECK(world.kernel.ours().empty());
 }
+
+TEST_CASE("blocks: after a kill they are never lifted, whatever of the tunnel was up") {
+  for (const bool by_policy : {true, false}) {
+    CAPTURE(by_policy);
+    World world(by_policy ? kBlocked : std::string(kByInterface) + R"(, "default_block": true)");
+    world.start({{}});
+    const Texts idle = world.kernel.ours();
+    world.install(kIke, 0xc1);
+    world.identity(kIke);
+    world.orphan_grace = Duration{0};
+    world.kernel.forget_texts();
+
+    world.restart({{}});
+    world.run();
+
+    for (const std::string& each : world.kernel.texts()) {
+      if (by_policy) CHECK_MESSAGE(!each.starts_with("delete-policy"), each);
+      CHECK_MESSAGE(!each.starts_with("delete-route 10.2.0.0/16 unreachable"), each);
+    }
+    CHECK(world.pub().sas.empty());
+    if (by_policy) CHECK(world.kernel.ours() == idle);
+    if (!by_policy) CHECK(world.priv().routes.size() == 1);
+    world.manager->look_after(world.now, {"pub", "priv"});
+    world.pass(5s);
+    CHECK(world.drift() == 0);
+  }
+}
