@@ -253,7 +253,8 @@ class Adopter {
         adoption_.keep[netns].add(each);
   }
 
-  /// Without them, for a moment, the traffic of a tunnel that is down would leave in the clear.
+  /// What stands in the place of a block, be it the block or what is above it, keeps traffic from leaving in the clear
+  /// until the block is made anew: without SAs a policy lets nothing pass.
   void keep_blocks(const policy::Tunnel& tunnel) {
     const policy::TunnelGroup& group = *tunnel.group;
     if (!group.default_block) return;
@@ -261,7 +262,10 @@ class Adopter {
     for (const policy::ChildConfig& child : tunnel.children) {
       const auto plan = policy::plan_block(tunnel, child, {.if_id = by_policy ? 0U : 1U});
       if (!plan.ok()) continue;
-      keep_policies(group.public_place.netns, plan->policies);
+      if (const auto found = found_.find(group.public_place.netns); found != found_.end())
+        for (const policy::PolicyConfig& each : plan->policies)
+          if (const auto there = found->second.ours.policies.find(each.key); there != found->second.ours.policies.end())
+            adoption_.keep[group.public_place.netns].add(there->second);
       keep_routes(group.private_place.netns, plan->routes);
     }
   }

@@ -62,7 +62,8 @@ Status Agent::open() {
           [this](const policy::Acquire& acquire) {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
-          }});
+          },
+      .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); }});
   open_sockets();
   watch_namespaces();
   return {};
@@ -108,7 +109,7 @@ void Agent::assign_contexts() {
 
 void Agent::open_sockets() {
   for (const auto& [name, group] : config_->groups)
-    if (group->enabled) open_group_sockets(*group);
+    if (group->enabled && !gone_namespaces_.contains(group->public_place.netns)) open_group_sockets(*group);
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
@@ -145,7 +146,10 @@ void Agent::watch_namespaces() {
     for (const std::string& netns : {group->public_place.netns, group->private_place.netns}) {
       if (!seen.insert(netns).second) continue;
       namespaces_.insert(netns);
-      if (Status watched = kernel_->watch(netns); !watched.ok()) warn("group " + name + ": " + watched.error().text());
+      Status watched = kernel_->watch(netns);
+      if (watched.ok()) continue;
+      if (watched.error().reason() == Reason::kNamespaceMissing) gone_namespaces_.insert(netns);
+      warn("group " + name + ": " + watched.error().text());
     }
   }
 }

@@ -81,7 +81,9 @@ class Agent final : private WorkerPort {
   void open_sockets();
   void note_unused_sockets();
   void close_unused_sockets();
+  void close_sockets(SocketPlaces places);
   void on_closed(const SocketPlaces& places);
+  void on_namespace_changed(const std::string& netns, bool present);
   WorkerView make_view();
   void watch_namespaces();
   void follow_kernel_descriptors();
@@ -126,7 +128,8 @@ class Agent final : private WorkerPort {
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
-  std::set<std::string> namespaces_;  // of the groups that are enabled
+  std::set<std::string> namespaces_;       // of the groups that are enabled
+  std::set<std::string> gone_namespaces_;  // of these, which were there
   hwoffload::CounterWatch counter_watch_;
   Instant offload_watch_at_;
   std::function<void()> after_round_;

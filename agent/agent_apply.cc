@@ -65,8 +65,12 @@ void Agent::note_unused_sockets() {
 
 void Agent::close_unused_sockets() {
   if (unused_.empty() || manager_->has_leaving()) return;
-  closing_.insert(unused_.begin(), unused_.end());
-  const auto places = std::make_shared<const SocketPlaces>(std::exchange(unused_, {}));
+  close_sockets(std::exchange(unused_, {}));
+}
+
+void Agent::close_sockets(SocketPlaces which) {
+  closing_.insert(which.begin(), which.end());
+  const auto places = std::make_shared<const SocketPlaces>(std::move(which));
   const auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (auto& worker : workers_)
     worker->post([this, places, left](Worker& self) {
@@ -83,6 +87,20 @@ void Agent::on_closed(const SocketPlaces& places) {
     opened_.erase(place);
   }
   if (!shutdown_deadline_) open_sockets();
+}
+
+/// Our own sockets would keep a namespace alive whose name is gone, and would not be in the one that has the name next.
+void Agent::on_namespace_changed(const std::string& netns, bool present) {
+  if (present) {
+    if (gone_namespaces_.erase(netns) != 0 && !shutdown_deadline_) open_sockets();
+    return;
+  }
+  gone_namespaces_.insert(netns);
+  SocketPlaces there;
+  for (const auto& [place, context] : contexts_by_place_)
+    for (const auto& each : opened_)
+      if (place.netns == netns && each.first == context && !closing_.contains(each)) there.insert(each);
+  if (!there.empty()) close_sockets(std::move(there));
 }
 
 }  // namespace ipsec::agent

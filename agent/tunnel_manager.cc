@@ -320,7 +320,18 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
 void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_event) {
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
+  if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
+  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
   reconciliation_.on_event(now, kernel_event);
+}
+
+/// With the public side of a group its SAs are gone, and nothing can be said to the peers from there. What is
+/// configured to come up does so when the namespace is back.
+void TunnelManager::on_namespace_gone(const std::string& netns) {
+  services_.namespace_changed(netns, false);
+  for (auto& [id, ike] : ikes_)
+    if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
+      close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
 }
 
 void TunnelManager::run(Instant now) {

@@ -45,6 +45,8 @@ class TunnelManager {
     std::function<WallTime()> wall_clock;
     ChildInstaller::Devices devices;
     std::function<void(const policy::Acquire&)> clear_acquire;
+    /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
+    std::function<void(const std::string& netns, bool present)> namespace_changed;
   };
   explicit TunnelManager(Services services);
 
@@ -146,6 +148,7 @@ class TunnelManager {
   void on_report(Instant now, size_t worker, const ike::Report& report);
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
+  void on_namespace_gone(const std::string& netns);
   /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);

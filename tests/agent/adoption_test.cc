@@ -15,7 +15,7 @@ constexpr uint32_t kIfId = 0x1000007, kReqid = 0x1000009;
 constexpr const char* kByInterface = R"("private": { "netns": "priv", "vrf": "red" })";
 constexpr const char* kByPolicy =
     R"("private": { "netns": "pub" }, "attachment": "policy", "default_block": true,
-       "exceptions": [{ "local": "10.1.0.9/32", "remote": "10.2.0.0/16", "action": "bypass" }])";
+       "exceptions": [{ "local": ["10.1.0.9/32"], "remote": ["10.2.0.0/16"], "action": "bypass" }])";
 
 std::shared_ptr<policy::Config> config_with(const std::string& children, const std::string& remote = "198.51.100.7",
                                             const std::string& attachment = kByInterface) {

@@ -79,7 +79,8 @@ Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes,
       .counters = counters_,
       .wall_clock = [] { return WallTime{}; },
       .devices = [](const policy::TunnelGroup&) { return std::vector<hwoffload::DeviceFacts>{}; },
-      .clear_acquire = [](const policy::Acquire&) {}});
+      .clear_acquire = [](const policy::Acquire&) {},
+      .namespace_changed = [](const std::string&, bool) {}});
   const auto configured = config(side_ == "left", volume);
   agent::Leftovers leftovers = agent::take_over(*kernel, *configured);
   not_removed = std::move(leftovers.failed);

@@ -69,7 +69,9 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .counters = counters,
       .wall_clock = [] { return WallTime{}; },
       .devices = [this](const policy::TunnelGroup&) { return devices; },
-      .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); }});
+      .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
+      .namespace_changed = [this](const std::string& netns,
+                                  bool present) { heard.push_back(netns + (present ? " present" : " gone")); }});
 }
 
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {

@@ -95,6 +95,7 @@ class ManagerWorld {
   std::map<std::string, std::string> narrowed;
   std::vector<hwoffload::DeviceFacts> devices;
   std::vector<policy::Acquire> cleared;
+  std::vector<std::string> heard;  ///< Of namespaces: "NAME gone", "NAME present".
   Instant now{1000s};
   std::unique_ptr<agent::TunnelManager> manager;
   uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.

@@ -336,3 +336,17 @@ TEST_CASE("reconcile: the daemon that ends puts nothing back") {
   world.pass(100s);
   CHECK(world.kernel.ours().empty());
 }
+
+TEST_CASE("reconcile: with its public namespace a tunnel is down, and whoever has sockets there is told") {
+  Settled world;
+  world.tell(policy::NamespaceGone{.netns = "priv"});
+  CHECK(world.workers.closed_ikes.empty());
+
+  world.tell(policy::NamespaceGone{.netns = "pub"});
+
+  REQUIRE(world.workers.closed_ikes.size() == 1);
+  CHECK(world.workers.closed_ikes[0].reason == Reason::kNamespaceMissing);
+  CHECK(world.workers.closed_ikes[0].mode == ike::CloseMode::kSilently);
+  world.tell(policy::ResyncNeeded{.netns = "pub"});
+  CHECK(world.heard == Lines{"priv gone", "pub gone", "pub present"});
+}
