@@ -55,7 +55,7 @@ before=$(seen)
 ip netns exec host ping -q -i 0.002 -W 1 10.2.0.1 > /dev/null & load=$!
 sleep 0.2
 start_ipsecd gw /run/gw.json || exit 1
-check "the next daemon answers" wait_for 5 "an answer" ctl gw status
+check "the next daemon answers" wait_for 5 "an answer" ctl gw list tunnels
 check "and while it takes over, nothing leaks" is "$(seen)" "$before"
 kill $load
 ip -n gw xfrm policy flush
