@@ -84,6 +84,8 @@ class Adopter {
   }
 
   Adoption run() {
+    keep_exceptions();
+    for (const auto& [name, tunnel] : config_.tunnels) keep_blocks(*tunnel);
     if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
     for (const auto& [name, tunnel] : config_.tunnels)
       if (tunnel->group->enabled) adopt_tunnel(*tunnel);
@@ -112,6 +114,7 @@ class Adopter {
 
   void adopt_tunnel(const policy::Tunnel& tunnel) {
     const policy::TunnelGroup& group = *tunnel.group;
+    if (group.attached != policy::Attachment::kInterface) return;
     const auto found = links_.find({group.private_place.netns, tunnel.name});
     if (found == links_.end() || !fits(*found->second, group)) return;
     const policy::LinkConfig& link = *found->second;
@@ -185,16 +188,41 @@ class Adopter {
                  uint32_t reqid) {
     if (child.start != policy::StartMode::kTraffic) return;
     const auto plan = policy::plan_trap(tunnel, child, {.reqid = reqid, .if_id = link.if_id, .interface = link.name});
-    if (!plan.ok()) return;
+    if (plan.ok()) keep_standing(*tunnel.group, plan->policies, plan->routes);
+  }
+
+  void keep_blocks(const policy::Tunnel& tunnel) {
     const policy::TunnelGroup& group = *tunnel.group;
-    const Found& outside = found_.at(group.public_place.netns);
-    for (const policy::PolicyConfig& each : plan->policies)
-      if (const auto there = outside.ours.policies.find(each.key); there != outside.ours.policies.end())
-        adoption_.keep[group.public_place.netns].add(there->second);
-    const Found& inside = found_.at(group.private_place.netns);
-    for (const policy::RouteConfig& each : plan->routes)
-      if (const auto there = inside.ours.routes.find(policy::RouteKey::of(each));
-          there != inside.ours.routes.end() && there->second == each)
+    if (!group.enabled || !group.default_block) return;
+    // Any number: routes to nowhere have none.
+    const uint32_t if_id = group.attached == policy::Attachment::kInterface ? 1 : 0;
+    for (const policy::ChildConfig& child : tunnel.children)
+      if (const auto plan = policy::plan_block(tunnel, child, {.if_id = if_id}); plan.ok())
+        keep_standing(group, plan->policies, plan->routes);
+  }
+
+  void keep_exceptions() {
+    for (const auto& [name, group] : config_.groups) {
+      if (!group->enabled || group->attached != policy::Attachment::kPolicy) continue;
+      for (size_t i = 0; i < group->exceptions.size(); ++i)
+        if (const auto policies = policy::plan_exception(group->exceptions[i], i); policies.ok())
+          keep_standing(*group, *policies, {});
+    }
+  }
+
+  /// Whatever of ours stands in the place of these policies, for they take it over; and these routes, if they stand.
+  void keep_standing(const policy::TunnelGroup& group, const std::vector<policy::PolicyConfig>& policies,
+                     const std::vector<policy::RouteConfig>& routes) {
+    const auto outside = found_.find(group.public_place.netns), inside = found_.find(group.private_place.netns);
+    if (outside != found_.end())
+      for (const policy::PolicyConfig& each : policies)
+        if (const auto there = outside->second.ours.policies.find(each.key);
+            there != outside->second.ours.policies.end())
+          adoption_.keep[group.public_place.netns].add(there->second);
+    if (inside == found_.end()) return;
+    for (const policy::RouteConfig& each : routes)
+      if (const auto there = inside->second.ours.routes.find(policy::RouteKey::of(each));
+          there != inside->second.ours.routes.end() && there->second == each)
         adoption_.keep[group.private_place.netns].add(each);
   }
 

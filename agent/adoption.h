@@ -42,7 +42,8 @@ struct Adoption {
 /// An interface belongs to the tunnel that it is named after (its alternative name) and stays if that tunnel's group
 /// has the same namespaces and VRF. Policies and SAs belong to the child of that tunnel that allows all selectors of
 /// their reqid; they stay if there are SAs between the tunnel's addresses in the child's mode. Without SAs only what
-/// waits for traffic stays. With an `orphan_grace` of 0 nothing does.
+/// waits for traffic stays. With an `orphan_grace` of 0 nothing of that does. Of tunnels attached by policy no SA
+/// stays. What keeps traffic from leaving in the clear, or lets it, stays in any case where it is configured still.
 Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
 
 }  // namespace ipsec::agent

@@ -63,8 +63,7 @@ Status Agent::open() {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           }});
-  for (const auto& [name, group] : config_->groups)
-    if (group->enabled) open_group_sockets(*group);
+  open_sockets();
   watch_namespaces();
   return {};
 }
@@ -105,6 +104,11 @@ void Agent::assign_contexts() {
     const auto next = ike::SocketContext(static_cast<uint16_t>(contexts_by_place_.size()));
     contexts_[name] = contexts_by_place_.try_emplace(group->public_place, next).first->second;
   }
+}
+
+void Agent::open_sockets() {
+  for (const auto& [name, group] : config_->groups)
+    if (group->enabled) open_group_sockets(*group);
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {

@@ -40,12 +40,12 @@ class Agent final : private WorkerPort {
   void start();
   void run() { loop_->run(); }
   /// Reads the configuration files again. What a valid one changes comes into force and the rest is left alone; one
-  /// that is not valid changes nothing. With Extent::kLook nothing comes into force.
+  /// that is not valid changes nothing. With Extent::kLook nothing comes into force. Error kShutdown while it ends.
   enum class Extent : uint8_t { kApply, kLook };
   struct Reloaded {
     std::vector<policy::ConfigError> errors;
-    std::map<std::string, policy::TunnelChange> changes;  ///< By tunnel.
-    std::vector<std::string> warnings;                    ///< Also what cannot be changed while we run.
+    policy::TunnelChanges changes;
+    std::vector<std::string> warnings;  ///< Also what cannot be changed while we run.
   };
   Result<Reloaded> reload(Extent extent = Extent::kApply);
   /// Begins the orderly end: Deletes to the peers, then everything of ours out of the kernel. `run` returns when it is
@@ -69,15 +69,19 @@ class Agent final : private WorkerPort {
   void set_after_round(std::function<void()> action) { after_round_ = std::move(action); }
 
  private:
+  using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
   Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
   Status open();
   void take_over_leftovers();
   void claim_orphans_spis();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
-  void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files);
+  void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
+             const policy::TunnelChanges& changes);
+  void open_sockets();
   void note_unused_sockets();
   void close_unused_sockets();
+  void on_closed(const SocketPlaces& places);
   WorkerView make_view();
   void watch_namespaces();
   void follow_kernel_descriptors();
@@ -115,10 +119,10 @@ class Agent final : private WorkerPort {
   std::shared_ptr<const Credentials> credentials_;
   std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // of all configurations so far
   std::unordered_map<std::string, ike::SocketContext> contexts_;          // by group
-  using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
-  SocketPlaces opened_;  // sockets stand for
-  SocketPlaces unused_;  // of these, not in the configuration any more: they go when what used them has ended
-  Adoption adoption_;    // until the start
+  SocketPlaces opened_;                                                   // sockets stand for
+  SocketPlaces unused_;   // of these, not in the configuration any more: they go when what used them has ended
+  SocketPlaces closing_;  // of these, told to the workers, of which not all have closed them
+  Adoption adoption_;     // until the start
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 
 #include "agent/agent.h"
 #include "agent/config_files.h"
@@ -9,6 +10,7 @@ namespace ipsec::agent {
 using Kind = policy::TunnelChange::Kind;
 
 Result<Agent::Reloaded> Agent::reload(Extent extent) {
+  if (shutdown_deadline_) return Error(Reason::kShutdown, "the daemon is stopping");
   TRY_ASSIGN(auto files, read_config_files(options_.config_path, options_.config_dir), "");
   policy::ConfigOutcome outcome = policy::parse_config(files);
   Reloaded reloaded{.errors = std::move(outcome.errors), .changes = {}, .warnings = {}};
@@ -17,22 +19,21 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
   reloaded.warnings = outcome.config->warnings;
   if (outcome.config->node_id != config_->node_id || !(outcome.config->admission == config_->admission))
     reloaded.warnings.emplace_back("`node` has changed: it is read when the daemon starts, and not before");
-  if (extent == Extent::kLook || shutdown_deadline_) return reloaded;
-  apply(outcome.config, std::move(files));
+  if (extent == Extent::kLook) return reloaded;
+  apply(outcome.config, std::move(files), reloaded.changes);
   reloaded.warnings.insert(reloaded.warnings.end(), warnings_.begin(), warnings_.end());
   warnings_ = reloaded.warnings;
   return reloaded;
 }
 
-void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files) {
-  const auto changes = policy::tunnel_changes(*config_, *config);
+void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
+                  const policy::TunnelChanges& changes) {
   warnings_.clear();  // those of the configuration that is no more
   config_ = config;
   options_.config_files = std::move(files);
   negotiations_.set_config(config_);
   const WorkerView view = make_view();
-  for (const auto& [name, group] : config_->groups)
-    if (group->enabled) open_group_sockets(*group);
+  open_sockets();
   watch_namespaces();
   note_unused_sockets();
   for (auto& worker : workers_)
@@ -45,7 +46,7 @@ void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vect
         return ends ? nullptr : view.peers->by_name(name);
       });
     });
-  manager_->reconfigure(monotonic_now(), config_);
+  manager_->reconfigure(monotonic_now(), config_, changes);
   manager_->look_after(monotonic_now(), namespaces_);
   log_.notice("a configuration was applied", {field("tunnels changed", uint64_t{changes.size()})});
 }
@@ -57,14 +58,31 @@ void Agent::note_unused_sockets() {
     for (const IpAddress& address : group->public_addresses)
       for (const uint16_t port : {kIkePort, kNatPort})
         if (group->enabled) used.emplace(contexts_.at(name), Endpoint{address, port});
+  used.insert(closing_.begin(), closing_.end());
   unused_.clear();
   std::ranges::set_difference(opened_, used, std::inserter(unused_, unused_.end()));
 }
 
 void Agent::close_unused_sockets() {
   if (unused_.empty() || manager_->has_leaving()) return;
-  for (auto& worker : workers_) worker->post([places = unused_](Worker& self) { self.close_sockets(places); });
-  for (const auto& place : std::exchange(unused_, {})) opened_.erase(place);
+  closing_.insert(unused_.begin(), unused_.end());
+  const auto places = std::make_shared<const SocketPlaces>(std::exchange(unused_, {}));
+  const auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  for (auto& worker : workers_)
+    worker->post([this, places, left](Worker& self) {
+      self.close_sockets(*places);
+      if (--*left == 0) loop_->post([this, places] { on_closed(*places); });
+    });
+}
+
+/// No worker has them any more. Not before that they may be opened again, as a configuration that came meanwhile may
+/// want: fresh ones beside old ones would join their group and break its steering.
+void Agent::on_closed(const SocketPlaces& places) {
+  for (const auto& place : places) {
+    closing_.erase(place);
+    opened_.erase(place);
+  }
+  if (!shutdown_deadline_) open_sockets();
 }
 
 }  // namespace ipsec::agent

@@ -167,7 +167,8 @@ void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyCo
   if (effective.kind == policy::OffloadKind::kPacket)
     for (policy::PolicyConfig& each : policies) each.offload = {policy::OffloadKind::kPacket, effective.device};
   Done one = gather_outcomes(policies.size(), std::move(done));
-  for (const policy::PolicyConfig& each : policies) shared_.hold(id.value(), public_netns(*child), each, one);
+  const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
+  for (const policy::PolicyConfig& each : policies) shared_.hold(owner, public_netns(*child), each, one);
 }
 
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
@@ -175,7 +176,8 @@ void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
   if (child->plan.routes.empty()) return done({});
   Done one = gather_outcomes(child->plan.routes.size(), std::move(done));
   const std::vector<policy::RouteConfig> routes = child->plan.routes;
-  for (const policy::RouteConfig& each : routes) shared_.hold(id.value(), private_netns(*child), each, one);
+  const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
+  for (const policy::RouteConfig& each : routes) shared_.hold(owner, private_netns(*child), each, one);
 }
 
 void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done) {

@@ -37,6 +37,14 @@ json texts(const std::vector<IpAddress>& addresses) {
 /// What a group or tunnel is called when nothing was asked for: null, so that nobody takes it for a name.
 json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
+json exceptions_of(const policy::TunnelGroup& group) {
+  json rows = json::array();
+  for (const policy::TrafficException& each : group.exceptions)
+    rows.push_back(std::string(policy::to_string(each.action)) + " " + policy::to_string(each.local) + " - " +
+                   policy::to_string(each.remote));
+  return rows;
+}
+
 json effective_fields(const hwoffload::Effective& effective, bool installed) {
   return {{"offload_requested", policy::to_string(effective.requested)},
           {"offload_effective", installed ? json(policy::to_string(effective.kind)) : json(nullptr)},
@@ -132,7 +140,7 @@ json ControlBackend::tunnel_row(const TunnelRow& row) const {
           {"remote", tunnel.remote ? to_string(*tunnel.remote) : "any"},
           {"local_id", policy::to_string(tunnel.local_id)},
           {"remote_id", tunnel.remote_id ? json(policy::to_string(*tunnel.remote_id)) : json(nullptr)},
-          {"interface", row.interface},
+          {"interface", or_null(row.interface)},
           {"if_id", row.if_id},
           {"children_up", up},
           {"children", row.children.size()},
@@ -161,6 +169,10 @@ json ControlBackend::group_row(const policy::TunnelGroup& group) const {
           {"private_netns", or_null(group.private_place.netns)},
           {"private_vrf", or_null(group.private_place.vrf)},
           {"attachment", policy::to_string(group.attachment)},
+          {"attached", policy::to_string(group.attached)},
+          {"attached_because", or_null(group.attached_because)},
+          {"exceptions", exceptions_of(group)},
+          {"default_block", group.default_block},
           {"offload_mode", policy::to_string(group.offload)},
           {"devices", group.offload_devices},
           {"enabled", group.enabled},
@@ -300,6 +312,7 @@ json ControlBackend::routes() const {
     rows.push_back({{"destination", to_string(each.route.destination)},
                     {"vrf", or_null(each.route.vrf)},
                     {"netns", or_null(each.netns)},
+                    {"kind", each.route.kind == policy::RouteKind::kUnreachable ? "unreachable" : "device"},
                     {"device", each.route.device},
                     {"metric", each.route.metric},
                     {"protocol", each.route.protocol},

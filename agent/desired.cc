@@ -33,6 +33,7 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
   for (const auto& [name, row] : tunnels_) {
     const policy::TunnelGroup& group = *row.tunnel->group;
     // The interface of a tunnel that leaves goes last, and is not made any more.
+    if (row.interface.empty()) continue;  // attached by policy
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
     wanted.state.add(policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface}));
   }

@@ -10,8 +10,8 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
   std::map<std::string, std::pair<uint64_t, uint64_t>> told;  // SAs and children by tunnel
   for (OrphanedChild& each : children) {
     for (const policy::PolicyConfig& policy : each.policies)
-      shared_.adopt(owner(each.reqid), each.public_netns, policy);
-    for (const policy::RouteConfig& route : each.routes) shared_.adopt(owner(each.reqid), each.private_netns, route);
+      shared_.adopt({owner(each.reqid), policy.key.if_id}, each.public_netns, policy);
+    for (const policy::RouteConfig& route : each.routes) shared_.adopt({owner(each.reqid)}, each.private_netns, route);
     auto& [sas, count] = told[each.tunnel];
     sas += each.inbound.size() + each.outbound.size();
     ++count;

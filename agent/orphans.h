@@ -57,7 +57,8 @@ class Orphans {
 
  private:
   using Iterator = std::map<uint32_t, Kept>::iterator;
-  static SharedObjects::Owner owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 1; }
+  /// Beside those of the child's trap and block.
+  static uint64_t owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 2; }
   Iterator find(const std::string& netns, const policy::SaKey& key);
   void drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas);
   void release(const Kept& kept);

@@ -32,6 +32,7 @@ Made made_by(const policy::KernelChange& change) {
 std::string netns_object(const std::string& netns) { return "netns/" + (netns.empty() ? std::string("-") : netns); }
 
 void Reconciliation::begin(Instant now, const std::string& netns) {
+  if (stopped_) return;
   const auto [space, fresh] = spaces_.try_emplace(netns, random_);
   if (fresh) space->second.reconciler.hint(now, Hint::kPerhaps);
 }
@@ -79,7 +80,9 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
     hint(gone->netns, Hint::kGone);
   } else if (const auto* resync = std::get_if<policy::ResyncNeeded>(&event)) {
     begin(now, resync->netns);
-    const bool waits = spaces_.at(resync->netns).reconciler.state() == Reconciler::State::kAwaiting;
+    const auto space = spaces_.find(resync->netns);
+    if (space == spaces_.end()) return;
+    const bool waits = space->second.reconciler.state() == Reconciler::State::kAwaiting;
     hint(resync->netns, waits ? Hint::kReturned : Hint::kPerhaps);
   }
 }

@@ -57,8 +57,11 @@ class Reconciliation {
   /// Reads, submits and reports what is due.
   void run(Instant now);
   std::optional<Instant> next_deadline() const;
-  /// Nothing is put right any more: the daemon ends.
-  void stop() { spaces_.clear(); }
+  /// Nothing is put right any more, whatever is heard yet: the daemon ends.
+  void stop() {
+    stopped_ = true;
+    spaces_.clear();
+  }
 
   /// Reads one namespace, or all that are looked after, and compares. What differs is put right soon after.
   std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
@@ -87,6 +90,7 @@ class Reconciliation {
   Hooks hooks_;
   std::map<std::string, Space> spaces_;
   Instant now_;
+  bool stopped_ = false;
 };
 
 /// "netns/NAME", and "netns/-" for the daemon's own.

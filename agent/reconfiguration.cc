@@ -9,23 +9,24 @@ namespace ipsec::agent {
 using Step = ChildRow::Step;
 using Kind = policy::TunnelChange::Kind;
 
-std::map<std::string, policy::TunnelChange> TunnelManager::reconfigure(Instant now,
-                                                                       std::shared_ptr<const policy::Config> config) {
-  auto changes = policy::tunnel_changes(*config_, *config);
+void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
+                                const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  set_exceptions();
   for (auto& [name, row] : tunnels_) {
     const auto wanted = config_->tunnels.find(name);
-    const auto change = changes.find(name);
+    const auto found = changes.find(name);
+    const policy::TunnelChange* change = found != changes.end() ? &found->second : nullptr;
     if (row.leaving) {
       row.next = wanted != config_->tunnels.end() ? wanted->second : nullptr;
     } else if (wanted == config_->tunnels.end()) {
       leave(row);
-    } else if (change != changes.end() && change->second.kind == Kind::kRestart) {
+    } else if (change != nullptr && change->kind == Kind::kRestart) {
       row.next = wanted->second;
       leave(row);
     } else {
-      update(now, row, wanted->second);
-      if (change != changes.end()) rekey_changed(row, change->second);
+      update(now, row, wanted->second, change);
+      if (change != nullptr) rekey_changed(row, *change);
     }
   }
   for (const auto& [name, tunnel] : config_->tunnels)
@@ -33,7 +34,6 @@ std::map<std::string, policy::TunnelChange> TunnelManager::reconfigure(Instant n
   for (const auto& [name, change] : changes)
     event("tunnel/" + name, Reason::kConfigApplied, {field("change", std::string(to_string(change.kind)))});
   run(now);
-  return changes;
 }
 
 void TunnelManager::leave(TunnelRow& row) {
@@ -57,23 +57,33 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
   if (child.acquire) services_.clear_acquire(*child.acquire);
   child.acquire.reset();
   if (row.leaving) return;  // with its IKE SAs
-  for (const auto& [id, installed] : installer_.children())
-    if (const Home* home = home_of(id); home != nullptr && installed->spec->tunnel->name == row.tunnel->name &&
-                                        installed->spec->child == child.config->name)
-      services_.workers.close_child(home->worker, home->ike, id, Reason::kConfigApplied);
+  close_children(row, child.config->name, Reason::kConfigApplied);
 }
 
-/// The tunnel stays where it is; `tunnel` may be equal to what it has.
-void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel) {
+/// All SAs of one child, also those that are being replaced.
+void TunnelManager::close_children(const TunnelRow& row, const std::string& child, Reason reason) {
+  for (const ike::IkeSaId ike : row.ikes)
+    for (const ike::ChildId id : ikes_.at(ike).children)
+      if (const auto it = installer_.children().find(id);
+          it != installer_.children().end() && it->second->spec->child == child)
+        services_.workers.close_child(ikes_.at(ike).worker, ike, id, reason);
+}
+
+/// The tunnel stays where it is. `change`: nullptr when it is as it was.
+void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
+                           const policy::TunnelChange* change) {
+  const auto ends = [change](const std::string& child) {
+    return change != nullptr && std::ranges::find(change->children_removed, child) != change->children_removed.end();
+  };
   row.tunnel = tunnel;
   for (auto& [name, child] : row.children) {
     if (child.leaving) continue;  // its successor follows the newest configuration
-    const policy::ChildConfig* wanted = tunnel->child(name);
-    if (wanted == nullptr || wanted->local != child.config->local || wanted->remote != child.config->remote ||
-        wanted->policy->mode != child.config->policy->mode) {
+    if (ends(name)) {
       leave(row, child);
       continue;
     }
+    const policy::ChildConfig* wanted = tunnel->child(name);
+    VERIFY(wanted != nullptr);
     const policy::StartMode before = child.config->start;
     if (before != wanted->start && child.trap) drop_trap(row, child);
     child.tunnel = tunnel;
@@ -105,6 +115,7 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
+  drop_block(child);
   child_by_reqid_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
@@ -134,7 +145,7 @@ void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::
     return each.second.step != Step::kNone || each.second.homes != 0;
   });
   if (busy || !row.ikes.empty() || row.link_asked) return;
-  if (row.link_ready) queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
+  if (row.link_ready) remove_link(row);
   for (const auto& [name, child] : row.children) forget_child(child);
   unlist_peer(*row.tunnel);
   tunnel_by_interface_.erase(row.interface);

@@ -1,6 +1,9 @@
 #include "agent/shared_objects.h"
 
 #include <algorithm>
+#include <optional>
+
+#include "policy/drift.h"
 
 namespace ipsec::agent {
 
@@ -21,67 +24,65 @@ KernelQueue::Done SharedObjects::confirming(Map& map, const typename Map::key_ty
 
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
   const auto key = std::pair(netns, wanted.key);
-  PolicyHolders& entry = policies_[key];
-  const bool differs = entry.holders.empty() || entry.holders.back().second != wanted;
-  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner; });
-  entry.holders.emplace_back(owner, wanted);
+  PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
+  if (entry.tunnel != owner.tunnel)
+    return done(Error(Reason::kPolicyTaken, policy::object_text(wanted.key) + " belongs to another tunnel"));
+  std::optional<policy::PolicyConfig> before;
+  if (!entry.holders.empty()) before = entry.holders.back().policy;
+  std::erase_if(entry.holders, [&](const PolicyHolder& each) { return each.owner == owner.id; });
+  const auto above = std::ranges::upper_bound(entry.holders, owner.rank, {}, &PolicyHolder::rank);
+  entry.holders.insert(above, {owner.id, owner.rank, wanted});
+  const policy::PolicyConfig& counts = entry.holders.back().policy;
   if (!entry.confirmation.standing)
-    queue_.submit(netns, policy::AddPolicy{wanted}, confirming(policies_, key, std::move(done)));
-  else if (differs)
-    queue_.submit(netns, policy::UpdatePolicy{wanted}, confirming(policies_, key, std::move(done)));
+    queue_.submit(netns, policy::AddPolicy{counts}, confirming(policies_, key, std::move(done)));
+  else if (before != counts)
+    queue_.submit(netns, policy::UpdatePolicy{counts}, confirming(policies_, key, std::move(done)));
   else
     done({});
 }
 
-void SharedObjects::hold_below(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
-  const auto key = std::pair(netns, wanted.key);
-  PolicyHolders& entry = policies_[key];
-  if (entry.holders.empty()) return hold(owner, netns, wanted, std::move(done));
-  std::erase_if(entry.holders, [&](const auto& each) { return each.first == owner; });
-  entry.holders.emplace(entry.holders.begin(), owner, wanted);
-  if (entry.confirmation.standing) return done({});
-  queue_.submit(netns, policy::AddPolicy{entry.holders.back().second}, confirming(policies_, key, std::move(done)));
-}
-
 void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing) {
   PolicyHolders& entry = policies_[{netns, standing.key}];
-  entry.holders.emplace_back(owner, standing);
+  entry.tunnel = owner.tunnel;
+  entry.holders.push_back({owner.id, owner.rank, standing});
   entry.confirmation = {.serial = ++serial_, .standing = true};
 }
 
 void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing) {
   RouteHolders& entry = routes_[key_of(netns, standing)];
   entry.route = standing;
-  entry.owners.push_back(owner);
+  entry.owners.push_back(owner.id);
   entry.confirmation = {.serial = ++serial_, .standing = true};
 }
 
-void SharedObjects::release(Owner owner, const std::string& netns, const policy::PolicyKey& key) {
+void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) {
   auto it = policies_.find({netns, key});
   if (it == policies_.end()) return;
   auto& holders = it->second.holders;
-  auto mine = std::find_if(holders.begin(), holders.end(), [&](const auto& each) { return each.first == owner; });
+  auto mine =
+      std::find_if(holders.begin(), holders.end(), [&](const PolicyHolder& each) { return each.owner == owner; });
   if (mine == holders.end()) return;
-  const policy::PolicyConfig present = holders.back().second;
+  const policy::PolicyConfig present = holders.back().policy;
   holders.erase(mine);
   if (holders.empty()) {
     policies_.erase(it);
     queue_.submit(netns, policy::DeletePolicy{key}, {});
-  } else if (holders.back().second != present) {
-    queue_.submit(netns, policy::UpdatePolicy{holders.back().second}, {});
+  } else if (holders.back().policy != present) {
+    queue_.submit(netns, policy::UpdatePolicy{holders.back().policy}, {});
   }
 }
 
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done) {
   const RouteKey key = key_of(netns, wanted);
   RouteHolders& entry = routes_[key];
-  if (std::find(entry.owners.begin(), entry.owners.end(), owner) == entry.owners.end()) entry.owners.push_back(owner);
+  if (std::find(entry.owners.begin(), entry.owners.end(), owner.id) == entry.owners.end())
+    entry.owners.push_back(owner.id);
   entry.route = wanted;
   if (entry.confirmation.standing) return done({});
   queue_.submit(netns, policy::AddRoute{wanted}, confirming(routes_, key, std::move(done)));
 }
 
-void SharedObjects::release(Owner owner, const std::string& netns, const policy::RouteConfig& route) {
+void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route) {
   auto it = routes_.find(key_of(netns, route));
   if (it == routes_.end() || std::erase(it->second.owners, owner) == 0 || !it->second.owners.empty()) return;
   queue_.submit(netns, policy::DeleteRoute{it->second.route}, {});
@@ -89,8 +90,9 @@ void SharedObjects::release(Owner owner, const std::string& netns, const policy:
 }
 
 void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
-  for (auto it = policies_.lower_bound({netns, {}}); it != policies_.end() && it->first.first == netns; ++it)
-    state.add(it->second.holders.back().second);
+  const policy::PolicyKey least{.direction = policy::Direction::kIn};  // a key's default is none
+  for (auto it = policies_.lower_bound({netns, least}); it != policies_.end() && it->first.first == netns; ++it)
+    state.add(it->second.holders.back().policy);
   for (auto it = routes_.lower_bound({netns, {}, {}, {}, 0}); it != routes_.end() && std::get<0>(it->first) == netns;
        ++it)
     if (it->second.confirmation.standing || !state.routes.contains(policy::RouteKey::of(it->second.route)))

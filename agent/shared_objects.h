@@ -13,19 +13,28 @@
 namespace ipsec::agent {
 
 /// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
-/// tunnel that cross): there while anybody holds them, as the latest holder wants them.
+/// tunnel that cross): there while anybody holds them, as the latest holder of the highest rank wants them. A policy is
+/// shared within one tunnel only: attached by policy, two tunnels may come to need the same one, and the second is
+/// refused.
 class SharedObjects {
  public:
-  using Owner = uint64_t;
+  /// A block counts while nothing else stands there, a trap while no SA takes the traffic.
+  enum class Rank : uint8_t { kBlock, kTrap, kTraffic };
+  /// Who holds: a part of a tunnel, by the tunnel's number (ChildIds::tunnel).
+  struct Owner {
+    uint64_t id = 0;
+    uint32_t tunnel = 0;
+    Rank rank = Rank::kTraffic;
+  };
   using Done = std::function<void(Status)>;
   explicit SharedObjects(KernelQueue& queue) : queue_(queue) {}
 
+  /// kPolicyTaken when another tunnel holds this key: then this owner does not.
   void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
-  /// The same, but whoever holds it already, or later, counts before this one: for what waits until somebody does.
-  void hold_below(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
-  void release(Owner owner, const std::string& netns, const policy::PolicyKey& key);
+  void release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key);
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
-  void release(Owner owner, const std::string& netns, const policy::RouteConfig& route);
+  void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
+  bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
 
   /// Held from now on, and known to stand: of an earlier run.
   void adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing);
@@ -53,15 +62,21 @@ class SharedObjects {
     uint64_t serial = 0;  // tells an entry from an earlier one of the same key
     bool standing = false;
   };
+  struct PolicyHolder {
+    uint64_t owner = 0;
+    Rank rank = Rank::kTraffic;
+    policy::PolicyConfig policy;
+  };
   struct PolicyHolders {
-    std::vector<std::pair<Owner, policy::PolicyConfig>> holders;  // the last one counts
+    uint32_t tunnel = 0;
+    std::vector<PolicyHolder> holders;  // by rank; the last one counts
     Confirmation confirmation;
   };
   using RouteKey =
       std::tuple<std::string, IpPrefix, std::string, std::string, uint32_t>;  // netns, to, vrf, device, metric
   struct RouteHolders {
     policy::RouteConfig route;
-    std::vector<Owner> owners;
+    std::vector<uint64_t> owners;
     Confirmation confirmation;
   };
   /// Notes the kernel's answer in the entry, if it is still that one, and hands it on.

@@ -35,8 +35,10 @@ bool is_progress(Reason reason) {
          reason == Reason::kInvalidKe || reason == Reason::kChildEstablished;
 }
 
-/// Owners of shared objects: a child SA by its SPI, a trap by its reqid in the upper half.
-uint64_t trap_owner(const ChildRow& child) { return uint64_t{child.ids.reqid} << 32; }
+/// Owners of shared objects: a child SA by its SPI, a trap by its reqid in the upper half (and a block by one more).
+SharedObjects::Owner trap_owner(const ChildRow& child) {
+  return {uint64_t{child.ids.reqid} << 32, child.ids.tunnel, SharedObjects::Rank::kTrap};
+}
 
 }  // namespace
 
@@ -70,7 +72,7 @@ TunnelManager::TunnelManager(Services services)
                           }}),
       reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
-      last_if_id_(kFirstNumber),
+      last_number_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
@@ -119,18 +121,19 @@ void TunnelManager::announce(const std::string& object, Reason reason, std::vect
 
 void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption) {
   config_ = std::move(config);
-  last_if_id_ = std::max(last_if_id_, adoption.last_if_id);
+  last_number_ = std::max(last_number_, adoption.last_if_id);
   last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
   adopted_ = std::move(adoption.numbers);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
+  set_exceptions();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
   adopted_.clear();
   run(now);
 }
 
-uint32_t TunnelManager::if_id_for(const std::string& tunnel) {
+uint32_t TunnelManager::number_for(const std::string& tunnel) {
   const auto adopted = adopted_.find(tunnel);
-  return adopted != adopted_.end() ? adopted->second.if_id : ++last_if_id_;
+  return adopted != adopted_.end() ? adopted->second.if_id : ++last_number_;
 }
 
 uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& child) {
@@ -144,38 +147,55 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
   list_peer(*tunnel);
-  row.if_id = if_id_for(tunnel->name);
-  row.interface = policy::interface_name(row.if_id);
-  tunnel_by_interface_[row.interface] = tunnel->name;
+  row.number = number_for(tunnel->name);
+  if (tunnel->group->attached == policy::Attachment::kInterface) {
+    row.if_id = row.number;
+    row.interface = policy::interface_name(row.if_id);
+    tunnel_by_interface_[row.interface] = tunnel->name;
+  }
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
   if (!tunnel->group->enabled) return;
+  if (!row.interface.empty()) return make_link(now, row);
+  row.link_ready = true;
+  start_children(now, row);
+}
+
+void TunnelManager::make_link(Instant now, TunnelRow& row) {
   row.link_asked = true;
-  queue_.submit(
-      tunnel->group->private_place.netns, policy::AddLink{policy::plan_link(*tunnel, row.children.begin()->second.ids)},
-      [this, now, name = tunnel->name](Result<policy::KernelReply> result) {
-        TunnelRow* made = find(name);
-        if (made == nullptr) return;
-        made->link_asked = false;
-        sweep_soon(*made);
-        if (!result.ok()) {
-          made->last_reason = result.error().reason();
-          made->last_detail = result.error().text();
-          return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
-        }
-        if (stopping_)
-          return queue_.submit(made->tunnel->group->private_place.netns, policy::DeleteLink{made->interface}, {});
-        made->link_ready = true;
-        if (!made->leaving) start_children(now, *made);
-      });
+  queue_.submit(row.tunnel->group->private_place.netns,
+                policy::AddLink{policy::plan_link(*row.tunnel, row.children.begin()->second.ids)},
+                [this, now, name = row.tunnel->name](Result<policy::KernelReply> result) {
+                  TunnelRow* made = find(name);
+                  if (made == nullptr) return;
+                  made->link_asked = false;
+                  sweep_soon(*made);
+                  if (!result.ok()) {
+                    made->last_reason = result.error().reason();
+                    made->last_detail = result.error().text();
+                    return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
+                  }
+                  if (stopping_) return remove_link(*made);
+                  made->link_ready = true;
+                  if (!made->leaving) start_children(now, *made);
+                });
+}
+
+void TunnelManager::remove_link(const TunnelRow& row) {
+  if (!row.interface.empty())
+    queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
 }
 
 void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) {
   ChildRow& made = row.children[child.name];
   made.tunnel = row.tunnel;
   made.config = &child;
-  made.ids = {.reqid = reqid_for(row.tunnel->name, child.name), .if_id = row.if_id, .interface = row.interface};
+  made.ids = {.reqid = reqid_for(row.tunnel->name, child.name),
+              .if_id = row.if_id,
+              .interface = row.interface,
+              .tunnel = row.number};
   child_by_reqid_[made.ids.reqid] = {row.tunnel->name, child.name};
+  set_block(row, made);
 }
 
 void TunnelManager::start_children(Instant now, TunnelRow& row) {
@@ -204,7 +224,7 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
     if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
   };
   for (const auto& each : plan->policies)
-    shared_.hold_below(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
+    shared_.hold(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
   for (const auto& each : plan->routes)
     shared_.hold(trap_owner(child), row.tunnel->group->private_place.netns, each, complain);
 }
@@ -213,9 +233,9 @@ void TunnelManager::drop_trap(TunnelRow& row, ChildRow& child) {
   auto plan = policy::plan_trap(*child.tunnel, *child.config, child.ids);
   if (!plan.ok()) return;
   for (const auto& each : plan->routes)
-    shared_.release(trap_owner(child), row.tunnel->group->private_place.netns, each);
+    shared_.release(trap_owner(child).id, row.tunnel->group->private_place.netns, each);
   for (const auto& each : plan->policies)
-    shared_.release(trap_owner(child), row.tunnel->group->public_place.netns, each.key);
+    shared_.release(trap_owner(child).id, row.tunnel->group->public_place.netns, each.key);
   child.trap = false;
   child.trap_dropped = child.config->start == policy::StartMode::kTraffic;
 }
@@ -265,10 +285,17 @@ void TunnelManager::on_report(Instant now, size_t worker, const ike::Report& rep
   ike.last_detail = detail_of(report.fields);
 }
 
+/// The interface id tells a question about our policies from one about another daemon's that counts reqids as we do;
+/// without an interface the policy itself does.
+bool TunnelManager::is_of(const TunnelRow& row, const policy::Acquire& acquire) const {
+  if (row.if_id != acquire.policy.if_id) return false;
+  return row.if_id != 0 || shared_.holds(acquire.netns, acquire.policy);
+}
+
 void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
   auto known = child_by_reqid_.find(acquire.reqid);
   TunnelRow* row = known != child_by_reqid_.end() ? find(known->second.first) : nullptr;
-  if (row == nullptr || row->if_id != acquire.policy.if_id) {
+  if (row == nullptr || !is_of(*row, acquire)) {
     services_.counters.add(Reason::kAcquireForeign);
     return;
   }
@@ -334,13 +361,18 @@ void TunnelManager::remove_all() {
   }
   for (auto& [name, row] : tunnels_) {
     for (auto& [child_name, child] : row.children) {
+      drop_block(child);
       if (!child.trap) continue;
       drop_trap(row, child);
       if (child.acquire) services_.clear_acquire(*child.acquire);
     }
-    if (row.link_ready) queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
+  }
+  // All in a row, so that they can go at once.
+  for (auto& [name, row] : tunnels_) {
+    if (row.link_ready) remove_link(row);
     row.link_ready = false;
   }
+  drop_exceptions();
   queue_.drain();
 }
 

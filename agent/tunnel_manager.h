@@ -31,7 +31,8 @@ namespace ipsec::agent {
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
-/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration).
+/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_blocks.cc
+/// (what passes, and what never does).
 class TunnelManager {
  public:
   struct Services {
@@ -51,8 +52,9 @@ class TunnelManager {
   /// `adoption`: what of an earlier run goes on; it stands in the kernel, and nothing else of that run does.
   void start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption = {});
   /// A changed configuration: what is not in it any more ends, what is new begins, what is still right goes on
-  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. Returns what changed.
-  std::map<std::string, policy::TunnelChange> reconfigure(Instant now, std::shared_ptr<const policy::Config> config);
+  /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. `changes`: what
+  /// policy::tunnel_changes() says of the configuration in force and this one.
+  void reconfigure(Instant now, std::shared_ptr<const policy::Config> config, const policy::TunnelChanges& changes);
   /// Tunnels of an earlier configuration that still end.
   bool has_leaving() const;
   /// Drains kernel completions and events; runs due retries and looks. After every input.
@@ -127,7 +129,9 @@ class TunnelManager {
   // tunnel_manager.cc
   void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel);
   void add_child(TunnelRow& row, const policy::ChildConfig& child);
-  uint32_t if_id_for(const std::string& tunnel);
+  void make_link(Instant now, TunnelRow& row);
+  void remove_link(const TunnelRow& row);
+  uint32_t number_for(const std::string& tunnel);
   uint32_t reqid_for(const std::string& tunnel, const std::string& child);
   /// Whether it is to come up without being asked.
   bool comes_up_by_itself(const ChildRow& child) const;
@@ -136,6 +140,7 @@ class TunnelManager {
   void set_trap(TunnelRow& row, ChildRow& child);
   void drop_trap(TunnelRow& row, ChildRow& child);
   bool may_log_stranger(Instant now);
+  bool is_of(const TunnelRow& row, const policy::Acquire& acquire) const;
   void on_report(Instant now, size_t worker, const ike::Report& report);
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
@@ -145,10 +150,18 @@ class TunnelManager {
   TunnelRow* find(const std::string& tunnel);
   static ChildRow* find(TunnelRow& row, const std::string& child);
 
+  // tunnel_blocks.cc
+  void set_block(TunnelRow& row, ChildRow& child);
+  void drop_block(const ChildRow& child);
+  void set_exceptions();
+  void drop_exceptions();
+
   // reconfiguration.cc
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
-  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel);
+  void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
+              const policy::TunnelChange* change);
+  void close_children(const TunnelRow& row, const std::string& child, Reason reason);
   void rekey_changed(const TunnelRow& row, const policy::TunnelChange& change);
   void sweep_soon(const TunnelRow& row);
   void sweep(Instant now);
@@ -237,7 +250,9 @@ class TunnelManager {
   TimerQueue<ike::IkeSaId> crossings_;
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
-  uint32_t last_if_id_ = 0, last_reqid_ = 0;
+  /// What stands of the groups' exceptions, by namespace and key.
+  std::map<std::pair<std::string, policy::PolicyKey>, policy::PolicyConfig> exceptions_;
+  uint32_t last_number_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;
   uint64_t last_serial_ = 0;        // of established IKE SAs

@@ -88,10 +88,7 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
   for (ike::IkeSaId id : row->ikes)
     if (whole) close(ikes_.at(id), Reason::kDeletedByOperator, ike::CloseMode::kTellPeer);
   if (whole) return move_waiting(*row);
-  for (const auto& [id, installed] : installer_.children())
-    if (const Home* home = home_of(id);
-        home != nullptr && installed->spec->tunnel->name == tunnel && installed->spec->child == child)
-      services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
+  close_children(*row, child, Reason::kDeletedByOperator);
 }
 
 void TunnelManager::rekey(Instant now, const std::string& tunnel, const std::string& child, RekeyTarget target,

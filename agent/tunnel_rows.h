@@ -50,6 +50,7 @@ struct ChildRow {
   const policy::ChildConfig* config = nullptr;
   policy::ChildIds ids;
   bool leaving = false;  ///< Not in the configuration any more, or not like this: ends, then its successor is made.
+  bool blocked = false;  ///< What keeps its traffic from leaving in the clear stands.
   bool trap = false;     ///< Policies and routes that wait for traffic stand.
   bool trap_dropped = false;  ///< By EndAction::kClear: they come back with the next child.
   size_t homes = 0;           ///< Child SAs of it that are in the kernel, or on their way in or out.
@@ -66,9 +67,10 @@ struct ChildRow {
 
 struct TunnelRow {
   std::shared_ptr<const policy::Tunnel> tunnel;
-  uint32_t if_id = 0;
-  std::string interface;
-  bool link_ready = false;
+  uint32_t number = 0;      ///< Of all tunnels so far.
+  uint32_t if_id = 0;       ///< 0: attached by policy.
+  std::string interface;    ///< Empty: attached by policy, there is none.
+  bool link_ready = false;  ///< Its interface stands, or it needs none.
   bool link_asked = false;  ///< The kernel has not answered yet.
   bool leaving = false;     ///< Not in the configuration any more, or elsewhere: ends, then `next` is made.
   std::shared_ptr<const policy::Tunnel> next;

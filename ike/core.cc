@@ -53,6 +53,7 @@ void EngineCore::enter(IkeSa& sa, State next, std::optional<Instant> deadline) {
 
 void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields,
                          std::shared_ptr<const policy::Negotiation> negotiation) {
+  if (sa.state_id() == StateId::kEnded) return;
   adopt_by_rival(*this, sa);
   abandon_exchanges(*this, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state))

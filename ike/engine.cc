@@ -16,6 +16,16 @@
 
 namespace ipsec::ike {
 
+namespace {
+
+/// A changed configuration comes into force between two exchanges: one under way goes on by what it began with.
+void take_over_tunnel(IkeSa& sa) {
+  const auto* established = std::get_if<Established>(&sa.state);
+  if (established != nullptr && !established->has_exchange()) sa.tunnel = std::exchange(sa.next_tunnel, nullptr);
+}
+
+}  // namespace
+
 struct IkeEngine::Impl {
   Impl(Options options, Random& random, SpiSource& spis) : core(options, random, spis) {}
 
@@ -35,7 +45,6 @@ struct IkeEngine::Impl {
   void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
   IkeSa* owner_of(IkeSaId ike, ChildId child);
   void settle(IkeSaId id);
-  void take_over_tunnel(IkeSaId id);
   void serve_waiting(Instant now);
 
   EngineCore core;
@@ -48,21 +57,11 @@ IkeEngine::~IkeEngine() = default;
 /// Closes every public input that touched an IKE SA: its timer follows its state, and its invariants hold.
 void IkeEngine::Impl::settle(IkeSaId id) {
   core.ended.clear();
-  take_over_tunnel(id);
-  if (const IkeSa* sa = core.find(id)) {
-    VERIFY(sa->is_consistent());
-    core.arm(*sa);
-  }
-}
-
-/// A changed configuration comes into force between two exchanges: one under way goes on by what it began with.
-void IkeEngine::Impl::take_over_tunnel(IkeSaId id) {
   IkeSa* sa = core.find(id);
-  if (sa == nullptr || !sa->next_tunnel) return;
-  const auto* established = std::get_if<Established>(&sa->state);
-  if (established == nullptr || established->has_exchange()) return;
-  sa->tunnel = std::move(sa->next_tunnel);
-  sa->next_tunnel.reset();
+  if (sa == nullptr) return;
+  if (sa->next_tunnel) take_over_tunnel(*sa);
+  VERIFY(sa->is_consistent());
+  core.arm(*sa);
 }
 
 void IkeEngine::adopt(const FindTunnel& find) {

@@ -24,12 +24,13 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
     return NotifyType::kInvalidSyntax;
   // The kernel or a limit of ours refused the child (RFC 7296 1.3, 2.21.2): the IKE SA stays.
   if (reason == Reason::kKernelRefused || reason == Reason::kKernelConflict || reason == Reason::kKernelTimeout ||
-      reason == Reason::kKernelMissingFeature || reason == Reason::kOffloadRefused || reason == Reason::kSpiTaken ||
-      reason == Reason::kTimeout || reason == Reason::kPermission || reason == Reason::kDeviceMissing ||
-      reason == Reason::kVrfMissing || reason == Reason::kNamespaceMissing || reason == Reason::kSystemCall ||
-      reason == Reason::kUnsupported || reason == Reason::kExists || reason == Reason::kKernelReadBack ||
-      reason == Reason::kInternal || reason == Reason::kNoAdditionalSas || reason == Reason::kChildLimit ||
-      reason == Reason::kDeletedByOperator || reason == Reason::kCryptoFailed || reason == Reason::kConfigNotSupported)
+      reason == Reason::kKernelMissingFeature || reason == Reason::kPolicyTaken || reason == Reason::kOffloadRefused ||
+      reason == Reason::kSpiTaken || reason == Reason::kTimeout || reason == Reason::kPermission ||
+      reason == Reason::kDeviceMissing || reason == Reason::kVrfMissing || reason == Reason::kNamespaceMissing ||
+      reason == Reason::kSystemCall || reason == Reason::kUnsupported || reason == Reason::kExists ||
+      reason == Reason::kKernelReadBack || reason == Reason::kInternal || reason == Reason::kNoAdditionalSas ||
+      reason == Reason::kChildLimit || reason == Reason::kDeletedByOperator || reason == Reason::kCryptoFailed ||
+      reason == Reason::kConfigNotSupported)
     return NotifyType::kNoAdditionalSas;
   return std::nullopt;
 }

@@ -245,6 +245,50 @@ Status read_state_at(SnapshotReader& in, State& state, size_t index, std::index_
   return status;
 }
 
+/// The configuration may be another one than that of the snapshot.
+class ChildrenCheck {
+ public:
+  explicit ChildrenCheck(const policy::Tunnel* tunnel) : tunnel_(tunnel) {}
+  void name(const std::string& child) { needs(tunnel_, child); }
+  void context(const std::unique_ptr<AuthContext>& context) {
+    if (!context->childless) name(context->child);
+  }
+  void spec(const policy::ChildSpec& spec) { needs(spec.tunnel.get(), spec.child); }
+  void pending(const std::optional<PendingChild>& child) {
+    if (child) spec(*child->spec);
+  }
+  Status status() && { return std::move(status_); }
+
+ private:
+  void needs(const policy::Tunnel* tunnel, const std::string& child) {
+    if (tunnel == nullptr || tunnel->child(child) == nullptr) status_ = Error(Reason::kNotFound, "child " + child);
+  }
+  const policy::Tunnel* tunnel_;
+  Status status_;
+};
+
+/// Every child that is named is one of its tunnel.
+Status check_children(const IkeSa& sa) {
+  ChildrenCheck check(sa.tunnel.get());
+  if (const auto* state = std::get_if<InitSent>(&sa.state); state != nullptr && !state->child.empty())
+    check.name(state->child);
+  if (const auto* state = std::get_if<AuthMaking>(&sa.state)) check.context(state->context);
+  if (const auto* state = std::get_if<AuthSent>(&sa.state)) check.context(state->context);
+  if (const auto* state = std::get_if<AuthResponding>(&sa.state)) check.pending(state->work->child);
+  if (const auto* state = std::get_if<AuthFinishing>(&sa.state)) {
+    check.context(state->context);
+    check.pending(state->child);
+  }
+  if (const auto* state = std::get_if<Established>(&sa.state)) {
+    for (const ChildSa& child : state->children) check.spec(*child.spec);
+    if (state->own) check.pending(state->own->child);
+    if (state->own && state->own->task.kind == Task::Kind::kCreateChild) check.name(state->own->task.name);
+    if (state->own && state->own->task.kind == Task::Kind::kRekeyChild) check.name(state->own->task.name);
+    if (state->peer) check.spec(*state->peer->child.spec);
+  }
+  return std::move(check).status();
+}
+
 }  // namespace
 
 Secret write_snapshot(const IkeSa& sa, Instant now) {
@@ -281,6 +325,7 @@ Result<std::unique_ptr<IkeSa>> read_snapshot(const Secret& snapshot, Instant now
   TRY(in.status(), "");
   TRY(read_state_at(in, sa->state, state, std::make_index_sequence<std::variant_size_v<State>>()), "");
   TRY(in.finish(), "");
+  TRY(check_children(*sa), "");
   if (!sa->is_consistent()) return Error(Reason::kMalformed, "the parts do not fit each other");
   return sa;
 }

@@ -16,6 +16,7 @@ inline constexpr std::chrono::milliseconds kReplyTimeout{5000};  ///< From sendi
 inline constexpr size_t kQueuedOperationsMax = 1 << 20;          ///< Submitted and not yet sent, per port.
 inline constexpr size_t kEventsMax = 8192;                       ///< Read and not yet polled, per port; then a resync.
 inline constexpr size_t kNamespacesMax = 4096;                   ///< Namespaces with open sockets, per port.
+inline constexpr size_t kRemovedAtOnceMin = 4;                   ///< Interfaces; fewer are removed one by one.
 inline constexpr uint8_t kRouteProtocol = 50;                    ///< Of our routes, unless configured otherwise.
 inline constexpr size_t kJournalLineMax = 512;                   ///< Bytes of one record.
 inline constexpr size_t kJournalBytesMax = 256 << 20;            ///< A larger file is not read.

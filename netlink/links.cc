@@ -53,12 +53,15 @@ Result<std::optional<LinkInfo>> read_one(Socket& route, Message request) {
   return std::optional<LinkInfo>();
 }
 
-Status add_altname(Socket& route, const policy::LinkConfig& link) {
-  if (link.altname.empty()) return {};
+Message new_altname(const policy::LinkConfig& link) {
   Message message = link_request(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND, 0);
   message.put_text(IFLA_IFNAME, link.name);
   message.nest(IFLA_PROP_LIST, [&] { message.put_text(IFLA_ALT_IFNAME, link.altname); });
-  TRY(route.transact(std::move(message)), "alternative name " + printable(as_bytes(link.altname)));
+  return message;
+}
+
+Status add_altname(Socket& route, const policy::LinkConfig& link) {
+  TRY(route.transact(new_altname(link)), "alternative name " + printable(as_bytes(link.altname)));
   return {};
 }
 
@@ -74,9 +77,15 @@ Message set_link(const std::string& name, bool up) {
   return message;
 }
 
-/// Older kernels make the interface in the public namespace and move it, and a move takes it down.
-Status bring_up(Socket& route, const policy::LinkConfig& link) {
-  TRY(route.transact(set_link(link.name, true)), "bring it up");
+/// The second step of making a link, in one call: its alternative name, and up. For older kernels make the interface in
+/// the public namespace and move it, and a move takes it down.
+Status finish_link(Socket& route, const policy::LinkConfig& link) {
+  if (!link.altname.empty()) route.queue(new_altname(link));
+  auto up = route.transact(set_link(link.name, true));
+  // Nothing else is under way here: the other answer is that to the name.
+  while (auto named = route.poll_reply())
+    TRY(std::move(named->status), "alternative name " + printable(as_bytes(link.altname)));
+  TRY(std::move(up), "bring it up");
   return {};
 }
 
@@ -228,8 +237,7 @@ Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const Public
     master = vrf.index;
   }
   TRY(route.transact(new_link(link, public_side, master)), "make xfrm interface " + link.name);
-  Status finished = add_altname(route, link);
-  if (finished.ok()) finished = bring_up(route, link);
+  Status finished = finish_link(route, link);
   if (!finished.ok()) {
     // All or nothing. A failure to remove it again would be the second error; the first one is what to report.
     (void)delete_xfrm_link(route, link.name);
@@ -259,6 +267,32 @@ Status update_xfrm_link(Socket& route, const policy::LinkConfig& link) {
   message.put_u32(IFLA_GROUP, link.group);
   if (static_cast<uint32_t>(there.master) != master) message.put_u32(IFLA_MASTER, master);
   TRY(route.transact(std::move(message)), doing);
+  return {};
+}
+
+Status delete_links_at_once(Socket& route, const std::vector<int>& indices, uint32_t group) {
+  if (indices.empty()) return {};
+  Status moved;
+  const auto collect = [&] {
+    while (auto reply = route.poll_reply())
+      if (moved.ok() && !reply->status.ok() && reply->status.error().os_errno() != ENODEV)
+        moved = std::move(reply->status);
+  };
+  for (const int index : indices) {
+    Message message = link_request(RTM_SETLINK, 0, index);
+    message.put_u32(IFLA_GROUP, group);
+    route.queue(std::move(message));
+    if (route.in_flight() >= kInFlightMax / 2) {
+      route.send();
+      collect();
+    }
+  }
+  Message message = link_request(RTM_DELLINK, 0, 0);
+  message.put_u32(IFLA_GROUP, group);
+  auto gone = route.transact(std::move(message));
+  collect();
+  TRY(std::move(moved), "move interfaces into a group");
+  if (!gone.ok() && gone.error().os_errno() != ENODEV) return std::move(gone).error().context("remove a group");
   return {};
 }
 

@@ -60,6 +60,8 @@ Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const Public
 /// Brings VRF, MTU, group, alternative name and "up" of an xfrm interface to what `link` says. Without its VRF
 /// (`kVrfMissing`) it is taken down.
 Status update_xfrm_link(Socket& route, const policy::LinkConfig& link);
+/// Moves these interfaces into an interface group that nobody else uses, and removes all that is in the group.
+Status delete_links_at_once(Socket& route, const std::vector<int>& indices, uint32_t group);
 /// Removes an interface by name: only an xfrm interface; nothing there is success.
 Status delete_xfrm_link(Socket& route, const std::string& name);
 

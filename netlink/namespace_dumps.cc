@@ -124,7 +124,8 @@ Result<std::vector<policy::RouteConfig>> NamespacePort::dump_routes() {
       const auto vrf = vrfs.find(each.context.table);
       const auto device = devices.find(each.context.device_index);
       each.config.vrf = vrf != vrfs.end() ? vrf->second : numbered(each.context.table);
-      each.config.device = device != devices.end() ? device->second : numbered(each.context.device_index);
+      if (each.config.kind == policy::RouteKind::kDevice)
+        each.config.device = device != devices.end() ? device->second : numbered(each.context.device_index);
       found.push_back(std::move(each.config));
     }
   }

@@ -50,10 +50,18 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
+    if (auto removals = take_removals(); removals.size() >= kRemovedAtOnceMin) {
+      remove_links(std::move(removals));
+      continue;
+    } else if (!removals.empty()) {
+      for (policy::KernelOperation& each : removals) start(std::move(each));
+      continue;
+    }
     policy::KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
     start(std::move(operation));
   }
+  public_sides_.clear();  // names may mean others next time
   xfrm_.send();
   collect();
 }
@@ -148,6 +156,8 @@ Result<KernelReply> done(Status status) {
 }  // namespace
 
 Result<PublicSide> NamespacePort::public_side_of(const policy::LinkConfig& link) {
+  const auto known = public_sides_.find({link.public_netns, link.public_device});
+  if (known != public_sides_.end()) return known->second;
   PublicSide public_side;
   TRY_ASSIGN(const UniqueFd here, open_netns(netns_), "");
   TRY_ASSIGN(const UniqueFd there, open_netns(link.public_netns), "public side of " + link.name);
@@ -163,6 +173,7 @@ Result<PublicSide> NamespacePort::public_side_of(const policy::LinkConfig& link)
     TRY_ASSIGN(const LinkInfo device, need_link(other, link.public_device), "public side of " + link.name);
     public_side.device_index = device.index;
   }
+  public_sides_.emplace(std::pair{link.public_netns, link.public_device}, public_side);
   return public_side;
 }
 
@@ -195,7 +206,8 @@ void NamespacePort::start(Running& running, policy::AddLink& add) {
   xfrm_.send();  // what was submitted before goes first
   const ObjectKey key = journal_link_key(netns_, add.link.name);
   const auto public_side = public_side_of(add.link);
-  auto there = find_link(route_, add.link.name);
+  Result<std::optional<LinkInfo>> there = std::optional<LinkInfo>();
+  if (journal_.owns(key)) there = find_link(route_, add.link.name);
   if (!public_side.ok() || !there.ok()) {
     running.decided = public_side.ok() ? std::move(there).error() : public_side.error();
     return;

@@ -123,6 +123,9 @@ class NamespacePort {
   Status add_link(const policy::LinkConfig& link, const PublicSide& public_side);
   Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
   void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
+  std::vector<policy::KernelOperation> take_removals();
+  void remove_links(std::vector<policy::KernelOperation> removals);
+  Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
   void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
   Result<Socket*> dumps_of(int protocol);
@@ -138,8 +141,9 @@ class NamespacePort {
   Journal& journal_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;
-  std::map<std::string, Underside> undersides_;  // of the links made here
-  std::set<uint8_t> route_protocols_;            // of our routes
+  std::map<std::string, Underside> undersides_;                             // of the links made here
+  std::map<std::pair<std::string, std::string>, PublicSide> public_sides_;  // by namespace and device, within a flush
+  std::set<uint8_t> route_protocols_;                                       // of our routes
   std::deque<policy::KernelOperation> queued_;
   std::deque<Running> running_;  // in the order of submission
 };

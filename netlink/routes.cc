@@ -22,16 +22,20 @@ Message encode(uint16_t type, uint16_t flags, const policy::RouteConfig& config,
   header.rtm_dst_len = config.destination.length;
   header.rtm_table = RT_TABLE_UNSPEC;  // the attribute holds it: VRF tables do not fit into 8 bits
   header.rtm_protocol = config.protocol;
-  header.rtm_type = RTN_UNICAST;
-  // IPv4 wants "link" for a route without a gateway; IPv6 has no scopes.
-  header.rtm_scope = v4 ? static_cast<uint8_t>(scope == RouteScope::kAny ? RT_SCOPE_NOWHERE : RT_SCOPE_LINK)
-                        : static_cast<uint8_t>(RT_SCOPE_UNIVERSE);
+  const bool to_device = config.kind == policy::RouteKind::kDevice;
+  header.rtm_type = to_device ? RTN_UNICAST : RTN_UNREACHABLE;
+  // IPv4 wants "link" for a route to a device without a gateway; IPv6 has no scopes.
+  header.rtm_scope = RT_SCOPE_UNIVERSE;
+  if (v4 && scope == RouteScope::kAny)
+    header.rtm_scope = RT_SCOPE_NOWHERE;
+  else if (v4 && to_device)
+    header.rtm_scope = RT_SCOPE_LINK;
   Message message(type, flags);
   message.header(header);
   message.put(RTA_DST, config.destination.address.bytes());
   message.put_u32(RTA_TABLE, context.table);
   message.put_u32(RTA_PRIORITY, config.metric);
-  message.put_u32(RTA_OIF, static_cast<uint32_t>(context.device_index));
+  if (to_device) message.put_u32(RTA_OIF, static_cast<uint32_t>(context.device_index));
   if (config.preferred_source) message.put(RTA_PREFSRC, config.preferred_source->bytes());
   return message;
 }
@@ -44,6 +48,7 @@ Result<RouteContext> resolve_route(Socket& route, const policy::RouteConfig& con
     TRY_ASSIGN(const LinkInfo vrf, need_vrf(route, config.vrf), "");
     context.table = vrf.vrf_table;
   }
+  if (config.kind == policy::RouteKind::kUnreachable) return context;
   TRY_ASSIGN(const LinkInfo device, need_link(route, config.device), "");
   context.device_index = device.index;
   return context;
@@ -82,9 +87,14 @@ Result<DecodedRoute> decode_route(ByteView payload) {
   route.config.protocol = header.rtm_protocol;
   route.config.metric = metric.value_or(0);
   route.context = {.table = table.value_or(header.rtm_table), .device_index = static_cast<int>(device.value_or(0))};
-  route.plain = header.rtm_type == RTN_UNICAST && device && !attributes.find(RTA_GATEWAY) &&
-                !attributes.find(RTA_VIA) && !attributes.find(RTA_MULTIPATH) && header.rtm_src_len == 0 &&
-                header.rtm_tos == 0 && (header.rtm_flags & RTM_F_CLONED) == 0;
+  if (header.rtm_type == RTN_UNREACHABLE) {
+    route.config.kind = policy::RouteKind::kUnreachable;
+    route.context.device_index = 0;  // IPv6 shows the loopback device
+  }
+  const bool unicast = header.rtm_type == RTN_UNICAST && device && !attributes.find(RTA_GATEWAY) &&
+                       !attributes.find(RTA_VIA) && !attributes.find(RTA_MULTIPATH);
+  route.plain = (unicast || header.rtm_type == RTN_UNREACHABLE) && header.rtm_src_len == 0 && header.rtm_tos == 0 &&
+                (header.rtm_flags & RTM_F_CLONED) == 0;
   return route;
 }
 

@@ -19,6 +19,7 @@ enum class Role : uint8_t { kInitiate, kRespond, kBoth };
 enum class StartMode : uint8_t { kNow, kTraffic, kRespond };
 enum class Attachment : uint8_t { kInterface, kPolicy, kAuto };
 enum class EspMode : uint8_t { kTunnel, kTransport };
+enum class ExceptionAction : uint8_t { kBypass, kDiscard };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
 enum class DfMode : uint8_t { kCopy, kClear };
 enum class DscpMode : uint8_t { kCopy, kZero };
@@ -46,6 +47,7 @@ std::string_view to_string(Role role);
 std::string_view to_string(StartMode mode);
 std::string_view to_string(Attachment attachment);
 std::string_view to_string(EspMode mode);
+std::string_view to_string(ExceptionAction action);
 std::string_view to_string(OffloadMode mode);
 std::string_view to_string(DpdMode mode);
 std::string_view to_string(EndAction action);
@@ -66,13 +68,24 @@ struct RouteMetrics {
   friend bool operator==(const RouteMetrics&, const RouteMetrics&) = default;
 };
 
+/// Traffic that no tunnel of its namespace takes: it passes in the clear, or is dropped.
+struct TrafficException {
+  SelectorList local, remote;
+  ExceptionAction action = ExceptionAction::kBypass;
+  friend bool operator==(const TrafficException&, const TrafficException&) = default;
+};
+
 /// Where tunnels live (architecture section 5).
 struct TunnelGroup {
   std::string name;
   RoutingPlace public_place;
   std::vector<IpAddress> public_addresses;
   RoutingPlace private_place;
-  Attachment attachment = Attachment::kAuto;
+  Attachment attachment = Attachment::kAuto;      ///< As configured.
+  Attachment attached = Attachment::kInterface;   ///< As it is: never kAuto.
+  std::string attached_because = {};              ///< Where auto chose.
+  std::vector<TrafficException> exceptions = {};  ///< Attachment by policy only; an earlier one counts before a later.
+  bool default_block = false;  ///< What a child's selectors cover never leaves in the clear, be the child up or down.
   OffloadMode offload = OffloadMode::kNone;
   std::vector<std::string> offload_devices;
   uint8_t route_protocol = 50;

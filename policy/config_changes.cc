@@ -7,15 +7,18 @@ namespace {
 
 using Kind = TunnelChange::Kind;
 
-/// Notes a setting that differs, and how much that disturbs.
+/// Notes the settings that differ, and how much that disturbs.
 class Comparison {
  public:
   explicit Comparison(TunnelChange& change) : change_(change) {}
+  void note(std::string setting, Kind kind) {
+    change_.settings.push_back(std::move(setting));
+    change_.kind = std::max(change_.kind, kind);
+  }
   template <typename T>
   bool differs(const T& from, const T& to, std::string setting, Kind kind) {
     if (from == to) return false;
-    change_.settings.push_back(std::move(setting));
-    change_.kind = std::max(change_.kind, kind);
+    note(std::move(setting), kind);
     return true;
   }
 
@@ -41,6 +44,9 @@ TunnelGroup place_of(TunnelGroup group) {
   group.offload = {};
   group.offload_devices.clear();
   group.tunnels_max = 0;
+  group.exceptions.clear();
+  group.attachment = group.attached;  // however it was chosen
+  group.attached_because.clear();
   return group;
 }
 
@@ -56,10 +62,10 @@ void compare_child(const ChildConfig& from, const ChildConfig& to, TunnelChange&
     return;
   }
   if (!negotiates_alike(*from.policy, *to.policy)) {
-    comparison.differs(true, false, child + "policy", Kind::kRekey);
+    comparison.note(child + "policy", Kind::kRekey);
     change.children_rekeyed.push_back(from.name);
   } else if (!same(from.policy, to.policy)) {
-    comparison.differs(true, false, child + "policy", Kind::kInPlace);
+    comparison.note(child + "policy", Kind::kInPlace);
   }
   comparison.differs(from.start, to.start, child + "start", Kind::kInPlace);
 }
@@ -71,12 +77,12 @@ void compare_children(const Tunnel& from, const Tunnel& to, TunnelChange& change
       compare_child(each, *kept, change);
       continue;
     }
-    comparison.differs(true, false, "child " + each.name + ": removed", Kind::kInPlace);
+    comparison.note("child " + each.name + ": removed", Kind::kInPlace);
     change.children_removed.push_back(each.name);
   }
   for (const ChildConfig& each : to.children) {
     if (from.child(each.name) != nullptr) continue;
-    comparison.differs(true, false, "child " + each.name + ": added", Kind::kInPlace);
+    comparison.note("child " + each.name + ": added", Kind::kInPlace);
     change.children_added.push_back(each.name);
   }
 }
@@ -85,16 +91,17 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   TunnelChange change;
   Comparison comparison(change);
   comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
+  comparison.differs(from.group->exceptions, to.group->exceptions, "exceptions of the group", Kind::kInPlace);
   comparison.differs(from.local, to.local, "local", Kind::kRestart);
   comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
   comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);
   comparison.differs(from.local_id, to.local_id, "local_id", Kind::kRestart);
   comparison.differs(from.remote_id, to.remote_id, "remote_id", Kind::kRestart);
-  if (!same(from.credential, to.credential)) comparison.differs(true, false, "credential", Kind::kInPlace);
+  if (!same(from.credential, to.credential)) comparison.note("credential", Kind::kInPlace);
   const IkePolicy &before = *from.ike_policy, &after = *to.ike_policy;
   change.rekey_ike = before.proposals != after.proposals || before.lifetime != after.lifetime;
   if (change.rekey_ike || !(before == after))
-    comparison.differs(true, false, "ike_policy", change.rekey_ike ? Kind::kRekey : Kind::kInPlace);
+    comparison.note("ike_policy", change.rekey_ike ? Kind::kRekey : Kind::kInPlace);
   compare_children(from, to, change);
   const bool moved =
       comparison.differs(from.offload_mode(), to.offload_mode(), "offload", Kind::kRekey) ||
@@ -127,8 +134,8 @@ std::string_view to_string(TunnelChange::Kind kind) {
   return {};
 }
 
-std::map<std::string, TunnelChange> tunnel_changes(const Config& from, const Config& to) {
-  std::map<std::string, TunnelChange> changes;
+TunnelChanges tunnel_changes(const Config& from, const Config& to) {
+  TunnelChanges changes;
   for (const auto& [name, tunnel] : from.tunnels) {
     const auto kept = to.tunnels.find(name);
     if (kept == to.tunnels.end()) {

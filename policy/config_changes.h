@@ -29,6 +29,7 @@ struct TunnelChange {
 std::string_view to_string(TunnelChange::Kind kind);
 
 /// By tunnel; those that stay as they are are not in it.
-std::map<std::string, TunnelChange> tunnel_changes(const Config& from, const Config& to);
+using TunnelChanges = std::map<std::string, TunnelChange>;
+TunnelChanges tunnel_changes(const Config& from, const Config& to);
 
 }  // namespace ipsec::policy

@@ -9,7 +9,17 @@
 /// tables.
 namespace ipsec::policy {
 
-enum class KeyKind : uint8_t { kText, kWord, kFlag, kNumber, kDuration, kTextList, kObject, kNamedObjects };
+enum class KeyKind : uint8_t {
+  kText,
+  kWord,
+  kFlag,
+  kNumber,
+  kDuration,
+  kTextList,
+  kObject,
+  kNamedObjects,
+  kObjectList
+};
 
 struct KeySpec {
   std::string_view key;
@@ -18,7 +28,7 @@ struct KeySpec {
   std::string_view fallback = {};         ///< The default, as it would be written.
   int64_t least = 0, most = 0;            ///< Numbers: as they are. Durations: milliseconds. Lists: elements.
   std::string_view words = {};            ///< kWord: the words allowed, separated by blanks.
-  std::span<const KeySpec> members = {};  ///< kObject, kNamedObjects.
+  std::span<const KeySpec> members = {};  ///< kObject, kNamedObjects, kObjectList.
   bool required = false;
   bool served = true;  ///< false: known, not supported in this version.
 };

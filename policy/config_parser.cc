@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/config_attachment.h"
 #include "policy/config_policies.h"
 #include "policy/config_reader.h"
 #include "policy/config_rules.h"
@@ -39,7 +40,8 @@ class Parser {
   void read_policies();
   void read_credentials();
   void read_tunnels();
-  std::shared_ptr<const TunnelGroup> read_group(const std::string& name, ObjectReader reader);
+  std::shared_ptr<TunnelGroup> read_group(const std::string& name, ObjectReader reader);
+  void read_exceptions(ObjectReader& reader, TunnelGroup& group);
   void read_place(ObjectReader& reader, RoutingPlace& place);
   SelectorList read_selectors(ObjectReader& reader, std::string_view key);
   void read_tunnel(const std::string& name, ObjectReader reader);
@@ -59,6 +61,7 @@ class Parser {
   Config config_;
   std::map<std::string, const JsonNode*> settings_;  // single values that stand in one file only, by pointer
   Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_;
+  std::map<std::string, std::shared_ptr<TunnelGroup>> open_groups_;  // config_.groups, until all is read
   std::string default_ike_policy_, default_child_policy_;
 };
 
@@ -156,7 +159,19 @@ void Parser::read_place(ObjectReader& reader, RoutingPlace& place) {
                  "an interface name of at most 15 characters");
 }
 
-std::shared_ptr<const TunnelGroup> Parser::read_group(const std::string& name, ObjectReader reader) {
+void Parser::read_exceptions(ObjectReader& reader, TunnelGroup& group) {
+  for (ObjectReader& each : reader.objects("exceptions")) {
+    TrafficException exception{.local = read_selectors(each, "local"), .remote = read_selectors(each, "remote")};
+    for (SelectorList* list : {&exception.local, &exception.remote})
+      if (list->empty())
+        for (const Family family : {Family::kIpv4, Family::kIpv6})
+          list->push_back({.addresses = IpRange::of(IpPrefix::all(family))});
+    if (auto word = each.word("action")) exception.action = static_cast<ExceptionAction>(*word);
+    group.exceptions.push_back(std::move(exception));
+  }
+}
+
+std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectReader reader) {
   auto group = std::make_shared<TunnelGroup>();
   group->name = name;
   if (auto place = reader.object("public")) {
@@ -194,23 +209,17 @@ std::shared_ptr<const TunnelGroup> Parser::read_group(const std::string& name, O
   }
   reader.number("tunnels_max", group->tunnels_max);
   reader.flag("enabled", group->enabled);
-  if (group->attachment == Attachment::kPolicy)
-    reader.error("attachment", Reason::kConfigNotSupported, "\"policy\"",
-                 "interface or auto; attachment by policy is not supported in this version");
-  if (!group->public_place.vrf.empty() && group->private_place.netns != group->public_place.netns)
-    reader.error("public", Reason::kConfigNotSupported,
-                 "an underlay in VRF " + group->public_place.vrf + " with the private side in another namespace",
-                 "an underlay that is not in a VRF, or both sides in one namespace: the kernel drops what comes in "
-                 "over such an underlay (XfrmInNoPols)");
-  if (group->attachment == Attachment::kAuto)
-    config_.warnings.push_back("group " + name + ": attachment auto chose interface, the only one of this version");
+  reader.flag("default_block", group->default_block);
+  read_exceptions(reader, *group);
   return group;
 }
 
 void Parser::read_groups() {
-  for (const auto& [name, node] : groups_)
-    config_.groups.emplace(
-        name, read_group(name, ObjectReader(errors_, *node, "/tunnel_groups/" + name, config_keys("tunnel_groups"))));
+  for (const auto& [name, node] : groups_) {
+    auto group = read_group(name, ObjectReader(errors_, *node, "/tunnel_groups/" + name, config_keys("tunnel_groups")));
+    open_groups_.emplace(name, group);
+    config_.groups.emplace(name, std::move(group));
+  }
 }
 
 void Parser::read_policies() {
@@ -306,7 +315,8 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
                                child.policy->name + "): it is split into " + parts->front().name + " to " +
                                parts->back().name);
   for (ChildConfig& part : *parts) {
-    if (Status claimed = owners.claim(part); !claimed.ok()) return conflict(claimed.error());
+    if (Status claimed = owners.claim(part.local, part.remote, "child " + part.name); !claimed.ok())
+      return conflict(claimed.error());
     if (part.name.size() > kObjectNameMax || tunnel.child(part.name) != nullptr)
       return conflict(Error(Reason::kConfigConflict,
                             "another name: of its parts, " + part.name + " is taken or longer than a name may be"));
@@ -445,6 +455,9 @@ ConfigOutcome Parser::run() {
   check_defaults();
   read_credentials();
   read_tunnels();
+  settle_attachments(
+      {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,
+      config_.warnings);
   if (errors_.empty()) add_warnings(config_);
   if (!errors_.empty()) return {nullptr, errors_.take()};
   return {std::make_shared<const Config>(std::move(config_)), {}};

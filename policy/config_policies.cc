@@ -38,24 +38,17 @@ void read_rekey(ObjectReader& policy, RekeyPolicy& rekey) {
                       std::to_string(rekey.share_percent) + " a tenth of the lifetime must remain to be used");
 }
 
-void read_retransmit(ObjectReader& policy, RetransmitPolicy& retransmit) {
-  auto reader = policy.object("retransmit");
-  if (!reader) return;
-  reader->duration("first", retransmit.first);
-  reader->number("factor_percent", retransmit.factor_percent);
-  reader->duration("most", retransmit.most);
-  reader->number("tries", retransmit.tries);
-  if (retransmit.most < retransmit.first)
+/// What is repeated with growing pauses.
+template <typename Repetition>
+std::optional<ObjectReader> read_repetition(ObjectReader& policy, const char* key, Repetition& repetition) {
+  auto reader = policy.object(key);
+  if (!reader) return reader;
+  reader->duration("first", repetition.first);
+  reader->duration("most", repetition.most);
+  reader->number("tries", repetition.tries);
+  if (repetition.most < repetition.first)
     reader->error("most", Reason::kConfigConflict, "less than first", "at least first");
-}
-
-void read_retry(ObjectReader& policy, RetryPolicy& retry) {
-  auto reader = policy.object("retry");
-  if (!reader) return;
-  reader->duration("first", retry.first);
-  reader->duration("most", retry.most);
-  reader->number("tries", retry.tries);
-  if (retry.most < retry.first) reader->error("most", Reason::kConfigConflict, "less than first", "at least first");
+  return reader;
 }
 
 /// What a peer that never asks, and one that never begins, cannot do. Only what was written is an error, not a default.
@@ -88,10 +81,11 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
   if (auto word = reader.word("dpd_mode")) policy->dpd_mode = static_cast<DpdMode>(*word);
   reader.number("dpd_tries", policy->dpd_tries);
   reader.duration("nat_keepalive", policy->nat_keepalive);
-  read_retransmit(reader, policy->retransmit);
+  if (auto retransmit = read_repetition(reader, "retransmit", policy->retransmit))
+    retransmit->number("factor_percent", policy->retransmit.factor_percent);
   if (auto word = reader.word("role")) policy->role = static_cast<Role>(*word);
   reader.duration("setup_timeout", policy->setup_timeout);
-  read_retry(reader, policy->retry);
+  (void)read_repetition(reader, "retry", policy->retry);
   if (auto word = reader.word("on_failure")) policy->on_failure = static_cast<EndAction>(*word);
   if (auto word = reader.word("on_close")) policy->on_close = static_cast<EndAction>(*word);
   if (auto word = reader.word("duplicates")) policy->duplicates = static_cast<DuplicatePolicy>(*word);
@@ -119,10 +113,6 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
   if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
   if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
   if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
-  if (policy->mode == EspMode::kTransport)
-    reader.error("mode", Reason::kConfigNotSupported, "\"transport\"",
-                 "tunnel; transport mode does not go with an xfrm interface between sites and is not supported in "
-                 "this version");
   return policy;
 }
 

@@ -243,6 +243,21 @@ std::optional<ObjectReader> ObjectReader::object(std::string_view key) {
   return reader;
 }
 
+std::vector<ObjectReader> ObjectReader::objects(std::string_view key) {
+  std::vector<ObjectReader> list;
+  const JsonNode* node = typed(key, JsonNode::Kind::kList, "a list of objects: [{ ... }]");
+  if (node == nullptr) return list;
+  const auto most = static_cast<size_t>(spec(key).most);
+  if (node->elements.size() > most)
+    errors_.add(*node, pointer(key), Reason::kConfigBadValue, std::to_string(node->elements.size()) + " elements",
+                "a list of at most " + std::to_string(most));
+  for (size_t i = 0; i < node->elements.size() && i < most; ++i) {
+    ObjectReader reader(errors_, node->elements[i], pointer(key) + "/" + std::to_string(i), spec(key).members);
+    if (reader.is_object()) list.push_back(reader);
+  }
+  return list;
+}
+
 void ObjectReader::error(const JsonNode& at, std::string_view key, Reason reason, std::string allowed) {
   errors_.add(at, pointer(key), reason, at.shown(), std::move(allowed));
 }

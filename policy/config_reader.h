@@ -56,6 +56,8 @@ class ObjectReader {
   std::vector<const JsonNode*> texts(std::string_view key);
   /// A member object; nothing when it is absent or not one.
   std::optional<ObjectReader> object(std::string_view key);
+  /// The objects of a list; what is no object is reported and left out.
+  std::vector<ObjectReader> objects(std::string_view key);
   void error(const JsonNode& at, std::string_view key, Reason reason, std::string allowed);
   void error(std::string_view key, Reason reason, std::string found, std::string allowed);
 

@@ -103,13 +103,13 @@ Status check_unicast(const IpAddress& address) {
   return {};
 }
 
-Status PolicyOwners::claim(const ChildConfig& child) {
-  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(child.local, child.remote), "what the kernel can hold");
+Status PolicyOwners::claim(const SelectorList& local, const SelectorList& remote, const std::string& owner) {
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(local, remote), "what the kernel can hold");
   for (const PolicyKey& key : keys)
     if (const auto it = owners_.find(key); it != owners_.end())
-      return Error(Reason::kConfigConflict, "traffic that no other child of the tunnel takes; child " + it->second +
-                                                " has " + to_string(key.source) + " to " + to_string(key.destination));
-  for (const PolicyKey& key : keys) owners_.emplace(key, child.name);
+      return Error(Reason::kConfigConflict, "traffic that nothing else takes; " + it->second + " has " +
+                                                to_string(key.source) + " to " + to_string(key.destination));
+  for (const PolicyKey& key : keys) owners_.emplace(key, owner);
   return {};
 }
 

@@ -18,16 +18,15 @@ bool is_device_name(std::string_view name);
 /// detail says what it is.
 Status check_unicast(const IpAddress& address);
 
-/// The policies of one tunnel's children. All share the tunnel's interface id, so two children that need the same
-/// policy would take it from one another.
+/// The policies of one interface id: of the children of one tunnel, or of all that is attached by policy in one
+/// namespace. Two that need the same policy would take it from one another.
 class PolicyOwners {
  public:
-  /// Error when the kernel cannot hold this child's selectors, or another child of the tunnel holds one of its
-  /// policies.
-  Status claim(const ChildConfig& child);
+  /// Error when the kernel cannot hold these selectors, or another owner holds one of their policies.
+  Status claim(const SelectorList& local, const SelectorList& remote, const std::string& owner);
 
  private:
-  std::map<PolicyKey, std::string> owners_;  // by name of the child
+  std::map<PolicyKey, std::string> owners_;
 };
 
 /// The policy with key exchange transforms where it wants PFS and names none: those of the IKE policy, in its order.

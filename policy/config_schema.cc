@@ -18,7 +18,8 @@ nlohmann::json default_of(const KeySpec& spec) {
     case K::kWord:
     case K::kDuration:
     case K::kObject:
-    case K::kNamedObjects: return spec.fallback;
+    case K::kNamedObjects:
+    case K::kObjectList: return spec.fallback;
   }
   return {};
 }
@@ -58,6 +59,11 @@ nlohmann::json schema_of(const KeySpec& spec) {
       if (spec.most != 0) schema["maxItems"] = spec.most;
       break;
     case K::kObject: schema.update(schema_of(spec.members)); break;
+    case K::kObjectList:
+      schema["type"] = "array";
+      schema["items"] = schema_of(spec.members);
+      schema["maxItems"] = spec.most;
+      break;
     case K::kNamedObjects:
       schema["type"] = "object";
       schema["propertyNames"] = {{"pattern", "^[A-Za-z0-9._-]{1,64}$"}};

@@ -160,7 +160,8 @@ std::string object_text(const LinkConfig& link) {
 std::string object_text(const RouteConfig& route) {
   std::string text = to_string(route.destination);
   if (!route.vrf.empty()) text.append(" vrf ").append(route.vrf);
-  return text.append(" dev ").append(route.device).append(" metric ").append(std::to_string(route.metric));
+  text.append(route.kind == RouteKind::kUnreachable ? " unreachable" : " dev " + route.device);
+  return text.append(" metric ").append(std::to_string(route.metric));
 }
 
 ChangeText change_text(const KernelChange& change) { return std::visit(Describe{}, change); }

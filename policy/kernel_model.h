@@ -127,6 +127,11 @@ struct LinkConfig {
   friend bool operator==(const LinkConfig&, const LinkConfig&) = default;
 };
 
+enum class RouteKind : uint8_t {
+  kDevice,      ///< Out of a device.
+  kUnreachable  ///< Nowhere: the sender is told so. It has no device.
+};
+
 struct RouteConfig {
   IpPrefix destination;
   std::string vrf;  ///< Whose table; empty: main.
@@ -134,6 +139,7 @@ struct RouteConfig {
   uint8_t protocol = 50;
   uint32_t metric = 100;
   std::optional<IpAddress> preferred_source;
+  RouteKind kind = RouteKind::kDevice;
   friend bool operator==(const RouteConfig&, const RouteConfig&) = default;
 };
 

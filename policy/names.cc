@@ -38,6 +38,14 @@ std::string_view to_string(EspMode mode) {
   return {};
 }
 
+std::string_view to_string(ExceptionAction action) {
+  switch (action) {
+    case ExceptionAction::kBypass: return "bypass";
+    case ExceptionAction::kDiscard: return "discard";
+  }
+  return {};
+}
+
 std::string_view to_string(OffloadMode mode) {
   switch (mode) {
     case OffloadMode::kNone: return "none";

@@ -10,7 +10,6 @@ namespace ipsec::policy {
 namespace {
 
 constexpr uint8_t kIcmp = 1, kIcmpV6 = 58;
-constexpr int kPriorityBase = 4096;  // below it: more specific first
 constexpr uint32_t kBackstopNumerator = 6, kBackstopDenominator = 5;
 
 /// What of a selector pair the kernel compares besides addresses.
@@ -48,7 +47,7 @@ Result<std::vector<PortPair>> port_pairs(const TrafficSelector& local, const Tra
 }
 
 uint32_t priority_of(const PolicyKey& key) {
-  int priority = kPriorityBase - 4 * (key.source.length + key.destination.length);
+  int priority = static_cast<int>(kTunnelPriority) - 4 * (key.source.length + key.destination.length);
   if (key.protocol != 0) priority -= 2;
   if (key.source_port_mask != 0 || key.destination_port_mask != 0) priority -= 1;
   return static_cast<uint32_t>(priority);
@@ -79,9 +78,27 @@ PolicyConfig policy_for(const PolicyKey& key, const TunnelEnds& ends, uint32_t r
   return policy;
 }
 
+PolicyConfig without_template(const PolicyKey& key, uint32_t priority, PolicyAction action) {
+  PolicyConfig policy;
+  policy.key = key;
+  policy.priority = priority;
+  policy.action = action;
+  policy.has_template = false;
+  return policy;
+}
+
+/// Inbound packets are looked up as such when they are for this machine, and as forwarded ones when they go on. What a
+/// transport SA protects is the gateways' own.
+std::vector<Direction> inbound_directions(EspMode mode) {
+  if (mode == EspMode::kTransport) return {Direction::kIn};
+  return {Direction::kIn, Direction::kForward};
+}
+
+/// Of an attachment by policy there are none: no device stands for the tunnel.
 std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
                                    uint32_t metric) {
   std::vector<RouteConfig> routes;
+  if (ids.if_id == 0) return routes;
   for (const TrafficSelector& remote : remotes)
     for (const IpPrefix& prefix : remote.addresses.prefixes())
       routes.push_back({.destination = prefix,
@@ -238,7 +255,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id, most), "selectors");
   for (const PolicyKey& key : keys) {
     plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
-    for (Direction direction : {Direction::kIn, Direction::kForward})
+    for (Direction direction : inbound_directions(spec.mode))
       plan.inbound_policies.push_back(policy_for(mirrored(key, direction), in, ids.reqid, spec.mode));
   }
   plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
@@ -256,6 +273,40 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
   plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
   return plan;
+}
+
+Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
+  BlockPlan plan;
+  if (ids.if_id != 0) {
+    plan.routes = routes_to(child.remote, tunnel, ids, kBlockMetric);
+    for (RouteConfig& each : plan.routes) {
+      each.device.clear();
+      each.kind = RouteKind::kUnreachable;
+    }
+    return plan;
+  }
+  TRY_ASSIGN(const std::vector<PolicyKey> keys,
+             policy_keys(child.local, child.remote, ids.if_id, child.policy->policies_max), "selectors");
+  for (const PolicyKey& key : keys) {
+    plan.policies.push_back(without_template(key, kBlockPriority, PolicyAction::kBlock));
+    for (Direction direction : inbound_directions(child.policy->mode))
+      plan.policies.push_back(without_template(mirrored(key, direction), kBlockPriority, PolicyAction::kBlock));
+  }
+  return plan;
+}
+
+Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& exception, size_t order) {
+  TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(exception.local, exception.remote), "exception");
+  const auto priority = static_cast<uint32_t>(kExceptionPriority + order);
+  const PolicyAction action =
+      exception.action == ExceptionAction::kBypass ? PolicyAction::kAllow : PolicyAction::kBlock;
+  std::vector<PolicyConfig> policies;
+  for (const PolicyKey& key : keys) {
+    policies.push_back(without_template(key, priority, action));
+    for (Direction direction : {Direction::kIn, Direction::kForward})
+      policies.push_back(without_template(mirrored(key, direction), priority, action));
+  }
+  return policies;
 }
 
 }  // namespace ipsec::policy

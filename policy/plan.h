@@ -13,13 +13,17 @@ namespace ipsec::policy {
 
 /// Interface group of all our xfrm interfaces: they can be listed and removed by it.
 inline constexpr uint32_t kLinkGroup = 50;
-inline constexpr uint32_t kUnderlayMtu = 1500;  ///< Bytes; what the path to a peer is assumed to carry.
+/// Priorities of policies, of which the lowest counts: exceptions, then tunnels, the most specific first, then blocks.
+inline constexpr uint32_t kExceptionPriority = 1024, kTunnelPriority = 4096, kBlockPriority = 8192;
+inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that lead nowhere.
+inline constexpr uint32_t kUnderlayMtu = 1500;        ///< Bytes; what the path to a peer is assumed to carry.
 
 /// Numbers that the agent gives to a tunnel and its child.
 struct ChildIds {
   uint32_t reqid = 0;
-  uint32_t if_id = 0;
-  std::string interface;  ///< "ips" and if_id in hexadecimal digits.
+  uint32_t if_id = 0;     ///< 0: attached by policy.
+  std::string interface;  ///< "ips" and if_id in hexadecimal digits; empty: attached by policy.
+  uint32_t tunnel = 0;    ///< Tells tunnels apart, however attached.
 };
 std::string interface_name(uint32_t if_id);
 
@@ -56,6 +60,19 @@ struct TrapPlan {
   std::vector<RouteConfig> routes;
 };
 Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids);
+
+/// What keeps the traffic of a child from leaving in the clear while no SA takes it (TunnelGroup::default_block), as
+/// configured. By policy: block policies of all directions, which stand where those of the child do, so that these take
+/// their place. By interface: unreachable routes beside those of the child, of the highest metric.
+struct BlockPlan {
+  std::vector<PolicyConfig> policies;
+  std::vector<RouteConfig> routes;
+};
+Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids);
+
+/// The policies of one of a group's exceptions, of all directions; `order`: its place in their list, from 0. They count
+/// before those of all tunnels.
+Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& exception, size_t order);
 
 /// The xfrm interface of a tunnel.
 LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids);

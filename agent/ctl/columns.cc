@@ -57,6 +57,10 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"private_netns", "PRIVATE NETNS"},
                               {"private_vrf", "PRIVATE VRF"},
                               {"attachment", "ATTACHMENT"},
+                              {"attached", "ATTACHED"},
+                              {"attached_because", "BECAUSE"},
+                              {"default_block", "BLOCK"},
+                              {"exceptions", "EXCEPTIONS"},
                               {"offload_mode", "OFFLOAD"},
                               {"devices", "DEVICES"},
                               {"tunnels_up", "UP"},
@@ -66,8 +70,8 @@ constexpr Column kDevices[] = {{"name", "NAME"},       {"netns", "NETNS"}, {"gro
 constexpr Column kCredentials[] = {
     {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
 constexpr Column kRoutes[] = {
-    {"destination", "DESTINATION"}, {"vrf", "VRF"},           {"netns", "NETNS"},  {"device", "DEVICE"},
-    {"metric", "METRIC"},           {"protocol", "PROTOCOL"}, {"tunnel", "TUNNEL"}};
+    {"destination", "DESTINATION"}, {"kind", "KIND"},     {"vrf", "VRF"},           {"netns", "NETNS"},
+    {"device", "DEVICE"},           {"metric", "METRIC"}, {"protocol", "PROTOCOL"}, {"tunnel", "TUNNEL"}};
 
 struct Entry {
   std::string_view kind;

@@ -158,6 +158,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kOrphansGraceEnded, "orphans-grace-ended", "SAs of an earlier run were removed, for their tunnel did not come up again in time", "child,sas,kept_s", "See why the tunnel does not come up: `ipsecctl show tunnel NAME`; `node.orphan_grace` sets the time."},
     {Reason::kOrphansGone, "orphans-gone", "SAs of an earlier run are not in the kernel any more, or not wanted any more", "child,sas,kept_s,because", ""},
     {Reason::kOrphansUnfit, "orphans-unfit", "objects of an earlier run that fit no tunnel as it is configured now were removed", "objects", ""},
+    {Reason::kPolicyTaken, "policy-taken", "another tunnel holds a kernel policy of the same selectors in this namespace", "tunnel,child,detail", "Attached by policy, one namespace holds each pair of selectors once: give the tunnels other selectors, or attach one of them by interface."},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

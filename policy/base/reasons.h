@@ -167,6 +167,7 @@ enum class Reason : uint16_t {
   kOrphansGraceEnded,
   kOrphansGone,
   kOrphansUnfit,
+  kPolicyTaken,
 
   // Offload
   kOffloadNotRequested,

@@ -228,6 +228,35 @@ TEST_CASE("snapshot: truncated at any byte or of another version it is refused")
   CHECK(fresh.restore(world.now, whole, find).error().reason() == Reason::kExists);
 }
 
+TEST_CASE("snapshot: an IKE SA with a child that the configuration has no more is refused, and nothing crashes") {
+  World world;
+  auto childless = std::make_shared<policy::Tunnel>(*world.a.tunnel);
+  childless->children.clear();
+  const auto look = [&](const Host& host) {
+    for (const IkeSaId id : host.engine().ike_sas()) {
+      SeededRandom random(1);
+      WorkerSpiSource spis(1, random);
+      IkeEngine fresh({}, random, spis);
+      const auto restored = fresh.restore(world.now, *host.engine().snapshot(world.now, id),
+                                          [&](const std::string&) { return childless; });
+      if (!restored.ok()) CHECK(restored.error().reason() == Reason::kNotFound);
+      CHECK(restored.ok() == (host.state() == "init-answered"));  // whose tunnel is not known yet
+    }
+  };
+  world.initiate();
+  look(world.a);
+  while (world.deliver_one()) {
+    look(world.a);
+    look(world.b);
+  }
+  CHECK(world.is_up_and_equal());
+  const IkeSaId ike = world.a.ike();
+  const ChildId child(world.a.engine().view(ike)->children.front()->spi_in.value());
+  world.a.engine().rekey_child(world.now, ike, child, Reason::kRekeyTime);
+  world.collect();
+  look(world.a);
+}
+
 TEST_CASE("keepalives: whoever is behind a NAT keeps its mapping, and nobody else sends any") {
   LEDGER("2.23-09");
   in_both_modes([](Handover handover) {

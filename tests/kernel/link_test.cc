@@ -62,6 +62,33 @@ TEST_CASE("link: what is missing is named") {
   CHECK(reason_of(port.done("left-priv", AddLink{link})) == Reason::kNamespaceMissing);
 }
 
+TEST_CASE("link: many go at once, foreign ones among them stay, and each is answered") {
+  Network network;
+  Port port;
+  REQUIRE(shell("ip -n left-priv link add tun3 type xfrm if_id 43") == 0);
+  uint64_t id = 0;
+  for (uint32_t i : {0U, 1U, 2U, 4U, 5U, 6U}) {
+    LinkConfig link = tunnel_link();
+    link.name = "tun" + std::to_string(i);
+    link.altname = "customer-" + std::to_string(i);
+    link.if_id = 50 + i;
+    REQUIRE(port.done("left-priv", AddLink{link}).ok());
+  }
+  for (uint32_t i = 0; i < 8; ++i)
+    port.kernel->submit({.id = ++id, .netns = "left-priv", .change = DeleteLink{"tun" + std::to_string(i)}});
+  port.kernel->flush();
+  for (uint32_t i = 0; i < 8; ++i) {
+    const auto completion = port.kernel->poll_completion();
+    REQUIRE(completion);
+    CHECK(completion->id == i + 1);
+    CHECK(completion->result.ok() == (i != 3));
+    if (i == 3) CHECK(completion->result.error().reason() == Reason::kKernelConflict);
+  }
+  CHECK(shell_output("ip -n left-priv -o link show type xfrm | wc -l") == "1\n");
+  CHECK(shell("ip -n left-priv link show tun3") == 0);
+  CHECK(port.kernel->journal().size() == 0);
+}
+
 TEST_CASE("link: foreign interfaces are neither taken over nor removed") {
   Network network;
   Port port;

@@ -9,11 +9,11 @@ namespace ipsec::testing {
 
 namespace {
 
-std::string document(const std::vector<TunnelText>& tunnels, const std::string& offload) {
+std::string document(const std::vector<TunnelText>& tunnels, const std::string& group, const std::string& offload) {
   std::string text = R"({ "version": 1,
     "tunnel_groups": { "core": {
       "public": { "netns": "pub", "addresses": ["192.0.2.1"] },
-      "private": { "netns": "priv", "vrf": "red" },
+      )" + group + R"(,
       "offload": { "mode": ")" +
                      offload + R"(", "devices": ["ens1"] } } },
     "credentials": { "key": { "psk": { "file": "key" } } },
@@ -21,11 +21,11 @@ std::string document(const std::vector<TunnelText>& tunnels, const std::string& 
   for (size_t i = 0; i < tunnels.size(); ++i) {
     const TunnelText& each = tunnels[i];
     text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
-            "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"10.1.0.0/16\"], \"remote\": [\"" +
-            each.selector + "\"], \"start\": \"" + each.start + "\" }";
+            "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"" + each.local +
+            "\"], \"remote\": [\"" + each.selector + "\"], \"start\": \"" + each.start + "\" }";
     for (const auto& [name, selector] : each.more)
-      text += ",\"" + name + "\": { \"local\": [\"10.1.0.0/16\"], \"remote\": [\"" + selector + "\"], \"start\": \"" +
-              each.start + "\" }";
+      text += ",\"" + name + "\": { \"local\": [\"" + each.local + "\"], \"remote\": [\"" + selector +
+              "\"], \"start\": \"" + each.start + "\" }";
     text += "} }";
   }
   return text + "}}";
@@ -91,12 +91,13 @@ agent::Leftovers ManagerWorld::restart(const std::vector<TunnelText>& tunnels) {
 }
 
 void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
-  manager->reconfigure(now, config_of(tunnels));
+  const auto config = config_of(tunnels);
+  manager->reconfigure(now, config, policy::tunnel_changes(manager->config(), *config));
   run();
 }
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
-  auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, offload_)}});
+  auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, group, offload_)}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -130,6 +131,8 @@ std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const s
   made->suite = suite;
   made->local = made->tunnel->child(child)->local;
   made->remote = made->tunnel->child(child)->remote;
+  if (const auto less = narrowed.find(tunnel); less != narrowed.end())
+    made->remote = {policy::parse_selector(less->second).value()};
   made->local_endpoint = {*made->tunnel->local_address(), 500};
   made->remote_endpoint = {*made->tunnel->remote, 500};
   specs_[{id, tunnel}] = made;
@@ -227,7 +230,10 @@ policy::Acquire ManagerWorld::acquire_for(const std::string& tunnel) const {
   const agent::TunnelRow& row = manager->tunnels().at(tunnel);
   policy::Acquire acquire;
   acquire.netns = "pub";
-  acquire.policy.if_id = row.if_id;
+  acquire.policy = policy::plan_trap(*row.tunnel, *row.tunnel->child("lan"), row.children.at("lan").ids)
+                       .value()
+                       .policies.front()
+                       .key;
   acquire.reqid = row.children.at("lan").ids.reqid;
   acquire.packet_source = policy::parse_selector("10.1.0.5[udp/4000]").value();
   acquire.packet_destination = policy::parse_selector("10.2.0.9[udp/53]").value();
@@ -246,7 +252,8 @@ std::string ManagerWorld::last_answer() const {
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
   for (const auto& [name, row] : manager->tunnels()) {
-    if (row.link_ready) in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+    if (row.link_ready && !row.interface.empty())
+      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;
       const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();

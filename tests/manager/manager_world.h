@@ -13,13 +13,14 @@
 
 namespace ipsec::testing {
 
-/// One tunnel of a test's configuration; all have a child "lan" from 10.1.0.0/16.
+/// One tunnel of a test's configuration; all have a child "lan".
 struct TunnelText {
   std::string name = "a";
   std::string remote = "198.51.100.7";
   std::string selector = "10.2.0.0/16";
   std::string start = "respond";
   std::map<std::string, std::string> more = {};  ///< Further children: name and remote selector.
+  std::string local = "10.1.0.0/16";
 };
 
 /// One child SA that IKE speaks of.
@@ -88,6 +89,10 @@ class ManagerWorld {
   Counters counters;
   EventRing events{1000};
   Log log{LogLevel::kError, [](LogLevel, std::string_view, const std::vector<Field>&) {}};
+  /// Members of the tunnels' group, besides its public side.
+  std::string group = R"("private": { "netns": "priv", "vrf": "red" })";
+  /// What IKE narrows the remote selector of these tunnels to.
+  std::map<std::string, std::string> narrowed;
   std::vector<hwoffload::DeviceFacts> devices;
   std::vector<policy::Acquire> cleared;
   Instant now{1000s};

@@ -82,6 +82,18 @@ TEST_CASE("config changes: another end, name or place is another tunnel") {
   CHECK(both.children_rekeyed.empty());
 }
 
+TEST_CASE("config changes: the way of attachment is a place, however it was chosen, and exceptions are not") {
+  const char* const policy = R"(, "attachment": "policy")";
+  CHECK(change({.group = policy}).kind == Kind::kRestart);
+  CHECK(tunnel_changes(*config_of({}), *config_of({.group = R"(, "attachment": "interface")"})).empty());
+  CHECK(change({.group = R"(, "default_block": true)"}).kind == Kind::kRestart);
+  const std::string exceptions =
+      std::string(policy) + R"(, "exceptions": [{ "action": "bypass", "remote": ["10.9.0.0/16"] }])";
+  const TunnelChange made = change({.group = exceptions}, {.group = policy});
+  CHECK(made.kind == Kind::kInPlace);
+  CHECK(made.settings == std::vector<std::string>{"exceptions of the group"});
+}
+
 TEST_CASE("config changes: children come and go without the others, and one with other traffic does both") {
   const TunnelChange more = change({.child = kSecondChild});
   CHECK(more.kind == Kind::kInPlace);

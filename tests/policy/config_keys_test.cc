@@ -41,6 +41,7 @@ void each_key(std::span<const KeySpec> keys, const std::string& pointer, const j
     if (key.kind == KeyKind::kObject) each_key(key.members, at, here, visit);
     if (key.kind == KeyKind::kNamedObjects)
       each_key(key.members, at + "/" + kInstances.at(key.key), here["additionalProperties"], visit);
+    if (key.kind == KeyKind::kObjectList) each_key(key.members, at + "/0", here["items"], visit);
   }
 }
 
@@ -52,6 +53,10 @@ const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanio
     {"/ike_policies/strong/retransmit/most", {{"/ike_policies/strong/retransmit/first", "50ms"}}},
     {"/ike_policies/strong/retry/first", {{"/ike_policies/strong/retry/most", "1d"}}},
     {"/ike_policies/strong/retry/most", {{"/ike_policies/strong/retry/first", "100ms"}}},
+    {"/tunnel_groups/core/exceptions/0/local",
+     {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
+    {"/tunnel_groups/core/exceptions/0/remote",
+     {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
     {"/node/admission/half_open_max",
      {{"/node/admission/half_open_cookie_from", 0}, {"/node/admission/half_open_cookie_until", 0}}},
     {"/node/admission/half_open_cookie_from",
@@ -77,7 +82,8 @@ json default_of(const KeySpec& key) {
     case KeyKind::kWord:
     case KeyKind::kDuration:
     case KeyKind::kObject:
-    case KeyKind::kNamedObjects: return json(key.fallback);
+    case KeyKind::kNamedObjects:
+    case KeyKind::kObjectList: return json(key.fallback);
   }
   return {};
 }
@@ -152,9 +158,9 @@ TEST_CASE("config keys: each value of a wrong type is refused at its key") {
 
 TEST_CASE("config keys: the schema says the type, the range and a default of that type") {
   static const std::map<KeyKind, std::string> kTypes = {
-      {KeyKind::kText, "string"},    {KeyKind::kWord, "string"},        {KeyKind::kFlag, "boolean"},
-      {KeyKind::kNumber, "integer"}, {KeyKind::kObject, "object"},      {KeyKind::kDuration, "string"},
-      {KeyKind::kTextList, "array"}, {KeyKind::kNamedObjects, "object"}};
+      {KeyKind::kText, "string"},    {KeyKind::kWord, "string"},         {KeyKind::kFlag, "boolean"},
+      {KeyKind::kNumber, "integer"}, {KeyKind::kObject, "object"},       {KeyKind::kDuration, "string"},
+      {KeyKind::kTextList, "array"}, {KeyKind::kNamedObjects, "object"}, {KeyKind::kObjectList, "array"}};
   each_key([](const KeySpec& key, const std::string& pointer, const json& schema) {
     CAPTURE(pointer);
     CHECK(schema["type"] == kTypes.at(key.kind));

@@ -330,3 +330,95 @@ TEST_CASE("mtu: computed by hand for each suite on 1500 bytes") {
   // An underlay of jumbo frames: 9000 - 20 - 8 - 24 = 8948 - 2
   CHECK(tunnel_mtu(kGcm, Family::kIpv4, false, 9000) == 8946);
 }
+
+namespace {
+
+const ChildIds kByPolicy{.reqid = 0x1000001, .tunnel = 7};
+
+std::string text_of(const PolicyConfig& policy) {
+  return std::string(to_string(policy.key.direction)) + " " + to_string(policy.key.source) + " " +
+         to_string(policy.key.destination) + (policy.action == PolicyAction::kBlock ? " block" : " allow") +
+         (policy.has_template ? " esp " : " ") + std::to_string(policy.priority);
+}
+
+std::vector<std::string> texts_of(const std::vector<PolicyConfig>& policies) {
+  std::vector<std::string> texts;
+  for (const PolicyConfig& each : policies) texts.push_back(text_of(each));
+  return texts;
+}
+
+/// The child of a spec in transport mode between the two gateways.
+ChildSpec hosts() {
+  ChildSpec spec = spec_of({selector("192.0.2.1")}, {selector("198.51.100.7")});
+  spec.mode = EspMode::kTransport;
+  return spec;
+}
+
+}  // namespace
+
+TEST_CASE("plan: attached by policy nothing has an interface, and there are no routes") {
+  const auto made = plan_child(spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")}), kByPolicy).value();
+  CHECK(made.routes.empty());
+  CHECK(made.inbound.if_id == 0);
+  CHECK(made.outbound.if_id == 0);
+  CHECK(made.outbound_policies.at(0).key.if_id == 0);
+  CHECK(made.outbound_policies.at(0).reqid == kByPolicy.reqid);
+  CHECK(made.inbound_policies.size() == 2);
+  const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  const auto trap = plan_trap(*spec.tunnel, spec.tunnel->children[0], kByPolicy).value();
+  CHECK(trap.routes.empty());
+  CHECK(trap.policies.at(0).key == made.outbound_policies.at(0).key);
+}
+
+TEST_CASE("plan: a transport child is the gateways' own, so that nothing of it is forwarded") {
+  const auto made = plan_child(hosts(), kByPolicy).value();
+  CHECK(made.inbound.mode == EspMode::kTransport);
+  CHECK(made.outbound.mode == EspMode::kTransport);
+  CHECK(texts_of(made.inbound_policies) == std::vector<std::string>{"in 198.51.100.7/32 192.0.2.1/32 allow esp 3840"});
+  CHECK(made.outbound_policies.at(0).mode == EspMode::kTransport);
+}
+
+TEST_CASE("plan: a block stands where the child's own policies do, and counts after all others") {
+  const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  const auto block = plan_block(*spec.tunnel, spec.tunnel->children[0], kByPolicy).value();
+  CHECK(block.routes.empty());
+  CHECK(texts_of(block.policies) == std::vector<std::string>{"out 10.1.0.0/16 10.2.0.0/16 block 8192",
+                                                             "in 10.2.0.0/16 10.1.0.0/16 block 8192",
+                                                             "fwd 10.2.0.0/16 10.1.0.0/16 block 8192"});
+  const auto child = plan_child(spec, kByPolicy).value();
+  CHECK(block.policies[0].key == child.outbound_policies.at(0).key);
+  CHECK(block.policies[1].key == child.inbound_policies.at(0).key);
+  CHECK(block.policies[2].key == child.inbound_policies.at(1).key);
+}
+
+TEST_CASE("plan: by interface a block is a route of the highest metric that leads nowhere") {
+  const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16"), selector("10.2.0.0/16[tcp/80]")});
+  ChildConfig child = spec.tunnel->children[0];
+  const auto block = plan_block(*spec.tunnel, child, kIds).value();
+  CHECK(block.policies.empty());
+  REQUIRE(block.routes.size() == 1);
+  const RouteConfig& route = block.routes[0];
+  CHECK(to_string(route.destination) == "10.2.0.0/16");
+  CHECK(route.kind == RouteKind::kUnreachable);
+  CHECK(route.device.empty());
+  CHECK(route.vrf == "red");
+  CHECK(route.metric == 4294967294);
+  CHECK(route.protocol == 50);
+}
+
+TEST_CASE("plan: exceptions count before all tunnels, an earlier one before a later") {
+  const TrafficException bypass{.local = {selector("192.0.2.1")}, .remote = {selector("198.51.100.0/24[tcp/22]")}};
+  const auto first = plan_exception(bypass, 0).value();
+  CHECK(texts_of(first) == std::vector<std::string>{"out 192.0.2.1/32 198.51.100.0/24 allow 1024",
+                                                    "in 198.51.100.0/24 192.0.2.1/32 allow 1024",
+                                                    "fwd 198.51.100.0/24 192.0.2.1/32 allow 1024"});
+  CHECK(first[0].key.destination_port == 22);
+  CHECK(first[1].key.source_port == 22);
+  TrafficException discard = bypass;
+  discard.action = ExceptionAction::kDiscard;
+  CHECK(plan_exception(discard, kExceptionsMax - 1).value()[0].action == PolicyAction::kBlock);
+  const auto most_specific = plan("192.0.2.1[tcp/22]", "198.51.100.7[tcp/22]").outbound_policies.at(0).priority;
+  CHECK(plan_exception(discard, kExceptionsMax - 1).value()[0].priority < most_specific);
+  const auto v6 = plan("2001:db8::1[tcp/22]", "2001:db8::2[tcp/22]").outbound_policies.at(0).priority;
+  CHECK(plan_exception(discard, kExceptionsMax - 1).value()[0].priority < v6);
+}

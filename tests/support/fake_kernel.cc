@@ -178,7 +178,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddRoute& add) {
   const RouteConfig& wanted = add.route;
   if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
-  if (space.links.count(wanted.device) + space.devices.count(wanted.device) == 0)
+  if (wanted.kind == RouteKind::kDevice && space.links.count(wanted.device) + space.devices.count(wanted.device) == 0)
     return Error(Reason::kDeviceMissing, "there is no device " + wanted.device, ENODEV);
   auto [there, fresh] = space.routes.try_emplace(key_of(wanted), Route{.config = wanted});
   if (!fresh && (there->second.maker == Maker::kForeign || there->second.config != wanted))

@@ -31,7 +31,9 @@ std::string text_of(const PolicyConfig& policy) {
 }
 
 std::string text_of(const RouteConfig& route) {
-  return to_string(route.destination) + " dev " + route.device + " metric " + std::to_string(route.metric);
+  return to_string(route.destination) +
+         (route.kind == RouteKind::kUnreachable ? " unreachable" : " dev " + route.device) + " metric " +
+         std::to_string(route.metric);
 }
 
 namespace {

@@ -1,0 +1,52 @@
+#include <linux/rtnetlink.h>
+
+#include <cerrno>
+#include <map>
+
+#include "netlink/links.h"
+#include "netlink/namespace_port.h"
+
+// Many interfaces that go at once. The kernel waits for a grace period of RCU (some 15 ms) after each removal, or after
+// the removal of a whole interface group.
+namespace ipsec::netlink {
+namespace {
+
+/// "ips" and a zero: no group that anybody chooses.
+constexpr uint32_t kLeavingGroup = 0x69707300;
+
+}  // namespace
+
+/// The operations, all of them DeleteLink, that stand at the head of the queue.
+std::vector<policy::KernelOperation> NamespacePort::take_removals() {
+  std::vector<policy::KernelOperation> removals;
+  while (!queued_.empty() && std::holds_alternative<policy::DeleteLink>(queued_.front().change)) {
+    removals.push_back(std::move(queued_.front()));
+    queued_.pop_front();
+  }
+  return removals;
+}
+
+void NamespacePort::remove_links(std::vector<policy::KernelOperation> removals) {
+  xfrm_.send();  // what was submitted before goes first
+  // One by one if it cannot be done at once, and to say of each why: what is gone already costs a look.
+  (void)remove_at_once(removals);
+  for (policy::KernelOperation& each : removals) start(std::move(each));
+}
+
+Status NamespacePort::remove_at_once(const std::vector<policy::KernelOperation>& removals) {
+  TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
+  TRY_ASSIGN(const std::vector<LinkInfo> all, netlink::dump_links(*dumps), "");
+  std::map<std::string_view, const LinkInfo*> by_name;
+  for (const LinkInfo& link : all) {
+    if (link.group == kLeavingGroup && !is_ours(link)) return Error(Reason::kKernelConflict, "the group is in use");
+    by_name.emplace(link.name, &link);
+  }
+  std::vector<int> indices;
+  for (const policy::KernelOperation& each : removals) {
+    const auto link = by_name.find(std::get<policy::DeleteLink>(each.change).name);
+    if (link != by_name.end() && is_ours(*link->second)) indices.push_back(link->second->index);
+  }
+  return delete_links_at_once(route_, indices, kLeavingGroup);
+}
+
+}  // namespace ipsec::netlink

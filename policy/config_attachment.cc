@@ -1,0 +1,187 @@
+#include "policy/config_attachment.h"
+
+#include <algorithm>
+
+#include "policy/config_rules.h"
+#include "policy/limits.h"
+
+namespace ipsec::policy {
+namespace {
+
+bool is_transport(const ChildConfig& child) { return child.policy->mode == EspMode::kTransport; }
+
+/// Where an error about a group or a child is told.
+struct Place {
+  const JsonNode* node;
+  std::string pointer;
+
+  /// A member, or the object itself where it is left out.
+  Place member(std::string_view key) const {
+    const JsonNode* found = node->find(key);
+    return {found != nullptr ? found : node, pointer + "/" + pointer_part(key)};
+  }
+};
+
+class Settlement {
+ public:
+  Settlement(const AttachmentInput& input, ErrorList& errors, std::vector<std::string>& warnings)
+      : input_(input), errors_(errors), warnings_(warnings), sound_(errors.empty()) {}
+  void run();
+
+ private:
+  void choose(TunnelGroup& group);
+  void check_group(const TunnelGroup& group);
+  void check_place(const TunnelGroup& group);
+  void check_child(const Tunnel& tunnel, const ChildConfig& child);
+  void check_hosts(const Tunnel& tunnel, const ChildConfig& child, std::string_view key, const SelectorList& list,
+                   const IpAddress& host);
+  void warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child);
+  void claim_exceptions(const TunnelGroup& group);
+  void claim(const Tunnel& tunnel, const ChildConfig& child);
+  void error(const Place& at, Reason reason, std::string found, std::string allowed) {
+    errors_.add(*at.node, at.pointer, reason, std::move(found), std::move(allowed));
+  }
+  Place place_of(const TunnelGroup& group) const {
+    return {input_.group_nodes.at(group.name), "/tunnel_groups/" + group.name};
+  }
+  Place place_of(const Tunnel& tunnel, const ChildConfig& child) const {
+    const Place children = Place{input_.tunnel_nodes.at(tunnel.name), "/tunnels/" + tunnel.name}.member("children");
+    return children.member(child.split_from.empty() ? child.name : child.split_from);
+  }
+
+  const AttachmentInput& input_;
+  ErrorList& errors_;
+  std::vector<std::string>& warnings_;
+  bool sound_;
+  size_t warned_ = 0;
+  std::map<std::string, PolicyOwners> owners_;  // by public namespace
+};
+
+void Settlement::choose(TunnelGroup& group) {
+  group.attached = group.attachment;
+  if (group.attachment == Attachment::kAuto) {
+    group.attached = Attachment::kInterface;
+    group.attached_because = "no child is in transport mode";
+    for (const auto& [name, tunnel] : input_.tunnels) {
+      const auto child = std::ranges::find_if(tunnel->children, is_transport);
+      if (tunnel->group->name != group.name || child == tunnel->children.end()) continue;
+      group.attached = Attachment::kPolicy;
+      group.attached_because = "child " + child->name + " of tunnel " + name + " is in transport mode";
+      break;
+    }
+    warnings_.push_back("group " + group.name + ": attachment auto chose " + std::string(to_string(group.attached)) +
+                        ": " + group.attached_because);
+  }
+  // Without a word about it the private side of an attachment by policy is where it has to be.
+  if (group.attached == Attachment::kPolicy && place_of(group).node->find("private") == nullptr)
+    group.private_place = group.public_place;
+}
+
+void Settlement::check_place(const TunnelGroup& group) {
+  const RoutingPlace &outside = group.public_place, &inside = group.private_place;
+  if (group.attached == Attachment::kInterface) {
+    if (!outside.vrf.empty() && inside.netns != outside.netns)
+      error(place_of(group).member("public"), Reason::kConfigNotSupported,
+            "an underlay in VRF " + outside.vrf + " with the private side in another namespace",
+            "an underlay that is not in a VRF, or both sides in one namespace: the kernel drops what comes in "
+            "over such an underlay (XfrmInNoPols)");
+    return;
+  }
+  const std::string because = group.attached_because.empty() ? "" : " (auto chose it: " + group.attached_because + ")";
+  if (inside.netns != outside.netns)
+    error(place_of(group).member("private").member("netns"), Reason::kConfigConflict, "another namespace than public",
+          "the namespace of public, where the policies stand, or attachment interface" + because);
+  else if (inside.vrf != outside.vrf)
+    error(place_of(group).member("private").member("vrf"), Reason::kConfigNotSupported, "another VRF than public",
+          "the VRF of public, or attachment interface; attachment by policy between two VRFs is not supported in this "
+          "version" +
+              because);
+}
+
+void Settlement::check_group(const TunnelGroup& group) {
+  check_place(group);
+  if (group.attached == Attachment::kInterface && !group.exceptions.empty())
+    error(place_of(group).member("exceptions"), Reason::kConfigConflict, "exceptions",
+          "none, for only what is routed into a tunnel's interface meets its policies; or attachment policy");
+}
+
+/// A transport SA protects what the two gateways themselves say to one another (RFC 4301 section 4.1).
+void Settlement::check_hosts(const Tunnel& tunnel, const ChildConfig& child, std::string_view key,
+                             const SelectorList& list, const IpAddress& host) {
+  for (const TrafficSelector& each : list) {
+    if (each.addresses.first == host && each.addresses.last == host) continue;
+    return error(place_of(tunnel, child).member(key), Reason::kConfigConflict, "\"" + to_string(each) + "\"",
+                 "the gateway's own address " + to_string(host) + ", because the child is in transport mode");
+  }
+}
+
+void Settlement::check_child(const Tunnel& tunnel, const ChildConfig& child) {
+  const TunnelGroup& group = *input_.groups.at(tunnel.group->name);
+  if (is_transport(child)) {
+    const Place policy = place_of(tunnel, child).member("policy");
+    if (group.attached == Attachment::kInterface)
+      return error(policy, Reason::kConfigConflict, "child policy " + child.policy->name + " with mode transport",
+                   "mode tunnel, or attachment policy of group " + group.name);
+    const auto local = tunnel.local_address();
+    if (!tunnel.remote || !local)
+      return error(policy, Reason::kConfigConflict, "child policy " + child.policy->name + " with mode transport",
+                   "mode tunnel, because the peer's address is not known");
+    check_hosts(tunnel, child, "local", child.local, *local);
+    check_hosts(tunnel, child, "remote", child.remote, *tunnel.remote);
+  }
+  if (group.attached != Attachment::kPolicy || !group.enabled) return;
+  claim(tunnel, child);
+  warn_of_overlap(tunnel, child);
+}
+
+/// Inbound policies know no direction of travel beyond addresses: what our hosts send to one another is inbound too.
+void Settlement::warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child) {
+  for (const TrafficSelector& local : child.local)
+    for (const TrafficSelector& remote : child.remote)
+      if (const auto both = intersect(local, remote); both && warned_ < kConfigWarningsMax) {
+        ++warned_;
+        return warnings_.push_back("tunnel " + tunnel.name + ": local and remote of child " + child.name + " have " +
+                                   to_string(both->addresses) +
+                                   " in common: attached by policy, clear packets of our own hosts between addresses "
+                                   "of it are dropped, unless an exception lets them pass");
+      }
+}
+
+void Settlement::claim(const Tunnel& tunnel, const ChildConfig& child) {
+  const Status claimed = owners_[tunnel.group->public_place.netns].claim(
+      child.local, child.remote, "child " + child.name + " of tunnel " + tunnel.name);
+  if (!claimed.ok())
+    error(place_of(tunnel, child).member("remote"), Reason::kConfigConflict,
+          "local " + to_string(child.local) + ", remote " + to_string(child.remote), claimed.error().detail());
+}
+
+void Settlement::claim_exceptions(const TunnelGroup& group) {
+  if (group.attached != Attachment::kPolicy || !group.enabled) return;
+  for (size_t i = 0; i < group.exceptions.size(); ++i) {
+    const TrafficException& each = group.exceptions[i];
+    const std::string number = std::to_string(i);
+    const Status claimed = owners_[group.public_place.netns].claim(each.local, each.remote,
+                                                                   "exception " + number + " of group " + group.name);
+    if (!claimed.ok())
+      error(place_of(group).member("exceptions"), Reason::kConfigConflict,
+            "exception " + number + ": local " + to_string(each.local) + ", remote " + to_string(each.remote),
+            claimed.error().detail());
+  }
+}
+
+void Settlement::run() {
+  for (auto& [name, group] : input_.groups) choose(*group);
+  for (auto& [name, group] : input_.groups) check_group(*group);
+  if (!sound_) return;
+  for (auto& [name, group] : input_.groups) claim_exceptions(*group);
+  for (const auto& [name, tunnel] : input_.tunnels)
+    for (const ChildConfig& child : tunnel->children) check_child(*tunnel, child);
+}
+
+}  // namespace
+
+void settle_attachments(const AttachmentInput& input, ErrorList& errors, std::vector<std::string>& warnings) {
+  Settlement(input, errors, warnings).run();
+}
+
+}  // namespace ipsec::policy
