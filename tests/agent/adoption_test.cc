@@ -190,9 +190,10 @@ TEST_CASE("adoption: what keeps traffic from leaving in the clear is not gone fo
   const policy::BlockPlan plan = policy::plan_block(*tunnel, tunnel->children[0], {.if_id = if_id}).value();
   for (const policy::PolicyConfig& each : plan.policies) found["pub"].ours.add(each);
   for (const policy::RouteConfig& each : plan.routes) found["priv"].ours.add(each);
-  if (!group->exceptions.empty())
-    for (const policy::PolicyConfig& each : policy::plan_exception(group->exceptions[0], 0).value())
-      found["pub"].ours.add(each);
+  if (!group->exceptions.empty()) {
+    const auto exceptions = policy::plan_exception(group->exceptions[0], 0).value();
+    for (const policy::PolicyConfig& each : exceptions) found["pub"].ours.add(each);
+  }
   REQUIRE(found[place].ours != policy::NamespaceState{});
 
   Adoption adoption = adopt(*config, found);
