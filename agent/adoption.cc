@@ -225,59 +225,44 @@ class Adopter {
   void keep_trap(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::ChildIds& ids) {
     if (child.start != policy::StartMode::kTraffic) return;
     const auto plan = policy::plan_trap(tunnel, child, ids);
-    if (!plan.ok()) return;
-    const policy::TunnelGroup& group = *tunnel.group;
-    const Found& outside = found_.at(group.public_place.netns);
-    for (const policy::PolicyConfig& each : plan->policies)
-      if (const auto there = outside.ours.policies.find(each.key); there != outside.ours.policies.end())
-        adoption_.keep[group.public_place.netns].add(there->second);
-    keep_routes(group.private_place.netns, plan->routes);
+    if (plan.ok()) keep_standing(*tunnel.group, plan->policies, plan->routes);
   }
 
-  /// Those of them that stand, and stand so.
-  void keep_routes(const std::string& netns, const std::vector<policy::RouteConfig>& routes) {
-    const auto found = found_.find(netns);
-    if (found == found_.end()) return;
-    const auto& standing = found->second.ours.routes;
-    for (const policy::RouteConfig& each : routes)
-      if (const auto there = standing.find(policy::RouteKey::of(each));
-          there != standing.end() && there->second == each)
-        adoption_.keep[netns].add(each);
-  }
-  void keep_policies(const std::string& netns, const std::vector<policy::PolicyConfig>& policies) {
-    const auto found = found_.find(netns);
-    if (found == found_.end()) return;
-    const auto& standing = found->second.ours.policies;
-    for (const policy::PolicyConfig& each : policies)
-      if (const auto there = standing.find(each.key); there != standing.end() && there->second == each)
-        adoption_.keep[netns].add(each);
-  }
-
-  /// What stands in the place of a block, be it the block or what is above it, keeps traffic from leaving in the clear
-  /// until the block is made anew: without SAs a policy lets nothing pass.
   void keep_blocks(const policy::Tunnel& tunnel) {
     const policy::TunnelGroup& group = *tunnel.group;
     if (!group.default_block) return;
-    const bool by_policy = group.attached == policy::Attachment::kPolicy;
-    for (const policy::ChildConfig& child : tunnel.children) {
-      const auto plan = policy::plan_block(tunnel, child, {.if_id = by_policy ? 0U : 1U});
-      if (!plan.ok()) continue;
-      if (const auto found = found_.find(group.public_place.netns); found != found_.end())
-        for (const policy::PolicyConfig& each : plan->policies)
-          if (const auto there = found->second.ours.policies.find(each.key); there != found->second.ours.policies.end())
-            adoption_.keep[group.public_place.netns].add(there->second);
-      keep_routes(group.private_place.netns, plan->routes);
-    }
+    // Any number: routes to nowhere have none.
+    const uint32_t if_id = group.attached == policy::Attachment::kInterface ? 1 : 0;
+    for (const policy::ChildConfig& child : tunnel.children)
+      if (const auto plan = policy::plan_block(tunnel, child, {.if_id = if_id}); plan.ok())
+        keep_standing(group, plan->policies, plan->routes);
   }
 
   void keep_exceptions() {
-    for (const auto& [name, group] : config_.groups)
-      if (group->enabled && group->attached == policy::Attachment::kPolicy)
-        keep_policies(group->public_place.netns, policy::plan_neighbour_discovery());
-    for (const auto& [name, group] : config_.groups)
-      for (size_t i = 0; group->enabled && i < group->exceptions.size(); ++i)
+    for (const auto& [name, group] : config_.groups) {
+      if (!group->enabled || group->attached != policy::Attachment::kPolicy) continue;
+      keep_standing(*group, policy::plan_neighbour_discovery(), {});
+      for (size_t i = 0; i < group->exceptions.size(); ++i)
         if (const auto policies = policy::plan_exception(group->exceptions[i], i); policies.ok())
-          keep_policies(group->public_place.netns, *policies);
+          keep_standing(*group, *policies, {});
+    }
+  }
+
+  /// Whatever of ours stands in the place of these policies, for they take it over: without SAs a policy lets nothing
+  /// pass. And these routes, if they stand.
+  void keep_standing(const policy::TunnelGroup& group, const std::vector<policy::PolicyConfig>& policies,
+                     const std::vector<policy::RouteConfig>& routes) {
+    const auto outside = found_.find(group.public_place.netns), inside = found_.find(group.private_place.netns);
+    if (outside != found_.end())
+      for (const policy::PolicyConfig& each : policies)
+        if (const auto there = outside->second.ours.policies.find(each.key);
+            there != outside->second.ours.policies.end())
+          adoption_.keep[group.public_place.netns].add(there->second);
+    if (inside == found_.end()) return;
+    for (const policy::RouteConfig& each : routes)
+      if (const auto there = inside->second.ours.routes.find(policy::RouteKey::of(each));
+          there != inside->second.ours.routes.end() && there->second == each)
+        adoption_.keep[group.private_place.netns].add(each);
   }
 
   const policy::Config& config_;

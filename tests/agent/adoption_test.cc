@@ -177,6 +177,41 @@ TEST_CASE("adoption: nothing stays of a tunnel whose places, peer or mode are ot
   if (keep != adoption.keep.end()) CHECK(keep->second == policy::NamespaceState{});
 }
 
+TEST_CASE("adoption: what keeps traffic from leaving in the clear is not gone for a moment, even without a grace") {
+  const auto config = config_with(child("lan", "10.2.0.0/16"));
+  auto group = std::make_shared<policy::TunnelGroup>(*config->groups.at("core"));
+  group->default_block = true;
+  auto tunnel = std::make_shared<policy::Tunnel>(*config->tunnels.at("a"));
+  std::string place = "priv";
+  SUBCASE("by interface") {}
+  SUBCASE("by policy") {
+    place = "pub";
+    group->attached = policy::Attachment::kPolicy;
+    group->exceptions.push_back({.local = tunnel->children[0].local, .remote = tunnel->children[0].local});
+  }
+  tunnel->group = group;
+  config->groups["core"] = group;
+  config->tunnels["a"] = tunnel;
+  config->orphan_grace = Duration{0};
+  std::map<std::string, Found> found{{"pub", {}}, {"priv", {}}};
+  const uint32_t if_id = place == "priv" ? kIfId : 0;
+  const policy::BlockPlan plan = policy::plan_block(*tunnel, tunnel->children[0], {.if_id = if_id}).value();
+  for (const policy::PolicyConfig& each : plan.policies) found["pub"].ours.add(each);
+  for (const policy::RouteConfig& each : plan.routes) found["priv"].ours.add(each);
+  if (!group->exceptions.empty()) {
+    const auto exceptions = policy::plan_exception(group->exceptions[0], 0).value();
+    for (const policy::PolicyConfig& each : exceptions) found["pub"].ours.add(each);
+  }
+  REQUIRE(found[place].ours != policy::NamespaceState{});
+
+  Adoption adoption = adopt(*config, found);
+
+  CHECK(adoption.keep[place] == found[place].ours);
+  group->default_block = false;
+  group->exceptions.clear();
+  CHECK(adopt(*config, found).keep[place] == policy::NamespaceState{});
+}
+
 TEST_CASE("adoption: an interface that has lost its VRF, or lies over a number, stays") {
   const auto config = config_with(child("lan", "10.2.0.0/16"));
   Standing standing(*config);

@@ -355,3 +355,29 @@ TEST_CASE("blocks: after a kill they are never lifted, whatever of the tunnel wa
     CHECK(world.drift() == 0);
   }
 }
+
+TEST_CASE("blocks: after a kill they are not gone for a moment, and the SAs carry on") {
+  for (const std::string attachment : {"policy", "interface"}) {
+    CAPTURE(attachment);
+    World world(attachment == "policy" ? kBlocked : std::string(kByInterface) + R"(, "default_block": true)");
+    world.start({{}});
+    world.install(kIke, 0xc1);
+    world.identity(kIke);
+    REQUIRE(world.state() == "up");
+    world.kernel.forget_texts();
+
+    world.restart({{}});
+
+    for (const std::string& text : world.kernel.texts()) {
+      CAPTURE(text);
+      CHECK_FALSE(text.starts_with("delete-policy"));
+      CHECK_FALSE(text.starts_with("delete-route"));
+    }
+    CHECK(world.manager->orphans().sas() == 2);
+    CHECK(world.pub().sas.size() == 2);
+    world.manager->look_after(world.now, {"pub", "priv"});
+    world.pass(5s);
+    CHECK(world.drift() == 0);
+    if (attachment == "interface") CHECK(world.priv().routes.size() == 2);
+  }
+}
