@@ -21,7 +21,8 @@ RequestVerdict judge_child_request(const ChildSituation& situation) {
   if (situation.we_rekey_ike || situation.we_delete_ike) return RequestVerdict::kTemporaryFailure;
   if (!situation.is_rekey) return RequestVerdict::kProceed;
   // RFC 7296 2.25.1: a child that is not there, that we are closing, or that we rekey as well.
-  if (!situation.rekeyed) return RequestVerdict::kChildNotFound;
+  if (!situation.rekeyed)
+    return situation.being_made ? RequestVerdict::kTemporaryFailure : RequestVerdict::kChildNotFound;
   switch (*situation.rekeyed) {
     case ChildPhase::kInUse:
     case ChildPhase::kAwaitingUse: return RequestVerdict::kProceed;

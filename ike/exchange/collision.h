@@ -22,6 +22,7 @@ struct ChildSituation {
   bool we_delete_ike = false;
   bool is_rekey = false;
   std::optional<ChildPhase> rekeyed;  ///< Phase of the child that is to be rekeyed; nothing: no such child.
+  bool being_made = false;            ///< It is the one that the peer has answered us and our kernel has not yet.
 };
 RequestVerdict judge_child_request(const ChildSituation& situation);
 

@@ -26,6 +26,10 @@ void serve(EngineCore& core, Instant now, IkeSa& sa);
 /// The kernel's answer to the InstallInbound of our exchange.
 void on_own_child_installed(EngineCore& core, Instant now, IkeSa& sa);
 void on_own_child_refused(EngineCore& core, Instant now, IkeSa& sa, const Error& error);
+/// Whether the peer has answered this child, by its SPI, and our kernel has not confirmed it yet. The peer may name it.
+bool is_being_made(const Established& established, ChildSpi spi_out);
+/// The peer deletes it again. Returns our inbound SPI, for the answer.
+ChildSpi on_own_child_deleted(EngineCore& core, Instant now, IkeSa& sa);
 /// And of the peer's.
 void on_peer_child_installed(EngineCore& core, Instant now, IkeSa& sa);
 void on_peer_child_refused(EngineCore& core, Instant now, IkeSa& sa, const Error& error);

@@ -281,4 +281,16 @@ void on_own_child_refused(EngineCore& core, Instant now, IkeSa& sa, const Error&
   fail(core, now, sa, error, nullptr, true);
 }
 
+bool is_being_made(const Established& established, ChildSpi spi_out) {
+  return established.own && established.own->child && established.own->child->spec->spi_out == spi_out;
+}
+
+ChildSpi on_own_child_deleted(EngineCore& core, Instant now, IkeSa& sa) {
+  const OwnExchange& own = *established_of(sa).own;
+  const ChildSpi spi = own.spi_in;
+  core.act(RemoveChild{sa.id, ChildId(spi.value()), own.child->spec, Reason::kDeletedByPeer});
+  fail(core, now, sa, Error(Reason::kDeletedByPeer, "before our kernel had it"), nullptr, false);
+  return spi;
+}
+
 }  // namespace ipsec::ike

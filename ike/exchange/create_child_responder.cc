@@ -12,13 +12,16 @@ namespace {
 Established& established_of(IkeSa& sa) { return std::get<Established>(sa.state); }
 
 /// The child that the peer wants to rekey, by the SPI that the peer receives on: our outbound one.
-ChildSa* rekeyed_child(Established& established, const NotifyPayload& rekey) {
+ChildSpi spi_of(const NotifyPayload& rekey) {
   auto spi = ByteReader(rekey.spi).u32();
-  if (!spi.ok() || rekey.spi.size() != 4) return nullptr;
+  return ChildSpi(spi.ok() && rekey.spi.size() == 4 ? *spi : 0);
+}
+
+ChildSa* rekeyed_child(Established& established, const NotifyPayload& rekey) {
+  const ChildSpi spi = spi_of(rekey);
   ChildSa* found = nullptr;
   for (ChildSa& child : established.children)
-    if (child.spec->spi_out.value() == *spi && (found == nullptr || found->phase == ChildPhase::kLingering))
-      found = &child;
+    if (child.spec->spi_out == spi && (found == nullptr || found->phase == ChildPhase::kLingering)) found = &child;
   return found;
 }
 
@@ -217,7 +220,8 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
   const RequestVerdict verdict =
       judge_child_request({.we_rekey_ike = established.own && established.own->task.kind == Task::Kind::kRekeyIke,
                            .is_rekey = rekey != nullptr,
-                           .rekeyed = old != nullptr ? std::optional(old->phase) : std::nullopt});
+                           .rekeyed = old != nullptr ? std::optional(old->phase) : std::nullopt,
+                           .being_made = rekey != nullptr && is_being_made(established, spi_of(*rekey))});
   switch (verdict) {
     case RequestVerdict::kProceed: break;
     case RequestVerdict::kTemporaryFailure:

@@ -39,7 +39,11 @@ std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa, co
     auto child = std::ranges::find_if(established->children, [&](const ChildSa& each) {
       return each.spec->spi_out.value() == spi && each.phase != ChildPhase::kLingering;
     });
-    if (child == established->children.end()) continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
+    if (child == established->children.end()) {
+      if (is_being_made(*established, ChildSpi(spi)))
+        answered.push_back(on_own_child_deleted(core, now, *owner).value());
+      continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
+    }
     // Both sides delete it: each answers without it (1.4.1, 2.25.1).
     const bool ours_too = child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed;
     if (!ours_too) answered.push_back(child->spec->spi_in.value());

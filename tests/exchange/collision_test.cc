@@ -254,6 +254,41 @@ TEST_CASE(
   CHECK(world.b.inbound.size() == 1);
 }
 
+TEST_CASE("collision: the peer may rekey or delete a child at once that our kernel has not taken yet") {
+  for (const bool deletes : {false, true}) {
+    CAPTURE(deletes);
+    World world({.seed = 7});
+    world.initiate();
+    world.deliver_all();
+    world.a.shell.hold_answers = true;
+    kRekeyChildA(world);
+    world.collect();
+    world.deliver_one();
+    world.deliver_one();
+    REQUIRE(world.a.held.size() == 1);
+    const IkeSaId ike = world.b.ike();
+    const ChildId fresh(world.b.engine().view(ike)->children.back()->spi_in.value());
+    if (deletes)
+      world.b.engine().close_child(world.now, ike, fresh, Reason::kDeletedByOperator);
+    else
+      world.b.engine().rekey_child(world.now, ike, fresh, Reason::kRekeyTime);
+    world.collect();
+    world.deliver_one();
+    world.a.shell.hold_answers = false;
+    Answer answer = std::move(world.a.held.front());
+    world.a.held.clear();
+    world.a.engine().answer(world.now, std::move(answer));
+    world.a.drain(world.now);
+    world.deliver_all();
+    world.run_for(60s);
+
+    CHECK_FALSE(world.a.reported(Reason::kChildNotFound));
+    CHECK(world.is_up_and_equal());
+    CHECK(world.a.inbound.size() == 1);
+    CHECK(world.b.inbound.size() == 1);
+  }
+}
+
 TEST_CASE("collision: a rekey that waits for the peer's is made when the kernel refuses the peer's child") {
   World world({.seed = 6});
   world.initiate();
@@ -320,6 +355,7 @@ TEST_CASE("collision rules: the lowest of four nonces loses, and a shorter one i
 TEST_CASE("collision rules: what a request meets follows from what is under way") {
   using enum RequestVerdict;
   CHECK(judge_child_request({}) == kProceed);
+  CHECK(judge_child_request({.is_rekey = true, .being_made = true}) == kTemporaryFailure);
   CHECK(judge_child_request({.we_rekey_ike = true}) == kTemporaryFailure);
   CHECK(judge_child_request({.we_delete_ike = true}) == kTemporaryFailure);
   CHECK(judge_child_request({.is_rekey = true}) == kChildNotFound);
