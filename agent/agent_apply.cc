@@ -17,7 +17,8 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
   if (!outcome.config) return reloaded;
   reloaded.changes = policy::tunnel_changes(*config_, *outcome.config);
   reloaded.warnings = outcome.config->warnings;
-  if (outcome.config->node_id != config_->node_id || !(outcome.config->admission == config_->admission))
+  if (outcome.config->node_id != config_->node_id || !(outcome.config->admission == config_->admission) ||
+      outcome.config->orphan_grace != config_->orphan_grace)
     reloaded.warnings.emplace_back("`node` has changed: it is read when the daemon starts, and not before");
   if (extent == Extent::kLook) return reloaded;
   apply(outcome.config, std::move(files), reloaded.changes);
@@ -92,8 +93,10 @@ void Agent::on_closed(const SocketPlaces& places) {
 /// Our own sockets would keep a namespace alive whose name is gone, and would not be in the one that has the name next.
 void Agent::on_namespace_changed(const std::string& netns, bool present) {
   if (present) {
-    if (gone_namespaces_.erase(netns) != 0 && !shutdown_deadline_) open_sockets();
-    return;
+    // Its name comes a moment before it does; there will be another event then.
+    if (!gone_namespaces_.contains(netns) || shutdown_deadline_ || !kernel_->watch(netns).ok()) return;
+    gone_namespaces_.erase(netns);
+    return open_sockets();
   }
   gone_namespaces_.insert(netns);
   SocketPlaces there;
