@@ -69,8 +69,9 @@ void Settlement::choose(TunnelGroup& group) {
       group.attached_because = "child " + child->name + " of tunnel " + name + " is in transport mode";
       break;
     }
-    warnings_.push_back("group " + group.name + ": attachment auto chose " + std::string(to_string(group.attached)) +
-                        ": " + group.attached_because);
+    // Interfaces are what everybody expects; the other attachment wants routes of the operator's own.
+    if (group.attached == Attachment::kPolicy)
+      warnings_.push_back("group " + group.name + ": attachment auto chose policy: " + group.attached_because);
   }
   // Without a word about it the private side of an attachment by policy is where it has to be.
   if (group.attached == Attachment::kPolicy && place_of(group).node->find("private") == nullptr)

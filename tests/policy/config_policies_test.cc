@@ -119,7 +119,7 @@ TEST_CASE("config policies: an IKE SA that hardly outlives its children is told 
   const Document close{.child_policy = R"(, "lifetime": "161m")",
                        .child = R"( }, "b": { "local": ["10.1.0.0/16"], "remote": ["10.3.0.0/16"], "policy": "fast")"};
   CHECK(warns(close, "IKE policy strong lives less than three times as long as child policy fast (tunnel a)"));
-  CHECK(accepted(close)->warnings.size() == 2);  // and what attachment auto chose
+  CHECK(accepted(close)->warnings.size() == 1);
 }
 
 TEST_CASE("config policies: limits of admission are read, and cookies must begin and end in order") {
