@@ -17,14 +17,14 @@ std::shared_ptr<const Config> accepted(const Document& document) {
 }
 
 IkePolicy ike(const std::string& members) {
-  return *accepted(Document{.ike_policy = ", " + members}).get()->ike_policies.at("strong");
+  return *accepted(Document{.ike_policy = ", " + members})->ike_policies.at("strong");
 }
 
 ChildPolicy child(const std::string& members) {
-  return *accepted(Document{.child_policy = ", " + members}).get()->child_policies.at("fast");
+  return *accepted(Document{.child_policy = ", " + members})->child_policies.at("fast");
 }
 
-ConfigError refused(Document document, const std::string& pointer) {
+ConfigError refused(const Document& document, const std::string& pointer) {
   ConfigError error = only_error(document.text());
   CHECK(error.pointer == pointer);
   CHECK(error.reason == Reason::kConfigConflict);
