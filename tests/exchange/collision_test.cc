@@ -227,27 +227,46 @@ TEST_CASE("collision: when both rekey a child, the one with the lowest nonce is 
   CHECK(b_kept > 5);
 }
 
+namespace {
+
+/// a rekeys its child, and the kernel of one side has not answered yet.
+struct ParkedWorld : World {
+  ParkedWorld(uint64_t seed, Host World::*side, Handover handover = Handover::kNever)
+      : World({.seed = seed, .handover = handover}), parked(this->*side) {
+    initiate();
+    deliver_all();
+    before = parked.inbound_spis();
+    parked.shell.hold_answers = true;
+    kRekeyChildA(*this);
+    collect();
+    while (parked.held.empty()) REQUIRE(deliver_one());
+    if (handover == Handover::kNever) REQUIRE(parked.held.size() == 1);
+  }
+  /// A restored engine has asked again: each question gets its answer, and then all runs its course.
+  void kernel_answers(Duration then, const std::optional<Error>& refusal = {}) {
+    parked.shell.hold_answers = false;
+    for (Answer& answer : std::exchange(parked.held, {})) {
+      if (refusal) answer.value = Refused{*refusal};
+      parked.engine().answer(now, std::move(answer));
+    }
+    parked.drain(now);
+    deliver_all();
+    run_for(then);
+  }
+  Host& parked;
+  std::set<uint32_t> before;  ///< What was inbound there.
+};
+
+}  // namespace
+
 TEST_CASE(
     "collision: a rekey that falls due while the kernel takes the child of the peer's rekey waits, and is not needed") {
-  World world({.seed = 5});
-  world.initiate();
-  world.deliver_all();
-  world.b.shell.hold_answers = true;
-  kRekeyChildA(world);
-  world.collect();
-  world.deliver_one();
-  REQUIRE(world.b.held.size() == 1);
+  ParkedWorld world(5, &World::b);
 
   kRekeyChildB(world);
   world.collect();
   CHECK(world.wire.empty());
-  world.b.shell.hold_answers = false;
-  Answer answer = std::move(world.b.held.front());
-  world.b.held.clear();
-  world.b.engine().answer(world.now, std::move(answer));
-  world.b.drain(world.now);
-  world.deliver_all();
-  world.run_for(20s);
+  world.kernel_answers(20s);
 
   CHECK(world.is_up_and_equal());
   CHECK(world.a.inbound.size() == 1);
@@ -255,17 +274,13 @@ TEST_CASE(
 }
 
 TEST_CASE("collision: the peer may rekey or delete a child at once that our kernel has not taken yet") {
-  for (const bool deletes : {false, true}) {
+  for (const auto& [deletes, handover] : {std::pair(false, Handover::kNever),
+                                          {true, Handover::kNever},
+                                          {false, Handover::kEachStep},
+                                          {true, Handover::kEachStep}}) {
     CAPTURE(deletes);
-    World world({.seed = 7});
-    world.initiate();
-    world.deliver_all();
-    world.a.shell.hold_answers = true;
-    kRekeyChildA(world);
-    world.collect();
-    world.deliver_one();
-    world.deliver_one();
-    REQUIRE(world.a.held.size() == 1);
+    CAPTURE(static_cast<int>(handover));
+    ParkedWorld world(7, &World::a, handover);
     const IkeSaId ike = world.b.ike();
     const ChildId fresh(world.b.engine().view(ike)->children.back()->spi_in.value());
     if (deletes)
@@ -274,13 +289,7 @@ TEST_CASE("collision: the peer may rekey or delete a child at once that our kern
       world.b.engine().rekey_child(world.now, ike, fresh, Reason::kRekeyTime);
     world.collect();
     world.deliver_one();
-    world.a.shell.hold_answers = false;
-    Answer answer = std::move(world.a.held.front());
-    world.a.held.clear();
-    world.a.engine().answer(world.now, std::move(answer));
-    world.a.drain(world.now);
-    world.deliver_all();
-    world.run_for(60s);
+    world.kernel_answers(60s);
 
     CHECK_FALSE(world.a.reported(Reason::kChildNotFound));
     CHECK(world.is_up_and_equal());
@@ -290,28 +299,13 @@ TEST_CASE("collision: the peer may rekey or delete a child at once that our kern
 }
 
 TEST_CASE("collision: a rekey that waits for the peer's is made when the kernel refuses the peer's child") {
-  World world({.seed = 6});
-  world.initiate();
-  world.deliver_all();
-  const std::set<uint32_t> before = world.b.inbound_spis();
-  world.b.shell.hold_answers = true;
-  kRekeyChildA(world);
-  world.collect();
-  world.deliver_one();
-  REQUIRE(world.b.held.size() == 1);
+  ParkedWorld world(6, &World::b);
   kRekeyChildB(world);
 
-  world.b.shell.hold_answers = false;
-  Answer refused = std::move(world.b.held.front());
-  world.b.held.clear();
-  refused.value = Refused{Error(Reason::kKernelRefused, "no memory")};
-  world.b.engine().answer(world.now, std::move(refused));
-  world.b.drain(world.now);
-  world.deliver_all();
-  world.run_for(20s);
+  world.kernel_answers(20s, Error(Reason::kKernelRefused, "no memory"));
 
   CHECK(world.is_up_and_equal());
-  CHECK(world.b.inbound_spis() != before);
+  CHECK(world.b.inbound_spis() != world.before);
   CHECK(world.b.inbound.size() == 1);
 }
 
