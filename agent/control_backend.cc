@@ -16,12 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string hex_spi(policy::ChildSpi spi) {
-  ByteWriter out(4);
-  out.u32(spi.value());
-  return to_hex(out.view());
-}
-
+using agent::hex_spi;
 std::string hex_spi(ike::IkeSpi spi) {
   ByteWriter out(8);
   out.u64(spi.value());
@@ -67,28 +62,15 @@ json seconds_left(const std::optional<Instant>& when) {
 
 Moment this_moment() { return {.now = monotonic_now(), .wall = wall_now()}; }
 
-json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel) {
+json sa_row(const InstalledChild& child, policy::Direction direction, const policy::SaState* kernel,
+            const Moment& moment) {
   const bool in = direction == policy::Direction::kIn;
-  const policy::SaConfig& sa = in ? child.plan.inbound : child.plan.outbound;
   json row = effective_fields(in ? child.inbound : child.outbound, in ? child.has_inbound : child.has_outbound);
+  row.update(sa_fields(in ? child.plan.inbound : child.plan.outbound, direction));
+  row.update(kernel_fields(kernel, direction, moment));
   row.update({{"tunnel", child.spec->tunnel->name},
               {"child", child.spec->child},
-              {"direction", policy::to_string(direction)},
-              {"spi", hex_spi(sa.key.spi)},
-              {"source", to_string(sa.source)},
-              {"destination", to_string(sa.key.destination)},
-              {"suite", policy::to_string(sa.suite)},
-              {"mode", policy::to_string(sa.mode)},
-              {"if_id", sa.if_id},
-              {"reqid", sa.reqid},
-              {"udp_encapsulation", child.spec->udp_encapsulation},
-              {"packets", kernel != nullptr ? json(kernel->packets) : json(nullptr)},
-              {"bytes", kernel != nullptr ? json(kernel->bytes) : json(nullptr)},
-              {"sequence", kernel == nullptr ? json(nullptr)
-                           : in              ? json(kernel->sequence_received)
-                                             : json(kernel->sequence_sent)},
-              {"age_seconds", kernel != nullptr ? age_seconds(*kernel, this_moment()) : json(nullptr)},
-              {"ends_in_seconds", kernel != nullptr ? ends_in_seconds(*kernel, this_moment()) : json(nullptr)}});
+              {"udp_encapsulation", child.spec->udp_encapsulation}});
   return row;
 }
 
@@ -196,6 +178,7 @@ json ControlBackend::sas() {
         for (policy::SaState& state : *states) dump->second.emplace(state.key, std::move(state));
     return dump->second;
   };
+  const Moment moment = this_moment();
   json rows = json::array();
   for (const auto& [id, child] : agent_.manager().installer().children()) {
     const auto& states = dump_of(child->spec->tunnel->group->public_place.netns);
@@ -204,15 +187,14 @@ json ControlBackend::sas() {
       return it == states.end() ? nullptr : &it->second;
     };
     auto show = [&, id = id, &child = *child](policy::Direction direction, const policy::SaKey& key) {
-      rows.push_back(sa_row(child, direction, shown(key)));
+      rows.push_back(sa_row(child, direction, shown(key), moment));
       rows.back()["state"] = state_of(child, agent_.manager().predecessor_of(id) != nullptr);
     };
     if (child->has_inbound) show(policy::Direction::kIn, child->plan.inbound.key);
     if (child->has_outbound) show(policy::Direction::kOut, child->plan.outbound.key);
   }
   for (const auto& [reqid, kept] : agent_.manager().orphans().children())
-    for (json& row : orphan_sa_rows(kept, dump_of(kept.child.public_netns), this_moment()))
-      rows.push_back(std::move(row));
+    for (json& row : orphan_sa_rows(kept, dump_of(kept.child.public_netns), moment)) rows.push_back(std::move(row));
   return rows;
 }
 
@@ -220,8 +202,9 @@ json ControlBackend::children() const {
   json rows = json::array();
   for (const auto& [id, child] : agent_.manager().installer().children())
     rows.push_back(child_row(*child, agent_.manager().predecessor_of(id)));
+  const Moment moment = this_moment();
   for (const auto& [reqid, kept] : agent_.manager().orphans().children())
-    rows.push_back(orphan_child_row(kept, this_moment()));
+    rows.push_back(orphan_child_row(kept, moment));
   return rows;
 }
 

@@ -8,12 +8,6 @@ namespace {
 using nlohmann::json;
 using Sas = std::map<policy::SaKey, policy::SaState>;
 
-std::string hex_spi(policy::ChildSpi spi) {
-  ByteWriter out(4);
-  out.u32(spi.value());
-  return to_hex(out.view());
-}
-
 /// Whichever comes first: the end of the grace, or the kernel's.
 json ends_in(const policy::SaState& sa, const Orphans::Kept& kept, const Moment& moment) {
   const int64_t grace = std::max<Duration>(kept.until - moment.now, Duration{0}) / 1s;
@@ -24,29 +18,19 @@ json ends_in(const policy::SaState& sa, const Orphans::Kept& kept, const Moment&
 std::string_view state_of(const Orphans::Kept& kept) { return kept.replaced ? "replaced" : "orphaned"; }
 
 json sa_row(const Orphans::Kept& kept, policy::Direction direction, const policy::SaState& sa, const Moment& moment) {
-  const bool in = direction == policy::Direction::kIn;
-  return {{"tunnel", kept.child.tunnel},
-          {"child", kept.child.child},
-          {"state", state_of(kept)},
-          {"direction", policy::to_string(direction)},
-          {"spi", hex_spi(sa.key.spi)},
-          {"source", to_string(sa.source)},
-          {"destination", to_string(sa.key.destination)},
-          {"suite", policy::to_string(sa.suite)},
-          {"mode", policy::to_string(sa.mode)},
-          {"if_id", sa.if_id},
-          {"reqid", sa.reqid},
-          {"udp_encapsulation", nullptr},
-          {"offload_requested", nullptr},  // by a configuration that nobody knows any more
-          {"offload_effective", policy::to_string(sa.offload)},
-          {"offload_device", sa.offload_device.empty() ? json(nullptr) : json(sa.offload_device)},
-          {"offload_reason", nullptr},
-          {"offload_detail", nullptr},
-          {"packets", sa.packets},
-          {"bytes", sa.bytes},
-          {"sequence", in ? sa.sequence_received : sa.sequence_sent},
-          {"age_seconds", age_seconds(sa, moment)},
-          {"ends_in_seconds", ends_in(sa, kept, moment)}};
+  json row = sa_fields(sa, direction);
+  row.update(kernel_fields(&sa, direction, moment));
+  row.update({{"tunnel", kept.child.tunnel},
+              {"child", kept.child.child},
+              {"state", state_of(kept)},
+              {"udp_encapsulation", nullptr},
+              {"offload_requested", nullptr},  // by a configuration that nobody knows any more
+              {"offload_effective", policy::to_string(sa.offload)},
+              {"offload_device", sa.offload_device.empty() ? json(nullptr) : json(sa.offload_device)},
+              {"offload_reason", nullptr},
+              {"offload_detail", nullptr},
+              {"ends_in_seconds", ends_in(sa, kept, moment)}});
+  return row;
 }
 
 const policy::SaState* newest(const Sas& sas) {
@@ -56,15 +40,6 @@ const policy::SaState* newest(const Sas& sas) {
 }
 
 }  // namespace
-
-json age_seconds(const policy::SaState& sa, const Moment& moment) {
-  return std::max<Duration>(moment.wall.since_epoch - sa.made_at.since_epoch, Duration{0}) / 1s;
-}
-
-json ends_in_seconds(const policy::SaState& sa, const Moment& moment) {
-  if (sa.hard_lifetime == Duration{0}) return nullptr;
-  return std::max<Duration>(sa.made_at.since_epoch + sa.hard_lifetime - moment.wall.since_epoch, Duration{0}) / 1s;
-}
 
 json orphan_sa_rows(const Orphans::Kept& kept, const Sas& shown, const Moment& moment) {
   json rows = json::array();
