@@ -1,7 +1,7 @@
 #include <linux/rtnetlink.h>
 
 #include <cerrno>
-#include <map>
+#include <set>
 
 #include "netlink/links.h"
 #include "netlink/namespace_port.h"
@@ -36,15 +36,13 @@ void NamespacePort::remove_links(std::vector<policy::KernelOperation> removals) 
 Status NamespacePort::remove_at_once(const std::vector<policy::KernelOperation>& removals) {
   TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
   TRY_ASSIGN(const std::vector<LinkInfo> all, netlink::dump_links(*dumps), "");
-  std::map<std::string_view, const LinkInfo*> by_name;
-  for (const LinkInfo& link : all) {
-    if (link.group == kLeavingGroup && !is_ours(link)) return Error(Reason::kKernelConflict, "the group is in use");
-    by_name.emplace(link.name, &link);
-  }
+  std::set<std::string_view> names;
+  for (const policy::KernelOperation& each : removals) names.insert(std::get<policy::DeleteLink>(each.change).name);
   std::vector<int> indices;
-  for (const policy::KernelOperation& each : removals) {
-    const auto link = by_name.find(std::get<policy::DeleteLink>(each.change).name);
-    if (link != by_name.end() && is_ours(*link->second)) indices.push_back(link->second->index);
+  for (const LinkInfo& link : all) {
+    const bool goes = names.contains(link.name) && is_ours(link);
+    if (goes) indices.push_back(link.index);
+    if (!goes && link.group == kLeavingGroup) return Error(Reason::kKernelConflict, "the group is in use");
   }
   return delete_links_at_once(route_, indices, kLeavingGroup);
 }
