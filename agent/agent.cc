@@ -64,8 +64,8 @@ Status Agent::open() {
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           },
       .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); }});
-  open_sockets();
   watch_namespaces();
+  open_sockets();
   return {};
 }
 
@@ -147,7 +147,10 @@ void Agent::watch_namespaces() {
       if (!seen.insert(netns).second) continue;
       namespaces_.insert(netns);
       Status watched = kernel_->watch(netns);
-      if (watched.ok()) continue;
+      if (watched.ok()) {
+        gone_namespaces_.erase(netns);
+        continue;
+      }
       if (watched.error().reason() == Reason::kNamespaceMissing) gone_namespaces_.insert(netns);
       warn("group " + name + ": " + watched.error().text());
     }

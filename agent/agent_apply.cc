@@ -34,8 +34,8 @@ void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vect
   options_.config_files = std::move(files);
   negotiations_.set_config(config_);
   const WorkerView view = make_view();
-  open_sockets();
   watch_namespaces();
+  open_sockets();
   note_unused_sockets();
   for (auto& worker : workers_)
     worker->post([view, changes](Worker& self) {

@@ -90,7 +90,7 @@ void reload(Agent& daemon, Log& log) {
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(since_boot / 1us));
   auto outcome = daemon.reload();
   if (!outcome.ok())
-    log.error("the configuration cannot be read; nothing was changed", {field("detail", outcome.error().text())});
+    log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
   else
     for (const policy::ConfigError& error : outcome->errors)
       log.error("the configuration is not valid; nothing was changed", {field("detail", error.text())});
