@@ -13,6 +13,7 @@ wire_up() { # the public namespace anew, as make_network makes it
 }
 wire_down() { ip netns del gw; wait_for 5 "the end of the wire" not ip -n peer link show veth-peer; }
 up() { is "$(ctl control --json show tunnel site | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"])')" up; }
+downs() { is "$(grep -c 'code=tunnel-down.*because=namespace-missing' "$LOG_DIR/ipsecd-control.log")" "$1"; }
 known() { grep -q "code=$1" "$LOG_DIR/ipsecd-control.log"; }
 
 site_peer "$(child net 10.2.0.0/24 10.1.0.0/24)" || exit 1
@@ -35,7 +36,7 @@ for round in 1 2; do
   check "$round: packets pass" pings 10.2.0.1
   check "$round: nothing differs" ctl control drift
   check "$round: nothing of ours keeps the old namespace alive" wire_down
-  check "$round: the tunnel is down, with the reason" wait_for 5 "the end" known 'tunnel-down.*because=namespace-missing'
+  check "$round: the tunnel is down, with the reason" wait_for 5 "the end" downs $round
 done
 stop_ipsecd control
 finish
