@@ -29,7 +29,7 @@ std::vector<policy::KernelOperation> NamespacePort::take_removals() {
 void NamespacePort::remove_links(std::vector<policy::KernelOperation> removals) {
   xfrm_.send();  // what was submitted before goes first
   // One by one if it cannot be done at once, and to say of each why: what is gone already costs a look.
-  (void)remove_at_once(removals);
+  if (removals.size() >= kRemovedAtOnceMin) (void)remove_at_once(removals);
   for (policy::KernelOperation& each : removals) start(std::move(each));
 }
 

@@ -50,11 +50,8 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
-    if (auto removals = take_removals(); removals.size() >= kRemovedAtOnceMin) {
+    if (auto removals = take_removals(); !removals.empty()) {
       remove_links(std::move(removals));
-      continue;
-    } else if (!removals.empty()) {
-      for (policy::KernelOperation& each : removals) start(std::move(each));
       continue;
     }
     policy::KernelOperation operation = std::move(queued_.front());
