@@ -113,8 +113,17 @@ struct PolicyConfig {
   friend bool operator==(const PolicyConfig&, const PolicyConfig&) = default;
 };
 
-/// An xfrm interface.
+enum class LinkKind : uint8_t {
+  kXfrm,      ///< One xfrm interface per tunnel.
+  kExternal,  ///< One for all tunnels of a public namespace (collect metadata): if_id 0, routes name the tunnel.
+  kVrf,
+  kGre,  ///< GRE over IPv4 or IPv6, as the ends say.
+  kIpIp  ///< IPv4 or IPv6 in IPv4 or IPv6, as the ends say.
+};
+
+/// An interface of ours.
 struct LinkConfig {
+  LinkKind kind = LinkKind::kXfrm;
   std::string name;     ///< At most 15 bytes.
   std::string altname;  ///< The object's name; at most 127 bytes.
   uint32_t if_id = 0;
@@ -122,8 +131,11 @@ struct LinkConfig {
   std::string public_device;  ///< The device below it, in that namespace; empty: none.
   std::string vrf;            ///< Master in its own namespace; empty: none.
   uint32_t mtu = 1400;
-  uint32_t group = 0;  ///< Interface group, for removal in one go.
-  bool up = true;      ///< Administratively.
+  uint32_t group = 0;                     ///< Interface group, for removal in one go.
+  bool up = true;                         ///< Administratively.
+  uint32_t vrf_table = 0;                 ///< Of a VRF.
+  IpAddress tunnel_local, tunnel_remote;  ///< Of GRE and IP in IP.
+  uint32_t tunnel_key = 0;                ///< Of GRE; 0: none.
   friend bool operator==(const LinkConfig&, const LinkConfig&) = default;
 };
 
@@ -140,7 +152,19 @@ struct RouteConfig {
   uint32_t metric = 100;
   std::optional<IpAddress> preferred_source;
   RouteKind kind = RouteKind::kDevice;
+  uint32_t encap_if_id = 0;          ///< Of the tunnel, where the device is external; 0: none.
+  std::optional<IpAddress> gateway;  ///< Next hop; nothing: the device itself.
   friend bool operator==(const RouteConfig&, const RouteConfig&) = default;
+};
+
+/// A routing policy rule: packets with this mark look into this VRF's table.
+struct RuleConfig {
+  Family family = Family::kIpv4;
+  uint32_t priority = 0;
+  Mark mark;
+  std::string vrf;  ///< Whose table; empty: main.
+  uint8_t protocol = 50;
+  friend auto operator<=>(const RuleConfig&, const RuleConfig&) = default;
 };
 
 }  // namespace ipsec::policy

@@ -94,6 +94,11 @@ struct LinkChanged {
   bool enslaved = false;
   uint32_t mtu = 0;
 };
+/// An address came that is not of link scope, and can be used.
+struct AddressAdded {
+  std::string netns;
+  IpAddress address;
+};
 /// Somebody else took out an SA of ours, or flushed them all (no key).
 struct SaRemoved {
   std::string netns;
@@ -119,8 +124,8 @@ struct NamespaceGone {
 struct ResyncNeeded {
   std::string netns;
 };
-using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, SaRemoved, PolicyDisturbed,
-                                 RouteRemoved, NamespaceGone, ResyncNeeded>;
+using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, SaRemoved,
+                                 PolicyDisturbed, RouteRemoved, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace

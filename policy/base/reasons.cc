@@ -31,6 +31,9 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kConfigNotSupported, "config-not-supported", "a known key that this version does not serve", "pointer", "Remove it, or use a version that serves it."},
     {Reason::kConfigWeak, "config-weak-algorithm", "an algorithm is too weak to be used without being named as an exception", "algorithm", "Use a stronger one, or allow it by name in `defaults.allow_weak`."},
     {Reason::kConfigSecretFile, "config-secret-file", "a secret's file cannot be used", "file", "The file must exist, belong to root or the daemon's user and have mode 0600."},
+    {Reason::kConfigManualKeys, "config-manual-keys", "a tunnel with manual keys, which this node does not allow", "key", "Keys that nobody renews are unsafe: use IKE, or set node.allow_manual_keys."},
+    {Reason::kConfigUnconfirmed, "config-unconfirmed", "a configuration was not confirmed in time; the one before is in force again", "seconds", "Apply it again and confirm it: `ipsecctl config confirm`."},
+    {Reason::kConfigRolledBack, "config-rolled-back", "an operator went back to an earlier configuration", "generation", ""},
     // Datagrams
     {Reason::kIkeShort, "ike-short", "a datagram is shorter than an IKE header", "peer", "Something else sends to this port; the counter tells how often."},
     {Reason::kIkeVersion, "ike-version", "a message of another major version of IKE", "peer,version", "IKEv1 is not supported: configure the peer for IKEv2."},
@@ -159,6 +162,10 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kOrphansGone, "orphans-gone", "SAs of an earlier run are not in the kernel any more, or not wanted any more", "child,sas,kept_s,because", ""},
     {Reason::kOrphansUnfit, "orphans-unfit", "objects of an earlier run that fit no tunnel as it is configured now were removed", "objects", ""},
     {Reason::kPolicyTaken, "policy-taken", "another tunnel holds a kernel policy of the same selectors in this namespace", "tunnel,child,detail", "Attached by policy, one namespace holds each pair of selectors once: give the tunnels other selectors, or attach one of them by interface."},
+    {Reason::kRouteConflict, "route-conflict", "two tunnels want a route to the same destination in one table; the first one has it", "tunnel,child,destination,holder", "Give the children other remote selectors, the groups other VRFs, or one of them another metric."},
+    {Reason::kPacketRulesRefused, "packet-rules-refused", "the kernel refused our table of packet rules (MSS, DSCP, marks, MTU)", "netns,detail", "The kernel needs nf_tables; the detail holds its own words."},
+    {Reason::kManualSasInstalled, "manual-sas-installed", "SAs with keys from the configuration stand in the kernel; nothing replaces these keys", "tunnel,spi_in,spi_out", ""},
+    {Reason::kCarrierMoved, "carrier-moved", "a GRE or IP-in-IP tunnel goes to another remote gateway", "carrier,from,to,because", ""},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

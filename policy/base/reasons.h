@@ -36,6 +36,9 @@ enum class Reason : uint16_t {
   kConfigNotSupported,
   kConfigWeak,
   kConfigSecretFile,
+  kConfigManualKeys,
+  kConfigUnconfirmed,
+  kConfigRolledBack,
 
   // Datagrams
   kIkeShort,
@@ -168,6 +171,10 @@ enum class Reason : uint16_t {
   kOrphansGone,
   kOrphansUnfit,
   kPolicyTaken,
+  kRouteConflict,
+  kPacketRulesRefused,
+  kManualSasInstalled,
+  kCarrierMoved,
 
   // Offload
   kOffloadNotRequested,
