@@ -87,6 +87,7 @@ class Adopter {
     for (const auto& [name, tunnel] : config_.tunnels)
       if (tunnel->group->enabled) keep_blocks(*tunnel);
     keep_exceptions();
+    keep_packet_rules();
     if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
     for (const auto& [name, tunnel] : config_.tunnels) {
       if (!tunnel->group->enabled) continue;
@@ -236,6 +237,25 @@ class Adopter {
     for (const policy::ChildConfig& child : tunnel.children)
       if (const auto plan = policy::plan_block(tunnel, child, {.if_id = if_id}); plan.ok())
         keep_standing(group, plan->policies, plan->routes);
+  }
+
+  /// Where the configuration wants some, they stay until they are put there anew: what they do is done meanwhile.
+  void keep_packet_rules() {
+    const auto keep = [&](const std::string& netns) {
+      if (const auto found = found_.find(netns); found != found_.end())
+        adoption_.keep[netns].add(found->second.ours.packet_rules);
+    };
+    for (const auto& [name, tunnel] : config_.tunnels) {
+      const policy::TunnelGroup& group = *tunnel->group;
+      const bool by_interface = group.attached == policy::Attachment::kInterface;
+      if (!group.enabled) continue;
+      if (tunnel->mss_clamp().mode != policy::MssClamp::Mode::kNone)
+        keep(by_interface ? group.private_place.netns : group.public_place.netns);
+      for (const policy::ChildConfig& child : tunnel->children) {
+        if (policy::goes_by_rules(*child.policy)) keep(group.public_place.netns);
+        if (child.policy->inner_df == policy::InnerDf::kClear) keep(group.private_place.netns);
+      }
+    }
   }
 
   void keep_exceptions() {

@@ -84,6 +84,7 @@ hwoffload::Placement ChildInstaller::place(const InstalledChild& child, policy::
                                  .mode = spec.mode,
                                  .has_if_id = child.ids.if_id != 0,
                                  .udp_encapsulation = spec.udp_encapsulation,
+                                 .rules_for_outer = policy::goes_by_rules(*spec.tunnel->child(spec.child)->policy),
                                  .outer = outer,
                                  .covers_outer = covers(spec.local, spec.local_endpoint.address) &&
                                                  covers(spec.remote, spec.remote_endpoint.address),
@@ -183,6 +184,15 @@ void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
 void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done) {
   InstalledChild* child = find(id);
   if (child == nullptr) return done(Error(Reason::kNotFound, "the inbound half is not there"));
+  // Before the SA, because the first packet may take it at once.
+  const policy::ChildSpec& spec = *child->spec;
+  const policy::OuterHeader header =
+      policy::outer_header(*spec.tunnel->child(spec.child)->policy, spec.udp_encapsulation);
+  child->has_header = !header.empty();
+  if (child->has_header) {
+    rules_.write_outer(public_netns(*child), child->plan.outbound.key, header);
+    rules_.apply();
+  }
   auto walk = std::make_shared<Walk>(Walk{.id = id,
                                           .direction = policy::Direction::kOut,
                                           .keys = std::move(keys),
@@ -216,6 +226,10 @@ void ChildInstaller::release_outbound(ike::ChildId id, InstalledChild& child) {
   // One that the kernel still works on goes when its answer comes.
   if (child.outbound_sa == InstalledChild::Standing::kPresent)
     queue_.submit(in_public, policy::DeleteSa{child.plan.outbound.key}, {});
+  // Two peers may have chosen the same SPI for one address: the other one's goes on.
+  const bool refused = child.outbound_sa != InstalledChild::Standing::kPresent;
+  if (std::exchange(child.has_header, false) && !(refused && is_of_another(id, in_public, child.plan.outbound.key)))
+    rules_.write_outer(in_public, child.plan.outbound.key, std::nullopt);
 }
 
 void ChildInstaller::stop_outbound(ike::ChildId id) {

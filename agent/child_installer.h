@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/kernel_queue.h"
+#include "agent/packet_rules.h"
 #include "agent/shared_objects.h"
 #include "hwoffload/placement.h"
 #include "ike/actions.h"
@@ -27,6 +28,7 @@ struct InstalledChild {
   /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
   enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
   Standing inbound_sa = Standing::kAbsent, outbound_sa = Standing::kAbsent;
+  bool has_header = false;  ///< The packet rules know its outbound SA.
 };
 
 /// Puts child SAs into the kernel and takes them out: SA (as far onto the NIC as it goes, read back), policies, routes,
@@ -38,8 +40,8 @@ class ChildInstaller {
   using Done = std::function<void(Status)>;
   /// What is known of a group's devices, in order of preference.
   using Devices = std::function<std::vector<hwoffload::DeviceFacts>(const policy::TunnelGroup&)>;
-  ChildInstaller(KernelQueue& queue, SharedObjects& shared, Devices devices, Random& random)
-      : queue_(queue), shared_(shared), devices_(std::move(devices)), random_(random) {}
+  ChildInstaller(KernelQueue& queue, SharedObjects& shared, PacketRuleBook& rules, Devices devices, Random& random)
+      : queue_(queue), shared_(shared), rules_(rules), devices_(std::move(devices)), random_(random) {}
 
   /// SA, then its policies. On failure nothing of it is left and the error says what the kernel said.
   void install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec, const policy::ChildIds& ids,
@@ -75,6 +77,7 @@ class ChildInstaller {
 
   KernelQueue& queue_;
   SharedObjects& shared_;
+  PacketRuleBook& rules_;
   Devices devices_;
   Random& random_;
   std::map<ike::ChildId, std::unique_ptr<InstalledChild>> children_;

@@ -118,6 +118,7 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   child.up.push_back(id);
   orphans_.replace(now, child.ids.reqid);
   follow(now, id, installed);
+  on_shape(row, child, installed);
   if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
     services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
   if (renews) {

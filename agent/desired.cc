@@ -35,9 +35,10 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     // The interface of a tunnel that leaves goes last, and is not made any more.
     if (row.interface.empty()) continue;  // attached by policy
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
-    wanted.state.add(policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface}));
+    wanted.state.add(link_of(row));
   }
   shared_.collect(netns, wanted.state);
+  rules_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
     if (standing == Standing::kPresent && read_back) {
       wanted.state.sas.emplace(sa.key, policy::SaIdentity::of(sa));
@@ -62,6 +63,7 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
 /// Events may have been lost: what has nearly reached a limit shows in the SAs themselves.
 void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states) {
   orphans_.on_seen(now_, netns, states);
+  look_at_paths(netns);
   std::map<policy::SaKey, policy::VolumeLimits> limited;
   for (const auto& [id, child] : installer_.children()) {
     if (child->spec->tunnel->group->public_place.netns != netns || !child->has_inbound || !child->has_outbound)

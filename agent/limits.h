@@ -7,6 +7,8 @@
 
 namespace ipsec::agent {
 
+inline constexpr size_t kPathLooksAtOnce = 500;  ///< Tunnels whose path is looked at with one read of a namespace.
+
 inline constexpr size_t kWorkersMax = 64;
 inline constexpr size_t kEventsKept = 65536;              ///< Events that `monitor` can still read.
 inline constexpr size_t kReceiveBatch = 32;               ///< Datagrams per system call.

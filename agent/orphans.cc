@@ -49,9 +49,14 @@ Orphans::Iterator Orphans::find(const std::string& netns, const policy::SaKey& k
   return children_.end();
 }
 
-/// Out of the kernel, and out of the journal: deleting what is gone already succeeds.
+/// Of the kernel, of the journal and of the packet rules: deleting what is gone already succeeds.
+void Orphans::take_out(const std::string& netns, const policy::SaKey& key) {
+  queue_.submit(netns, policy::DeleteSa{key}, {});
+  rules_.write_outer(netns, key, std::nullopt);
+}
+
 void Orphans::drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas) {
-  for (const auto& [key, state] : sas) queue_.submit(kept.child.public_netns, policy::DeleteSa{key}, {});
+  for (const auto& [key, state] : sas) take_out(kept.child.public_netns, key);
   sas.clear();
 }
 
@@ -112,7 +117,7 @@ void Orphans::lose(Instant now, Iterator it, Reason because) {
 void Orphans::give_way(const std::string& netns, const policy::SaKey& key) {
   const auto it = find(netns, key);
   if (it == children_.end() || it->second.child.outbound.erase(key) == 0) return;
-  queue_.submit(netns, policy::DeleteSa{key}, {});
+  take_out(netns, key);
 }
 
 void Orphans::on_expired(Instant now, const std::string& netns, const policy::SaKey& key) {
@@ -120,7 +125,7 @@ void Orphans::on_expired(Instant now, const std::string& netns, const policy::Sa
   if (it == children_.end()) return;
   it->second.child.inbound.erase(key);
   it->second.child.outbound.erase(key);
-  queue_.submit(netns, policy::DeleteSa{key}, {});
+  take_out(netns, key);
   lose(now, it, Reason::kKernelExpired);
 }
 
@@ -137,7 +142,7 @@ void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<p
         const auto there = seen.find(each.first);
         const bool stands =
             there != seen.end() && policy::SaIdentity::of(*there->second) == policy::SaIdentity::of(each.second);
-        if (!stands) queue_.submit(netns, policy::DeleteSa{each.first}, {});
+        if (!stands) take_out(netns, each.first);
         return !stands;
       });
     lose(now, present, Reason::kSaLost);

@@ -9,6 +9,7 @@
 
 #include "agent/adoption.h"
 #include "agent/kernel_queue.h"
+#include "agent/packet_rules.h"
 #include "agent/shared_objects.h"
 #include "policy/base/events.h"
 
@@ -21,8 +22,8 @@ namespace ipsec::agent {
 class Orphans {
  public:
   using Announce = std::function<void(const std::string& object, Reason, std::vector<Field>)>;
-  Orphans(KernelQueue& queue, SharedObjects& shared, Announce announce)
-      : queue_(queue), shared_(shared), announce_(std::move(announce)) {}
+  Orphans(KernelQueue& queue, SharedObjects& shared, PacketRuleBook& rules, Announce announce)
+      : queue_(queue), shared_(shared), rules_(rules), announce_(std::move(announce)) {}
 
   struct Kept {
     OrphanedChild child;
@@ -60,6 +61,7 @@ class Orphans {
   /// Beside those of the child's trap and block.
   static uint64_t owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 2; }
   Iterator find(const std::string& netns, const policy::SaKey& key);
+  void take_out(const std::string& netns, const policy::SaKey& key);
   void drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& sas);
   void release(const Kept& kept);
   void remove(Instant now, Iterator it, Reason reason, std::optional<Reason> because);
@@ -68,6 +70,7 @@ class Orphans {
 
   KernelQueue& queue_;
   SharedObjects& shared_;
+  PacketRuleBook& rules_;
   Announce announce_;
   std::map<uint32_t, Kept> children_;
   std::multimap<policy::SaKey, uint32_t> reqids_;  // of all that were adopted; some may be gone

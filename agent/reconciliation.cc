@@ -76,6 +76,8 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
     hint(policy->netns, Hint::kGone);
   } else if (const auto* route = std::get_if<policy::RouteRemoved>(&event)) {
     if (shared_.wants_route(route->netns, route->destination)) hint(route->netns, Hint::kGone);
+  } else if (const auto* rules = std::get_if<policy::PacketRulesDisturbed>(&event)) {
+    hint(rules->netns, Hint::kGone);
   } else if (const auto* gone = std::get_if<policy::NamespaceGone>(&event)) {
     hint(gone->netns, Hint::kGone);
   } else if (const auto* resync = std::get_if<policy::ResyncNeeded>(&event)) {
@@ -104,6 +106,8 @@ Result<policy::StandingState> Reconciliation::read(const std::string& netns, Des
   for (const policy::PolicyConfig& each : policies) side(each).add(each);
   TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
   for (const policy::RouteConfig& each : routes) side(each).add(each);
+  TRY_ASSIGN(const auto rules, kernel.dump_packet_rules(netns), "");
+  side(rules).add(rules);
   TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
   for (const policy::SaState& each : sas)
     if (!each.larval && !desired.under_way.contains(each.key))

@@ -96,6 +96,8 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     add_child(row, each);
     if (row.link_ready) start_child(now, row, row.children.at(each.name));
   }
+  settle_packets(row);
+  settle_headers(row);
 }
 
 void TunnelManager::rekey_changed(const TunnelRow& row, const policy::TunnelChange& change) {
@@ -115,6 +117,7 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
+  rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
   child_by_reqid_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
@@ -148,6 +151,7 @@ void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::
   for (const auto& [name, child] : row.children) forget_child(child);
   unlist_peer(*row.tunnel);
   tunnel_by_interface_.erase(row.interface);
+  drop_packets(row);
   const TunnelRow gone = std::move(row);
   tunnels_.erase(it);
   if (gone.next && !stopping_) start_tunnel(now, gone.next, gone.number);
@@ -170,6 +174,7 @@ void TunnelManager::sweep_children(Instant now, TunnelRow& row) {
   }
   for (const std::string& name : successors) {
     add_child(row, *row.tunnel->child(name));
+    settle_packets(row);
     if (row.link_ready && !stopping_) start_child(now, row, row.children.at(name));
   }
   for (const ChildRow& child : gone) drop_block(child);

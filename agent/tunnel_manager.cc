@@ -54,8 +54,12 @@ TunnelManager::TunnelManager(Services services)
     : services_(std::move(services)),
       queue_(services_.kernel),
       shared_(queue_, [this](uint32_t number) { return name_of(number); }),
-      installer_(queue_, shared_, services_.devices, services_.random),
-      orphans_(queue_, shared_,
+      rules_(queue_,
+             [this](const std::string& netns, const Error& why) {
+               event(netns_object(netns), why.reason(), {field("detail", why.text())});
+             }),
+      installer_(queue_, shared_, rules_, services_.devices, services_.random),
+      orphans_(queue_, shared_, rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
                  event(object, reason, std::move(fields));
                }),
@@ -130,6 +134,7 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   last_number_ = std::max(last_number_, last_if_id_);
   last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
   adopted_ = std::move(adoption.numbers);
+  adopt_headers(adoption.children);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
   set_exceptions();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
@@ -167,6 +172,7 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
   if (!tunnel->group->enabled) return;
+  settle_packets(row);
   if (!row.interface.empty()) return make_link(now, row);
   row.link_ready = true;
   start_children(now, row);
@@ -174,8 +180,7 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
 
 void TunnelManager::make_link(Instant now, TunnelRow& row) {
   row.link_asked = true;
-  queue_.submit(row.tunnel->group->private_place.netns,
-                policy::AddLink{policy::plan_link(*row.tunnel, row.children.begin()->second.ids)},
+  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{link_of(row)},
                 [this, now, name = row.tunnel->name](Result<policy::KernelReply> result) {
                   TunnelRow* made = find(name);
                   if (made == nullptr) return;
@@ -321,6 +326,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_device(*link);
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
@@ -329,6 +335,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
 /// configured to come up does so when the namespace is back.
 void TunnelManager::on_namespace_gone(const std::string& netns) {
   services_.namespace_changed(netns, false);
+  rules_.forget(netns);
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
@@ -344,6 +351,7 @@ void TunnelManager::run(Instant now) {
   orphans_.run(now);
   expire_waiters(now);
   sweep(now);
+  rules_.apply();
   reconciliation_.run(now);
   queue_.drain();
 }
@@ -395,6 +403,7 @@ void TunnelManager::remove_all() {
     row.link_ready = false;
   }
   drop_exceptions();
+  rules_.remove_all();
   queue_.drain();
 }
 

@@ -12,6 +12,7 @@
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
 #include "agent/orphans.h"
+#include "agent/packet_rules.h"
 #include "agent/reconciliation.h"
 #include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
@@ -32,7 +33,7 @@ namespace ipsec::agent {
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
 /// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_blocks.cc
-/// (what passes, and what never does).
+/// (what passes, and what never does), packet_handling.cc (MTU, MSS, DF, DSCP).
 class TunnelManager {
  public:
   struct Services {
@@ -164,6 +165,17 @@ class TunnelManager {
   void set_exceptions();
   void drop_exceptions();
 
+  // packet_handling.cc
+  static policy::LinkConfig link_of(const TunnelRow& row);
+  policy::PathFacts look_at_path(const TunnelRow& row);
+  void settle_packets(TunnelRow& row);
+  void settle_headers(const TunnelRow& row);
+  void drop_packets(const TunnelRow& row);
+  void on_shape(TunnelRow& row, ChildRow& child, const InstalledChild& installed);
+  void adopt_headers(const std::vector<OrphanedChild>& children);
+  void on_device(const policy::LinkChanged& change);
+  void look_at_paths(const std::string& netns);
+
   // reconfiguration.cc
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
@@ -242,6 +254,7 @@ class TunnelManager {
   Services services_;
   KernelQueue queue_;
   SharedObjects shared_;
+  PacketRuleBook rules_;
   ChildInstaller installer_;
   Orphans orphans_;
   SaWatch watch_;
@@ -258,7 +271,9 @@ class TunnelManager {
   TimerQueue<ike::IkeSaId> crossings_;
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
-  Exceptions exceptions_;  // as they are held
+  Exceptions exceptions_;                                                // as they are held
+  std::map<std::pair<std::string, std::string>, uint32_t> device_mtus_;  // by namespace and device
+  std::map<std::string, std::string> paths_seen_;                        // the last tunnel looked at, by namespace
   uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;

@@ -60,7 +60,9 @@ struct ChildRow {
   std::optional<policy::Acquire> acquire;  ///< What the kernel waits for an answer to.
   std::optional<Instant> retry_at;
   Duration pause{0};
-  uint32_t failures = 0;   ///< Since it was up, or since an operator wanted it up.
+  uint32_t failures = 0;                  ///< Since it was up, or since an operator wanted it up.
+  std::optional<policy::EspShape> shape;  ///< Of its last SAs.
+  policy::InnerMtu mtu;
   bool given_up = false;   ///< After RetryPolicy::tries failures, until `up`.
   bool held_down = false;  ///< By an operator, until `up`.
 };
@@ -76,6 +78,9 @@ struct TunnelRow {
   std::shared_ptr<const policy::Tunnel> next;
   std::map<std::string, ChildRow> children;
   std::vector<ike::IkeSaId> ikes;  ///< Its IKE SAs, oldest first.
+  policy::PathFacts path;          ///< To its peer, when it was looked at last.
+  policy::InnerMtu mtu;            ///< The least of its children.
+  std::set<policy::PacketRules::Clearing> clearings;
   Reason last_reason = Reason::kNone;
   std::string last_detail;
   WallTime since;

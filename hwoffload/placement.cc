@@ -22,6 +22,9 @@ std::optional<Verdict> ruled_out(const SaNeeds& needs, const DeviceFacts& device
     return no(Reason::kOffloadAlgorithm, policy::to_string(needs.suite) + " is not an AEAD");
   if (needs.udp_encapsulation && kind == OffloadKind::kPacket)
     return no(Reason::kOffloadEncapsulation, "packet offload does not carry UDP encapsulation in tunnel mode");
+  if (needs.rules_for_outer && kind == OffloadKind::kPacket)
+    return no(Reason::kOffloadEncapsulation,
+              "with packet offload the NIC writes the outer header: neither df set nor a fixed dscp is possible");
   if (needs.udp_encapsulation && needs.outer == Family::kIpv6)
     return no(Reason::kOffloadEncapsulation, "ESP in UDP over IPv6 with crypto offload fails in the kernel");
   if (needs.covers_outer && kind == OffloadKind::kPacket)

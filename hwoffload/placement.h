@@ -26,6 +26,7 @@ struct SaNeeds {
   policy::EspMode mode = policy::EspMode::kTunnel;
   bool has_if_id = false;
   bool udp_encapsulation = false;
+  bool rules_for_outer = false;  ///< Packet rules write the outer header (df set, a fixed dscp).
   Family outer = Family::kIpv4;
   bool covers_outer = false;        ///< The selectors include the tunnel's own outer addresses, so IKE too.
   bool inner_other_family = false;  ///< Some selector is of another family than the outer addresses.

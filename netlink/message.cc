@@ -104,6 +104,11 @@ void Message::set_sequence(uint32_t sequence) {
   patch_header();
 }
 
+void Message::drop_acknowledgement() {
+  flags_ = static_cast<uint16_t>(flags_ & ~NLM_F_ACK);
+  patch_header();
+}
+
 void Message::add_flags(uint16_t flags) {
   flags_ = static_cast<uint16_t>(flags_ | flags);
   patch_header();

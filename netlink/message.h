@@ -81,6 +81,8 @@ class Message {
   void set_sender(uint32_t port);
   uint32_t sequence() const { return sequence_; }
   uint16_t type() const { return type_; }
+  /// The kernel says nothing of it when it has done it.
+  void drop_acknowledgement();
   /// Adds NLM_F_* flags.
   void add_flags(uint16_t flags);
   /// The whole message, its length filled in.

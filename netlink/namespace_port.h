@@ -12,6 +12,7 @@
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
+#include "netlink/nft_table.h"
 #include "netlink/socket.h"
 #include "netlink/xfrm_codec.h"
 #include "policy/kernel_port.h"
@@ -22,6 +23,7 @@ namespace ipsec::netlink {
 ObjectKey journal_key(const std::string& netns, const policy::SaKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route);
+ObjectKey journal_rules_key(const std::string& netns);
 ObjectKey journal_link_key(const std::string& netns, const std::string& name);
 /// The protocol that the key of a route names.
 std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
@@ -56,6 +58,11 @@ class NamespacePort {
   Result<std::vector<policy::PolicyConfig>> dump_policies();
   Result<std::vector<policy::LinkConfig>> dump_links();
   Result<std::vector<policy::RouteConfig>> dump_routes();
+  Result<policy::PacketRules> dump_packet_rules();
+  Result<policy::PathFacts> path_to(const std::string& vrf, const IpAddress& destination);
+  /// Of the news of packet rules; -1 as long as there are none of ours.
+  int rules_fd() const { return nft_ ? nft_->fd() : -1; }
+  bool take_disturbed_rules() { return nft_ && nft_->take_disturbed(); }
   /// The protocols whose routes a dump shows: those of the routes made here.
   const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
   /// Ends everything that is queued or in flight with this error.
@@ -105,6 +112,8 @@ class NamespacePort {
   void start(Running& running, policy::DeleteLink& remove);
   void start(Running& running, policy::AddRoute& add);
   void start(Running& running, policy::DeleteRoute& remove);
+  void start(Running& running, policy::SetPacketRules& set);
+  void start(Running& running, policy::ChangePacketRules& change);
   void request(Running& running, Message message);
 
   // What the answers mean.
@@ -128,6 +137,8 @@ class NamespacePort {
   Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
   void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
+  Result<NftTable*> nft();
+  Status put_packet_rules(const policy::PacketRules& rules);
   Result<Socket*> dumps_of(int protocol);
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);
@@ -138,6 +149,7 @@ class NamespacePort {
   std::string netns_;
   Socket xfrm_, route_;
   std::optional<Socket> xfrm_dumps_, route_dumps_;
+  std::unique_ptr<NftTable> nft_;  // once there are packet rules
   Journal& journal_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;

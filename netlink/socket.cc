@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 
 #include "netlink/netns.h"
 #include "policy/base/verify.h"
@@ -16,7 +17,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string protocol_module(int protocol) { return protocol == NETLINK_XFRM ? "xfrm_user" : "rtnetlink"; }
+std::string protocol_module(int protocol) {
+  if (protocol == NETLINK_NETFILTER) return "nf_tables";
+  return protocol == NETLINK_XFRM ? "xfrm_user" : "rtnetlink";
+}
 
 /// Order of sequence numbers, which wrap.
 bool is_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
@@ -266,6 +270,54 @@ Result<std::vector<Reply::Data>> Socket::transact(Message message) {
       return Error(Reason::kKernelTimeout, "no answer in " + std::to_string(kReplyTimeout.count()) + " ms");
     }
   }
+}
+
+Status Socket::send_batch(const std::vector<Message>& messages) {
+  Bytes bytes;
+  for (const Message& each : messages) bytes.insert(bytes.end(), each.bytes().begin(), each.bytes().end());
+  // The kernel takes no more at a time than the send buffer holds.
+  const int room = static_cast<int>(std::min<size_t>(2 * bytes.size() + kBatchBytesMax, INT_MAX));
+  (void)::setsockopt(fd(), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));  // else sending says that it is too much
+  ssize_t sent = -1;
+  do sent = ::send(fd(), bytes.data(), bytes.size(), 0);
+  while (sent < 0 && errno == EINTR);
+  if (sent < 0) return kernel_error(errno, {}).context("send a transaction");
+  return {};
+}
+
+Status Socket::transact_batch(std::vector<Message> messages) {
+  constexpr size_t kFrame = 2;
+  VERIFY(batch_.empty() && waiting_.empty() && messages.size() > kFrame);
+  for (Message& each : messages) {
+    each.set_sequence(next_sequence_++);
+    if (next_sequence_ == 0) next_sequence_ = 1;
+    each.set_sender(port_id_);
+  }
+  const uint32_t first = messages.front().sequence(), last = messages[messages.size() - kFrame].sequence();
+  TRY(send_batch(messages), "");
+  Status outcome;
+  bool done = false;
+  const auto take = [&](const Received& message) {
+    if (message.type != NLMSG_ERROR || is_before(message.sequence, first) || is_before(last, message.sequence)) return;
+    Status each = verdict(message);
+    if (message.sequence == last || (message.sequence == first && !each.ok())) done = true;
+    if (each.ok() || !outcome.ok()) return;
+    outcome = std::move(each).error().context("request " + std::to_string(message.sequence - first) + " of " +
+                                              std::to_string(messages.size() - kFrame));
+  };
+  const auto deadline = Clock::now() + kReplyTimeout;
+  while (!done) {
+    const auto got = receive([&](ByteView rest) {
+      while (!rest.empty()) {
+        auto message = take_message(rest);
+        if (!message.ok()) return;
+        take(*message);
+      }
+    });
+    if (got == Receive::kNothing && !wait_readable(deadline))
+      return outcome.ok() ? Error(Reason::kKernelTimeout, "no answer to a transaction") : std::move(outcome);
+  }
+  return outcome;
 }
 
 Status Socket::dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,

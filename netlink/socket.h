@@ -39,7 +39,7 @@ Error kernel_error(int os_errno, std::string_view kernel_text);
 class Socket {
  public:
   struct Options {
-    int protocol = 0;                                ///< NETLINK_XFRM or NETLINK_ROUTE.
+    int protocol = 0;                                ///< NETLINK_XFRM, NETLINK_ROUTE or NETLINK_NETFILTER.
     std::string netns;                               ///< As in netns.h.
     std::vector<uint32_t> groups;                    ///< Multicast groups to join.
     int receive_buffer_bytes = kReceiveBufferBytes;  ///< Small ones are for tests.
@@ -68,6 +68,11 @@ class Socket {
   /// Sends one request (after everything queued) and waits for its answer; other answers stay for `poll_reply`.
   Result<std::vector<Reply::Data>> transact(Message message);
 
+  /// Sends these in one piece, as the transactions of nf_tables want it: a beginning, requests of which the last one is
+  /// acknowledged, an end. Error: what the first request that failed met; then none has had an effect. Nothing else may
+  /// be in flight.
+  Status transact_batch(std::vector<Message> messages);
+
   /// A complete and consistent dump: `each` is called per message; when the kernel says that the table changed in
   /// between, `restart` is called and the dump begins again. Nothing else may be in flight.
   Status dump(const std::function<Message()>& request, const std::function<Status(const Received&)>& each,
@@ -95,6 +100,7 @@ class Socket {
   void finish(Waiting& waiting, Status status);
   void fail_batch(int os_errno);
   void lose_all();
+  Status send_batch(const std::vector<Message>& messages);
   Result<bool> dump_once(const Message& request, const std::function<Status(const Received&)>& each);
   Status dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,
                     bool& done, bool& interrupted);

@@ -68,6 +68,7 @@ Status read_sa_attributes(const Attributes& attributes, DecodedSa& sa) {
   TRY(read_offload(attributes, sa.state.offload, &sa.state.direction, sa.offload_ifindex), "");
   TRY_ASSIGN(const auto direction, attributes.get<uint8_t>(uapi::kXfrmaSaDir), "direction");
   sa.state.if_id = if_id.value_or(0);
+  sa.state.udp_encapsulation = attributes.find(XFRMA_ENCAP).has_value();
   if (replay) {
     sa.state.replay_window = static_cast<uint16_t>(replay->replay_window);
     sa.state.sequence_sent = uint64_t{replay->oseq_hi} << 32 | replay->oseq;

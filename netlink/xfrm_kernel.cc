@@ -65,6 +65,14 @@ void XfrmKernel::follow_routes(uint8_t protocol) {
 
 void XfrmKernel::flush() {
   for (auto& [netns, each] : ports_) each->flush();
+  note_rules_fds();
+}
+
+/// A namespace's first packet rules bring one more descriptor.
+void XfrmKernel::note_rules_fds() {
+  const auto count =
+      static_cast<size_t>(std::ranges::count_if(ports_, [](const auto& each) { return each.second->rules_fd() >= 0; }));
+  if (std::exchange(rules_fds_, count) != count) fds_changed_ = true;
 }
 
 std::optional<policy::KernelCompletion> XfrmKernel::poll_completion() {
@@ -159,9 +167,22 @@ Result<std::vector<policy::RouteConfig>> XfrmKernel::dump_routes(const std::stri
   return where->dump_routes();
 }
 
+Result<policy::PacketRules> XfrmKernel::dump_packet_rules(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read packet rules"), "");
+  return where->dump_packet_rules();
+}
+
+Result<policy::PathFacts> XfrmKernel::path_to(const policy::RoutingPlace& place, const IpAddress& destination) {
+  TRY_ASSIGN(NamespacePort * where, port(place.netns), "path to " + to_string(destination));
+  return where->path_to(place.vrf, destination);
+}
+
 std::vector<int> XfrmKernel::poll_fds() const {
   std::vector<int> fds;
-  for (const auto& [netns, each] : ports_) fds.push_back(each->xfrm_fd());
+  for (const auto& [netns, each] : ports_) {
+    fds.push_back(each->xfrm_fd());
+    if (each->rules_fd() >= 0) fds.push_back(each->rules_fd());
+  }
   for (const auto& [netns, source] : sources_) {
     fds.push_back(source.xfrm_fd());
     fds.push_back(source.link_fd());
@@ -175,7 +196,9 @@ void XfrmKernel::process() {
   for (auto& [netns, each] : ports_) {
     each->process(now);
     if (each->take_overrun()) events_.resync(netns);
+    if (each->take_disturbed_rules()) events_.push(netns, policy::PacketRulesDisturbed{netns});
   }
+  note_rules_fds();
   for (auto& [netns, source] : sources_) source.drain(events_);
   if (names_.drain()) look_at_namespaces();
 }
@@ -239,6 +262,8 @@ Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
   for (const policy::RouteConfig& each : routes) keys.insert(journal_key(netns, each));
   TRY_ASSIGN(const auto sas, dump_sas(netns), "");
   for (const policy::SaState& each : sas) keys.insert(journal_key(netns, each.key));
+  TRY_ASSIGN(const auto rules, dump_packet_rules(netns), "");
+  if (!rules.empty()) keys.insert(journal_rules_key(netns));
   return keys;
 }
 
@@ -277,6 +302,11 @@ bool XfrmKernel::owns(const std::string& netns, const policy::LinkConfig& link) 
 
 bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route) const {
   return journal_.owns(journal_key(netns, route));
+}
+
+/// What is read is ours already: see NamespacePort::dump_packet_rules().
+bool XfrmKernel::owns(const std::string& netns, const policy::PacketRules& /*rules*/) const {
+  return journal_.owns(journal_rules_key(netns));
 }
 
 Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddress& address) {

@@ -41,10 +41,13 @@ class XfrmKernel final : public policy::KernelPort {
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
   Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
+  Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
+  bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
 
   /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
   /// something is in flight. `fds_changed()` is true once after each change of the list.
@@ -92,6 +95,7 @@ class XfrmKernel final : public policy::KernelPort {
   Result<std::set<ObjectKey>> keys_of(const std::string& netns);
   bool concerns_us(const policy::KernelEvent& event);
   void follow_routes(uint8_t protocol);
+  void note_rules_fds();
 
   Options options_;
   Journal journal_;
@@ -104,6 +108,7 @@ class XfrmKernel final : public policy::KernelPort {
   std::set<std::string> awaited_;                      // namespaces that were asked for and are not there
   NetnsWatch names_;
   bool fds_changed_ = false;
+  size_t rules_fds_ = 0;  // how many of the namespaces have packet rules
 };
 
 }  // namespace ipsec::netlink

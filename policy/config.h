@@ -21,8 +21,9 @@ enum class Attachment : uint8_t { kInterface, kPolicy, kAuto };
 enum class EspMode : uint8_t { kTunnel, kTransport };
 enum class ExceptionAction : uint8_t { kBypass, kDiscard };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
-enum class DfMode : uint8_t { kCopy, kClear };
-enum class DscpMode : uint8_t { kCopy, kZero };
+enum class DfMode : uint8_t { kCopy, kClear, kSet };
+enum class DscpMode : uint8_t { kCopy, kZero, kFixed };
+enum class InnerDf : uint8_t { kKeep, kClear };
 enum class DpdMode : uint8_t { kActive, kReplyOnly };
 /// What follows when a tunnel's IKE SA or child ends although the configuration wants it.
 enum class EndAction : uint8_t {
@@ -75,6 +76,18 @@ struct TrafficException {
   friend bool operator==(const TrafficException&, const TrafficException&) = default;
 };
 
+/// What TCP SYN packets through a tunnel may say of segment sizes, in both directions.
+struct MssClamp {
+  enum class Mode : uint8_t {
+    kNone,  ///< What the end points say.
+    kMtu,   ///< No more than fits the tunnel's inner MTU.
+    kFixed  ///< No more than `bytes`.
+  };
+  Mode mode = Mode::kNone;
+  uint16_t bytes = 0;
+  friend bool operator==(const MssClamp&, const MssClamp&) = default;
+};
+
 /// Where tunnels live (architecture section 5).
 struct TunnelGroup {
   std::string name;
@@ -90,6 +103,7 @@ struct TunnelGroup {
   std::vector<std::string> offload_devices;
   uint8_t route_protocol = 50;
   RouteMetrics metrics;
+  MssClamp mss = {};
   uint32_t tunnels_max = 0;  ///< 0: the built-in limit.
   bool enabled = true;
   friend bool operator==(const TunnelGroup&, const TunnelGroup&) = default;
@@ -157,6 +171,10 @@ struct ChildPolicy {
   uint16_t replay_window = 128;  ///< Packets, 32 to 4096.
   DfMode df = DfMode::kCopy;
   DscpMode dscp = DscpMode::kCopy;
+  uint8_t dscp_value = 0;               ///< With kFixed; 0 to 63.
+  uint32_t mtu = 0;                     ///< Bytes of the largest inner packet; 0: computed.
+  uint32_t outer_mtu = 0;               ///< Bytes that it is computed from; 0: what the path to the peer carries.
+  InnerDf inner_df = InnerDf::kKeep;    ///< kClear: what is larger than `mtu` is fragmented against its sender's wish.
   EspMode mode = EspMode::kTunnel;
   friend bool operator==(const ChildPolicy&, const ChildPolicy&) = default;
 };
@@ -190,9 +208,11 @@ struct Tunnel {
   std::shared_ptr<const IkePolicy> ike_policy;
   std::vector<ChildConfig> children;
   std::optional<OffloadMode> offload;  ///< Instead of the group's.
+  std::optional<MssClamp> mss;         ///< Instead of the group's.
 
   const ChildConfig* child(std::string_view name) const;
   OffloadMode offload_mode() const { return offload.value_or(group->offload); }
+  MssClamp mss_clamp() const { return mss.value_or(group->mss); }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
 };

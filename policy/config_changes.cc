@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policy/packet_rules.h"
+
 namespace ipsec::policy {
 namespace {
 
@@ -32,11 +34,13 @@ bool same(const std::shared_ptr<const T>& a, const std::shared_ptr<const T>& b) 
   return a == b || (a && b && *a == *b);
 }
 
-/// What is negotiated, and so is in force only with fresh SAs.
+/// What is negotiated, or a part of the SAs (clear and zero are, set and fixed are rules beside them), and so is in
+/// force only with fresh SAs. Whether there are rules at all decides whether a NIC may write the outer header.
 bool negotiates_alike(const ChildPolicy& a, const ChildPolicy& b) {
   return a.proposals == b.proposals && a.pfs == b.pfs && a.lifetime == b.lifetime &&
          a.lifetime_bytes == b.lifetime_bytes && a.lifetime_packets == b.lifetime_packets && a.rekey == b.rekey &&
-         a.replay_window == b.replay_window && a.df == b.df && a.dscp == b.dscp;
+         a.replay_window == b.replay_window && (a.df == DfMode::kClear) == (b.df == DfMode::kClear) &&
+         (a.dscp == DscpMode::kZero) == (b.dscp == DscpMode::kZero) && goes_by_rules(a) == goes_by_rules(b);
 }
 
 /// The place of a group's tunnels; devices and the mode of offload are not part of it.
@@ -44,6 +48,7 @@ TunnelGroup place_of(TunnelGroup group) {
   group.offload = {};
   group.offload_devices.clear();
   group.tunnels_max = 0;
+  group.mss = {};
   group.exceptions.clear();
   group.attachment = group.attached;  // however it was chosen
   group.attached_because.clear();
@@ -98,6 +103,7 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   comparison.differs(from.local_id, to.local_id, "local_id", Kind::kRestart);
   comparison.differs(from.remote_id, to.remote_id, "remote_id", Kind::kRestart);
   if (!same(from.credential, to.credential)) comparison.note("credential", Kind::kInPlace);
+  comparison.differs(from.mss_clamp(), to.mss_clamp(), "mss", Kind::kInPlace);
   const IkePolicy &before = *from.ike_policy, &after = *to.ike_policy;
   change.rekey_ike = before.proposals != after.proposals || before.lifetime != after.lifetime;
   if (change.rekey_ike || !(before == after))

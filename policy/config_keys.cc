@@ -3,6 +3,7 @@
 #include <array>
 
 #include "policy/limits.h"
+#include "policy/mtu.h"
 
 namespace ipsec::policy {
 namespace {
@@ -112,6 +113,11 @@ constexpr std::array kGroupKeys = {
             .fallback = "false"},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "NIC offload", .members = kGroupOffloadKeys},
     KeySpec{.key = "routes", .kind = K::kObject, .meaning = "routes to the peers' selectors", .members = kRouteKeys},
+    KeySpec{.key = "mss",
+            .kind = K::kText,
+            .meaning = "the largest TCP segments of connections through a tunnel, in both directions: none (as the end "
+                       "points have it), mtu (what fits the tunnel), or bytes, 88 to 65000",
+            .fallback = "none"},
     KeySpec{.key = "tunnels_max",
             .kind = K::kNumber,
             .meaning = "tunnels in this group; 0: only the built-in limit",
@@ -315,14 +321,33 @@ constexpr std::array kChildPolicyKeys = {
             .most = 4096},
     KeySpec{.key = "df",
             .kind = K::kWord,
-            .meaning = "don't-fragment bit of the outer header",
+            .meaning = "don't-fragment bit of an outer IPv4 header: that of the inner packet (set for IPv6), never, "
+                       "always",
             .fallback = "copy",
-            .words = "copy clear"},
+            .words = "copy clear set"},
     KeySpec{.key = "dscp",
+            .kind = K::kText,
+            .meaning = "DSCP of the outer header: copy (from the inner packet), zero, or always this one: 0 to 63, or "
+                       "cs0 to cs7, af11 to af43, ef",
+            .fallback = "copy"},
+    KeySpec{.key = "mtu",
+            .kind = K::kNumber,
+            .meaning = "bytes of the largest packet that may enter the tunnel, with its IP header: 256 to 65000; 0: "
+                       "computed from the path to the peer and what ESP adds",
+            .fallback = "0",
+            .most = kMtuMax},
+    KeySpec{.key = "outer_mtu",
+            .kind = K::kNumber,
+            .meaning = "bytes of the largest packet on the way to the peer, from which mtu is computed: 576 to 65000; "
+                       "0: what the kernel knows of the path",
+            .fallback = "0",
+            .most = kMtuMax},
+    KeySpec{.key = "inner_df",
             .kind = K::kWord,
-            .meaning = "DSCP of the outer header",
-            .fallback = "copy",
-            .words = "copy zero"},
+            .meaning = "don't-fragment bit of IPv4 packets that enter the tunnel; clear: those that are too large are "
+                       "fragmented before they are encrypted, whatever their sender wants",
+            .fallback = "keep",
+            .words = "keep clear"},
     KeySpec{.key = "mode", .kind = K::kWord, .meaning = "ESP mode", .fallback = "tunnel", .words = "tunnel transport"},
 };
 constexpr std::array kPskKeys = {
@@ -374,6 +399,7 @@ constexpr std::array kTunnelKeys = {
     KeySpec{
         .key = "children", .kind = K::kNamedObjects, .meaning = "child SAs", .members = kChildKeys, .required = true},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "instead of the group's", .members = kTunnelOffloadKeys},
+    KeySpec{.key = "mss", .kind = K::kText, .meaning = "as that of the group, instead of it"},
 };
 constexpr std::array kAdmissionKeys = {
     KeySpec{.key = "half_open_max",

@@ -208,6 +208,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
     }
   }
   reader.number("tunnels_max", group->tunnels_max);
+  read_mss(reader, group->mss);
   reader.flag("enabled", group->enabled);
   reader.flag("default_block", group->default_block);
   read_exceptions(reader, *group);
@@ -401,6 +402,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   reader.number("remote_port", tunnel->remote_port);
   if (auto offload = reader.object("offload"))
     if (auto word = offload->word("mode")) tunnel->offload = static_cast<OffloadMode>(*word);
+  if (reader.find("mss") != nullptr) read_mss(reader, tunnel->mss.emplace());
   if (!tunnel->group) return;  // reported; nothing below can be judged without it
   if (tunnel->offload.value_or(OffloadMode::kNone) != OffloadMode::kNone && tunnel->group->offload_devices.empty())
     reader.error("offload", Reason::kConfigConflict, std::string("\"").append(to_string(*tunnel->offload)) + "\"",

@@ -2,6 +2,10 @@
 
 #include <vector>
 
+#include "policy/base/bytes.h"
+#include "policy/mtu.h"
+#include "policy/packet_rules.h"
+
 namespace ipsec::policy {
 namespace {
 
@@ -49,6 +53,32 @@ std::optional<ObjectReader> read_repetition(ObjectReader& policy, const char* ke
   if (repetition.most < repetition.first)
     reader->error("most", Reason::kConfigConflict, "less than first", "at least first");
   return reader;
+}
+
+/// A size that may be left to us: 0, or at least `least`.
+void read_size(ObjectReader& reader, const char* key, uint32_t least, uint32_t& size) {
+  reader.number(key, size);
+  if (size != 0 && size < least)
+    reader.error(key, Reason::kConfigBadValue, std::to_string(size),
+                 "0, or " + std::to_string(least) + " to " + std::to_string(kMtuMax));
+}
+
+void read_packet_handling(ObjectReader& reader, ChildPolicy& policy) {
+  if (reader.find("dscp") != nullptr) {
+    std::string text = "copy";
+    reader.text("dscp", text);
+    if (const auto setting = parse_dscp(text))
+      policy.dscp = setting->mode, policy.dscp_value = setting->value;
+    else
+      reader.error("dscp", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
+                   "copy, zero, 0 to 63, cs0 to cs7, af11 to af43, or ef");
+  }
+  read_size(reader, "mtu", kMtuMin, policy.mtu);
+  read_size(reader, "outer_mtu", kOuterMtuMin, policy.outer_mtu);
+  if (auto word = reader.word("inner_df")) policy.inner_df = static_cast<InnerDf>(*word);
+  if (policy.mtu != 0 && policy.outer_mtu != 0)
+    reader.error("outer_mtu", Reason::kConfigConflict, std::to_string(policy.outer_mtu),
+                 "0 or nothing, because mtu " + std::to_string(policy.mtu) + " is not computed from it");
 }
 
 /// What a peer that never asks, and one that never begins, cannot do. Only what was written is an error, not a default.
@@ -111,9 +141,19 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
   reader.flag("single_pair", policy->single_pair);
   reader.number("replay_window", policy->replay_window);
   if (auto word = reader.word("df")) policy->df = static_cast<DfMode>(*word);
-  if (auto word = reader.word("dscp")) policy->dscp = static_cast<DscpMode>(*word);
+  read_packet_handling(reader, *policy);
   if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
   return policy;
+}
+
+void read_mss(ObjectReader& reader, MssClamp& clamp) {
+  std::string text = "none";
+  reader.text("mss", text);
+  if (const auto parsed = parse_mss(text))
+    clamp = *parsed;
+  else
+    reader.error("mss", Reason::kConfigBadValue, "\"" + printable(as_bytes(text)) + "\"",
+                 "none, mtu, or bytes: " + std::to_string(kMssMin) + " to " + std::to_string(kMssMax));
 }
 
 void read_admission(ObjectReader& reader, AdmissionLimits& limits) {

@@ -15,6 +15,9 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
                                                  std::span<const std::string> allow_weak);
 std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
                                                      std::span<const std::string> allow_weak);
+/// The key "mss" of a group or tunnel.
+void read_mss(ObjectReader& reader, MssClamp& clamp);
+
 void read_admission(ObjectReader& reader, AdmissionLimits& limits);
 
 }  // namespace ipsec::policy

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "policy/kernel_model.h"
+#include "policy/packet_rules.h"
 
 namespace ipsec::policy {
 
@@ -34,11 +35,13 @@ struct NamespaceState {
   std::map<PolicyKey, PolicyConfig> policies;
   std::map<std::string, LinkConfig> links;
   std::map<RouteKey, RouteConfig> routes;
+  PacketRules packet_rules;
   friend bool operator==(const NamespaceState&, const NamespaceState&) = default;
 
   void add(const PolicyConfig& policy) { policies.insert_or_assign(policy.key, policy); }
   void add(const LinkConfig& link) { links.insert_or_assign(link.name, link); }
   void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
+  void add(const PacketRules& rules) { packet_rules = rules; }
 };
 
 /// What stands in one namespace: what is proven ours, and what is not.

@@ -46,6 +46,8 @@ StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
     else if (there->second != link.second)
       changes.emplace_back(UpdateLink{link.second});
   }
+  // Before what sends packets, which shall not leave otherwise than wanted.
+  if (desired.packet_rules != ours.packet_rules) changes.emplace_back(SetPacketRules{desired.packet_rules});
   for (const auto& policy : desired.policies) {
     if (ours.policies.count(policy.first) == 0)
       changes.emplace_back(AddPolicy{policy.second});

@@ -7,6 +7,8 @@
 namespace ipsec::policy {
 namespace {
 
+constexpr std::string_view kRulesObject = "table inet ipsecd";
+
 std::string hex32(uint32_t value) {
   ByteWriter writer(4);
   writer.u32(value);
@@ -111,6 +113,24 @@ void compare(DriftRow row, const Map& desired, const Map& ours, const Map& forei
   for (const auto& there : foreign) add(there, DriftVerdict::kForeign, {});
 }
 
+/// There is one table or none.
+void compare(const std::string& netns, const PacketRules& desired, const StandingState& standing,
+             std::vector<DriftRow>& rows) {
+  const PacketRules& ours = standing.ours.packet_rules;
+  DriftRow row{.kind = "rules", .netns = netns, .object = std::string(kRulesObject)};
+  if (ours != desired) {
+    row.verdict = ours.empty()      ? DriftVerdict::kMissing
+                  : desired.empty() ? DriftVerdict::kExtra
+                                    : DriftVerdict::kChanged;
+    if (row.verdict == DriftVerdict::kChanged) row.detail = to_string(ours) + "; wanted " + to_string(desired);
+    rows.push_back(row);
+  }
+  if (standing.foreign.packet_rules.empty()) return;
+  row.verdict = DriftVerdict::kForeign;
+  row.detail.clear();
+  rows.push_back(row);
+}
+
 struct Describe {
   ChangeText operator()(const AddSa& each) const { return {"sa", object_text(each.sa.key), "made"}; }
   ChangeText operator()(const DeleteSa& each) const { return {"sa", object_text(each.key), "removed"}; }
@@ -123,6 +143,10 @@ struct Describe {
   ChangeText operator()(const DeleteLink& each) const { return {"link", each.name, "removed"}; }
   ChangeText operator()(const AddRoute& each) const { return {"route", object_text(each.route), "made"}; }
   ChangeText operator()(const DeleteRoute& each) const { return {"route", object_text(each.route), "removed"}; }
+  ChangeText operator()(const SetPacketRules& each) const {
+    return {"rules", std::string(kRulesObject), each.rules.empty() ? "removed" : "made"};
+  }
+  ChangeText operator()(const ChangePacketRules&) const { return {"rules", std::string(kRulesObject), "changed"}; }
 };
 
 }  // namespace
@@ -174,6 +198,7 @@ std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desi
   compare(row("policy"), desired.policies, ours.policies, foreign.policies, rows);
   compare(row("route"), desired.routes, ours.routes, foreign.routes, rows);
   compare(row("sa"), desired.sas, ours.sas, foreign.sas, rows);
+  compare(netns, desired.packet_rules, standing, rows);
   return rows;
 }
 

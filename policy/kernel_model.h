@@ -74,6 +74,7 @@ struct SaState {
   std::optional<Direction> direction;  ///< Where the kernel tells.
   EspSuite suite;                      ///< What of it the kernel's names say.
   uint16_t replay_window = 0;
+  bool udp_encapsulation = false;
   OffloadKind offload = OffloadKind::kNone;
   std::string offload_device;
   uint64_t packets = 0, bytes = 0;

@@ -7,6 +7,7 @@
 
 #include "policy/base/result.h"
 #include "policy/kernel_model.h"
+#include "policy/packet_rules.h"
 
 namespace ipsec::policy {
 
@@ -49,8 +50,18 @@ struct DeleteRoute {
   RouteConfig route;
 };
 
+/// All packet rules of the namespace at once, in place of those that are there; empty: none any more, and no table.
+/// kPacketRulesRefused with the kernel's words; kKernelConflict when a table of our name is somebody else's.
+struct SetPacketRules {
+  PacketRules rules;
+};
+/// Some of them, beside what SetPacketRules or this has put there before.
+struct ChangePacketRules {
+  PacketRuleChange change;
+};
+
 using KernelChange = std::variant<AddSa, DeleteSa, ReadSa, AddPolicy, UpdatePolicy, DeletePolicy, AddLink, UpdateLink,
-                                  DeleteLink, AddRoute, DeleteRoute>;
+                                  DeleteLink, AddRoute, DeleteRoute, SetPacketRules, ChangePacketRules>;
 
 struct KernelOperation {
   uint64_t id = 0;    ///< Chosen by the caller; comes back in the completion.
@@ -115,6 +126,10 @@ struct RouteRemoved {
   IpPrefix destination;
   uint32_t metric = 0;
 };
+/// Somebody else changed or removed our table of packet rules.
+struct PacketRulesDisturbed {
+  std::string netns;
+};
 /// The namespace of this name went, or another one has the name now: nothing of ours is there. It is met anew by
 /// watch().
 struct NamespaceGone {
@@ -125,7 +140,7 @@ struct ResyncNeeded {
   std::string netns;
 };
 using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, SaRemoved,
-                                 PolicyDisturbed, RouteRemoved, NamespaceGone, ResyncNeeded>;
+                                 PolicyDisturbed, RouteRemoved, PacketRulesDisturbed, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace
@@ -151,11 +166,18 @@ class KernelPort {
   /// its number.
   virtual Result<std::vector<RouteConfig>> dump_routes(const std::string& netns) = 0;
 
+  /// Our table of packet rules; empty when there is none, or there never was one of ours.
+  virtual Result<PacketRules> dump_packet_rules(const std::string& netns) = 0;
+
+  /// How packets to this address leave a namespace, out of one of its VRFs (empty: none), at this moment.
+  virtual Result<PathFacts> path_to(const RoutingPlace& place, const IpAddress& destination) = 0;
+
   // Which of what a dump shows is ours: what the journal knows, and what it was made for. Asks no kernel.
   virtual bool owns(const std::string& netns, const SaState& sa) const = 0;
   virtual bool owns(const std::string& netns, const PolicyConfig& policy) const = 0;
   virtual bool owns(const std::string& netns, const LinkConfig& link) const = 0;
   virtual bool owns(const std::string& netns, const RouteConfig& route) const = 0;
+  virtual bool owns(const std::string& netns, const PacketRules& rules) const = 0;
 };
 
 }  // namespace ipsec::policy

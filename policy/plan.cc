@@ -195,30 +195,7 @@ std::vector<PortBlock> port_blocks(uint16_t first, uint16_t last) {
   return blocks;
 }
 
-uint32_t tunnel_mtu(const EspSuite& suite, Family outer, bool udp_encapsulation, uint32_t underlay) {
-  const Algorithm* cipher = find_algorithm(TransformType::kEncryption, suite.encryption, suite.key_bits);
-  const Algorithm* integrity = find_algorithm(TransformType::kIntegrity, suite.integrity);
-  VERIFY(cipher != nullptr);
-  uint32_t room = underlay - (outer == Family::kIpv4 ? 20 : 40) - (udp_encapsulation ? 8 : 0) - 8;
-  room -= cipher->iv_bytes + (cipher->aead ? cipher->icv_bytes : integrity != nullptr ? integrity->icv_bytes : 0U);
-  const uint32_t block = std::max<uint32_t>(4, cipher->block_bytes);
-  return room / block * block - 2;
-}
-
-LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids) {
-  // Before anything is negotiated every offered suite may come, and a NAT may be met: the smallest MTU of all fits
-  // always.
-  uint32_t mtu = kUnderlayMtu;
-  const Family outer = tunnel.remote ? tunnel.remote->family() : Family::kIpv6;
-  for (const ChildConfig& child : tunnel.children)
-    for (const Proposal& proposal : child.policy->proposals)
-      for (const Transform& cipher : proposal.transforms) {
-        if (cipher.type != TransformType::kEncryption) continue;
-        const Transform* integrity = proposal.first(TransformType::kIntegrity);
-        const EspSuite suite{cipher.id, cipher.key_bits, integrity != nullptr ? integrity->id : uint16_t{kAuthNone},
-                             false};
-        mtu = std::min(mtu, tunnel_mtu(suite, outer, true));
-      }
+LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu) {
   return {.name = ids.interface,
           .altname = tunnel.name,
           .if_id = ids.if_id,

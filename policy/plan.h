@@ -18,7 +18,6 @@ inline constexpr uint32_t kLinkGroup = 50;
 inline constexpr uint32_t kNeighbourPriority = 1000, kExceptionPriority = 1024, kTunnelPriority = 4096,
                           kBlockPriority = 8192;
 inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that lead nowhere.
-inline constexpr uint32_t kUnderlayMtu = 1500;        ///< Bytes; what the path to a peer is assumed to carry.
 
 /// Numbers that the agent gives to a tunnel and its child.
 struct ChildIds {
@@ -80,12 +79,8 @@ std::vector<PolicyConfig> plan_neighbour_discovery();
 /// before those of all tunnels.
 Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& exception, size_t order);
 
-/// The xfrm interface of a tunnel.
-LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids);
-
-/// The largest inner packet that fits `underlay` bytes: underlay - outer IP header - [8 UDP] - 8 ESP header - IV - ICV,
-/// rounded down to the cipher's block (4 at least, RFC 4303 section 2.4), - 2 bytes of trailer.
-uint32_t tunnel_mtu(const EspSuite& suite, Family outer, bool udp_encapsulation, uint32_t underlay = kUnderlayMtu);
+/// The xfrm interface of a tunnel, with the MTU that link_mtu() says.
+LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu);
 
 /// A port range as the fewest value and mask pairs that cover exactly it.
 struct PortBlock {

@@ -39,7 +39,7 @@ std::string child(const std::string& name, const std::string& remote, const std:
 struct Standing {
   explicit Standing(const policy::Config& config) : tunnel(*config.tunnels.at("a")) {
     found["pub"];
-    if (!by_policy()) found["priv"].ours.add(policy::plan_link(tunnel, ids(kReqid)));
+    if (!by_policy()) found["priv"].ours.add(policy::plan_link(tunnel, ids(kReqid), 1400));
   }
   bool by_policy() const { return tunnel.group->attached == policy::Attachment::kPolicy; }
   policy::ChildIds ids(uint32_t reqid) const {

@@ -255,7 +255,8 @@ std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
   for (const auto& [name, row] : manager->tunnels()) {
     if (row.link_ready && !row.interface.empty())
-      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids,
+                                       policy::link_mtu(*row.tunnel, row.mtu.bytes)));
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;
       const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();

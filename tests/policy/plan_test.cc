@@ -261,14 +261,14 @@ TEST_CASE("plan: interface names fit into the kernel's 15 bytes and differ by if
   CHECK(interface_name(1) == "ips1");
 }
 
-TEST_CASE("plan: the link has the smallest MTU that any of its suites may need") {
+TEST_CASE("plan: the link has the names, the place and the MTU that it is to have") {
   const ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
-  const LinkConfig link = plan_link(*spec.tunnel, kIds);
+  const LinkConfig link = plan_link(*spec.tunnel, kIds, 1400);
   CHECK(link.name == "ips1000002");
   CHECK(link.altname == "a");
   CHECK(link.vrf == "red");
   CHECK(link.group == kLinkGroup);
-  CHECK(link.mtu == tunnel_mtu(kGcm, Family::kIpv4, true));
+  CHECK(link.mtu == 1400);
 }
 
 TEST_CASE("plan: soft limits stand at the share of the configured ones, less a jitter; hard ones at the value itself") {
@@ -301,34 +301,6 @@ TEST_CASE("plan: both directions of a child have its volume") {
   const ChildPlan made = plan_child(spec, kIds, 3).value();
   CHECK(made.inbound.volume == made.outbound.volume);
   CHECK(made.inbound.volume == volume_limits(*spec.tunnel->child(spec.child)->policy, 3));
-}
-
-TEST_CASE("mtu: computed by hand for each suite on 1500 bytes") {
-  auto mtu = [](EspSuite suite, Family outer, bool udp) { return tunnel_mtu(suite, outer, udp); };
-  const EspSuite cbc256{kEncrAesCbc, 256, kAuthHmacSha256_128, false};
-  const EspSuite cbc384{kEncrAesCbc, 256, kAuthHmacSha384_192, false};
-  const EspSuite cbc512{kEncrAesCbc, 128, kAuthHmacSha512_256, false};
-  const EspSuite chacha{kEncrChaCha20Poly1305, 0, kAuthNone, false};
-  // 1500 - 20 - 8 - 8 (IV) - 16 (ICV) = 1448, a multiple of 4, - 2
-  CHECK(mtu(kGcm, Family::kIpv4, false) == 1446);
-  // 1448 - 8 = 1440 - 2
-  CHECK(mtu(kGcm, Family::kIpv4, true) == 1438);
-  // 1500 - 40 - 8 - 24 = 1428 - 2
-  CHECK(mtu(kGcm, Family::kIpv6, false) == 1426);
-  CHECK(mtu(kGcm, Family::kIpv6, true) == 1418);
-  CHECK(mtu(chacha, Family::kIpv4, false) == 1446);
-  // 1500 - 20 - 8 - 16 (IV) - 16 (ICV) = 1440 = 90 * 16, - 2
-  CHECK(mtu(cbc256, Family::kIpv4, false) == 1438);
-  // 1440 - 8 = 1432, down to 1424, - 2
-  CHECK(mtu(cbc256, Family::kIpv4, true) == 1422);
-  // 1500 - 40 - 8 - 32 = 1420, down to 1408, - 2
-  CHECK(mtu(cbc256, Family::kIpv6, false) == 1406);
-  // 1500 - 28 - 16 - 24 = 1432, down to 1424, - 2
-  CHECK(mtu(cbc384, Family::kIpv4, false) == 1422);
-  // 1500 - 28 - 16 - 32 = 1424 = 89 * 16, - 2
-  CHECK(mtu(cbc512, Family::kIpv4, false) == 1422);
-  // An underlay of jumbo frames: 9000 - 20 - 8 - 24 = 8948 - 2
-  CHECK(tunnel_mtu(kGcm, Family::kIpv4, false, 9000) == 8946);
 }
 
 namespace {

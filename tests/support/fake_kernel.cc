@@ -195,6 +195,25 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteRoute& remove) {
   return KernelReply{};
 }
 
+// ---- packet rules
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, SetPacketRules& set) {
+  if (space.rules_maker == Maker::kForeign && !space.packet_rules.empty()) {
+    if (set.rules.empty()) return KernelReply{};
+    return conflict("a table inet ipsecd");
+  }
+  space.packet_rules = set.rules;
+  space.rules_maker = Maker::kOurs;
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, ChangePacketRules& change) {
+  if (space.packet_rules.empty() || space.rules_maker == Maker::kForeign)
+    return Error(Reason::kNotFound, "there are no packet rules of this run to be changed");
+  change.change.apply_to(space.packet_rules);
+  return KernelReply{};
+}
+
 // ---- the port
 
 FakeKernel::Outcome FakeKernel::carry_out(KernelOperation& operation) {
@@ -307,6 +326,17 @@ Result<std::vector<RouteConfig>> FakeKernel::dump_routes(const std::string& netn
   return all_of<RouteConfig>(in(netns).routes, &Route::config);
 }
 
+Result<PacketRules> FakeKernel::dump_packet_rules(const std::string& netns) {
+  flush();
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  return owns(netns, in(netns).packet_rules) ? in(netns).packet_rules : PacketRules{};
+}
+
+Result<PathFacts> FakeKernel::path_to(const RoutingPlace& place, const IpAddress& /*destination*/) {
+  if (!namespaces_.contains(place.netns)) return no_namespace(place.netns);
+  return in(place.netns).path;
+}
+
 Status FakeKernel::watch(const std::string& netns) {
   if (!namespaces_.contains(netns)) return no_namespace(netns);
   return {};
@@ -321,6 +351,10 @@ bool FakeKernel::owns(const std::string& netns, const LinkConfig& link) const {
 }
 bool FakeKernel::owns(const std::string& netns, const RouteConfig& route) const {
   return is_ours(in(netns).routes, key_of(route));
+}
+
+bool FakeKernel::owns(const std::string& netns, const PacketRules& /*rules*/) const {
+  return in(netns).rules_maker == Maker::kOurs;
 }
 
 void FakeKernel::remove_namespace(const std::string& name) {
@@ -352,6 +386,11 @@ void FakeKernel::put_foreign(const std::string& netns, const RouteConfig& route)
   in(netns).routes.insert_or_assign(key_of(route), Route{route, Maker::kForeign});
 }
 
+void FakeKernel::put_foreign(const std::string& netns, const PacketRules& rules) {
+  in(netns).packet_rules = rules;
+  in(netns).rules_maker = Maker::kForeign;
+}
+
 std::vector<std::string> FakeKernel::list(Maker maker) const {
   std::vector<std::string> lines;
   for (const auto& [name, space] : namespaces_) {
@@ -364,6 +403,8 @@ std::vector<std::string> FakeKernel::list(Maker maker) const {
       if (each.maker == maker) lines.push_back(where + "policy " + text_of(each.config));
     for (const auto& [key, each] : space.routes)
       if (each.maker == maker) lines.push_back(where + "route " + text_of(each.config));
+    if (!space.packet_rules.empty() && space.rules_maker == maker)
+      lines.push_back(where + "rules " + to_string(space.packet_rules));
   }
   return lines;
 }

@@ -57,8 +57,13 @@ class FakeKernel final : public policy::KernelPort {
     std::map<RouteKey, Route> routes;
     std::set<std::string> vrfs;
     std::map<std::string, Device> devices;
+    policy::PacketRules packet_rules;
+    Maker rules_maker = Maker::kOurs;
+    policy::PathFacts path{.device = "eth0", .mtu = policy::kUnderlayMtu};  ///< To everywhere.
 
-    bool empty() const { return sas.empty() && policies.empty() && links.empty() && routes.empty(); }
+    bool empty() const {
+      return sas.empty() && policies.empty() && links.empty() && routes.empty() && packet_rules.empty();
+    }
   };
   /// What an operation does besides what it should.
   struct Fault {
@@ -78,11 +83,14 @@ class FakeKernel final : public policy::KernelPort {
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
   Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
+  Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Status watch(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
+  bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
 
   // The surroundings.
   Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
@@ -99,6 +107,8 @@ class FakeKernel final : public policy::KernelPort {
   void put_foreign(const std::string& netns, const policy::PolicyConfig& policy);
   void put_foreign(const std::string& netns, const policy::LinkConfig& link);
   void put_foreign(const std::string& netns, const policy::RouteConfig& route);
+  /// Somebody else has a table of our name.
+  void put_foreign(const std::string& netns, const policy::PacketRules& rules);
   /// As kernels do that know the direction of an SA: "XFRM if_id is not supported in RX path."
   void refuse_inbound_offload_with_if_id() { refuses_inbound_if_id_ = true; }
 
@@ -147,6 +157,8 @@ class FakeKernel final : public policy::KernelPort {
   Outcome change(Namespace& space, policy::DeleteLink& remove);
   Outcome change(Namespace& space, policy::AddRoute& add);
   Outcome change(Namespace& space, policy::DeleteRoute& remove);
+  Outcome change(Namespace& space, policy::SetPacketRules& set);
+  Outcome change(Namespace& space, policy::ChangePacketRules& change);
   Status check_sa(const Namespace& space, const policy::SaConfig& sa) const;
   /// Where the SA really ends up; an error where the driver or the kernel refuses.
   Result<policy::OffloadKind> place(const Namespace& space, const policy::SaConfig& sa) const;

@@ -50,6 +50,12 @@ struct Describe {
   std::string operator()(const DeleteLink& each) const { return "delete-link " + each.name; }
   std::string operator()(const AddRoute& each) const { return "add-route " + text_of(each.route); }
   std::string operator()(const DeleteRoute& each) const { return "delete-route " + text_of(each.route); }
+  std::string operator()(const SetPacketRules& each) const { return "set-rules " + to_string(each.rules); }
+  std::string operator()(const ChangePacketRules& each) const {
+    PacketRules changed;
+    each.change.apply_to(changed);
+    return "change-rules " + to_string(changed);
+  }
 };
 
 }  // namespace

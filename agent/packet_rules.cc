@@ -1,0 +1,87 @@
+#include "agent/packet_rules.h"
+
+namespace ipsec::agent {
+
+template <typename Key, typename Value>
+void PacketRuleBook::note(const std::string& netns, std::map<Key, Value> policy::PacketRules::*standing,
+                          std::map<Key, std::optional<Value>> policy::PacketRuleChange::*pending, const Key& key,
+                          const std::optional<Value>& value) {
+  const auto known = spaces_.find(netns);
+  if (known == spaces_.end() && !value) return;
+  Space& space = known != spaces_.end() ? known->second : spaces_[netns];
+  auto& wanted = space.wanted.*standing;
+  const auto there = wanted.find(key);
+  if (there == wanted.end() ? !value : value && there->second == *value) return;
+  if (value)
+    wanted.insert_or_assign(key, *value);
+  else
+    wanted.erase(there);
+  (space.pending.*pending).insert_or_assign(key, value);
+}
+
+void PacketRuleBook::clamp_interface(const std::string& netns, const std::string& interface,
+                                     std::optional<policy::MssLimits> limits) {
+  note(netns, &policy::PacketRules::interfaces, &policy::PacketRuleChange::interfaces, interface, limits);
+}
+
+void PacketRuleBook::clamp_reqid(const std::string& netns, uint32_t reqid, std::optional<policy::MssLimits> limits) {
+  note(netns, &policy::PacketRules::reqids, &policy::PacketRuleChange::reqids, reqid, limits);
+}
+
+void PacketRuleBook::write_outer(const std::string& netns, const policy::SaKey& key,
+                                 std::optional<policy::OuterHeader> header) {
+  if (header && header->empty()) header.reset();
+  note(netns, &policy::PacketRules::outer, &policy::PacketRuleChange::outer, key, header);
+}
+
+void PacketRuleBook::clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing,
+                                    Wanted wanted) {
+  const auto known = spaces_.find(netns);
+  if (known == spaces_.end() && wanted == Wanted::kNo) return;
+  Space& space = known != spaces_.end() ? known->second : spaces_[netns];
+  const bool changed = wanted == Wanted::kYes ? space.wanted.inner_df.insert(clearing).second
+                                              : space.wanted.inner_df.erase(clearing) != 0;
+  if (changed) space.pending.inner_df.insert_or_assign(clearing, wanted == Wanted::kYes);
+}
+
+void PacketRuleBook::apply(const std::string& netns, Space& space) {
+  policy::PacketRuleChange change = std::exchange(space.pending, {});
+  const auto done = [this, netns](const Result<policy::KernelReply>& result) {
+    const auto it = spaces_.find(netns);
+    if (it == spaces_.end()) return;
+    if (!result.ok()) it->second.known = false;
+    if (!result.ok() && !it->second.told) complain_(netns, result.error());
+    it->second.told = !result.ok();
+  };
+  if (space.wanted.empty()) {
+    if (space.standing) queue_.submit(netns, policy::SetPacketRules{}, done);
+    space.known = space.standing = false;
+    return;
+  }
+  if (space.known)
+    queue_.submit(netns, policy::ChangePacketRules{std::move(change)}, done);
+  else
+    queue_.submit(netns, policy::SetPacketRules{space.wanted}, done);
+  space.known = space.standing = true;
+}
+
+void PacketRuleBook::apply() {
+  for (auto& [netns, space] : spaces_)
+    if (!space.pending.empty()) apply(netns, space);
+}
+
+void PacketRuleBook::remove_all() {
+  for (auto& [netns, space] : spaces_)
+    if (space.standing) queue_.submit(netns, policy::SetPacketRules{}, {});
+  spaces_.clear();
+}
+
+void PacketRuleBook::forget(const std::string& netns) {
+  if (const auto it = spaces_.find(netns); it != spaces_.end()) it->second.known = it->second.standing = false;
+}
+
+void PacketRuleBook::collect(const std::string& netns, policy::NamespaceState& state) const {
+  if (const auto it = spaces_.find(netns); it != spaces_.end()) state.add(it->second.wanted);
+}
+
+}  // namespace ipsec::agent

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "policy/config.h"
+#include "policy/kernel_model.h"
+#include "policy/mtu.h"
+
+/// What is done to packets beside SAs, policies and interfaces, as values: the content of our one table of packet rules
+/// (nftables) in a namespace.
+namespace ipsec::policy {
+
+/// What an outbound SA's packets get in the header that goes over the wire, where XFRM has no setting for it.
+struct OuterHeader {
+  bool df_set = false;             ///< IPv4 only.
+  std::optional<uint8_t> dscp;     ///< 0 to 63; nothing: as XFRM has written it.
+  bool udp_encapsulation = false;  ///< Where the SPI stands in the packet.
+  bool empty() const { return !df_set && !dscp; }
+  friend auto operator<=>(const OuterHeader&, const OuterHeader&) = default;
+};
+
+struct PacketRules {
+  /// TCP SYN packets that leave into or come out of a tunnel's interface, or that a policy of this reqid takes.
+  std::map<std::string, MssLimits> interfaces;
+  std::map<uint32_t, MssLimits> reqids;
+  /// Interfaces into which IPv4 packets go without their DF bit. By the destination of what comes from `vrf`, or of
+  /// everything without one: the decision falls before the interface is known.
+  struct Clearing {
+    std::string vrf;
+    std::string interface;
+    IpPrefix destination;
+    friend auto operator<=>(const Clearing&, const Clearing&) = default;
+  };
+  std::set<Clearing> inner_df;
+  std::map<SaKey, OuterHeader> outer;
+  /// As read: whether nothing but these entries differs from what was put there. What is wanted is always intact.
+  bool intact = true;
+
+  bool empty() const { return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty() && intact; }
+  friend bool operator==(const PacketRules&, const PacketRules&) = default;
+};
+/// "3 interfaces, 2 SAs, changed by others".
+std::string to_string(const PacketRules& rules);
+
+/// Some entries of a table: a value is put there, nothing is taken out.
+struct PacketRuleChange {
+  std::map<std::string, std::optional<MssLimits>> interfaces;
+  std::map<uint32_t, std::optional<MssLimits>> reqids;
+  std::map<PacketRules::Clearing, bool> inner_df;
+  std::map<SaKey, std::optional<OuterHeader>> outer;
+  bool empty() const { return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty(); }
+  void apply_to(PacketRules& rules) const;
+};
+
+/// What the SAs of this policy's children need beside XFRM's own settings.
+OuterHeader outer_header(const ChildPolicy& policy, bool udp_encapsulation);
+/// Whether it is anything.
+bool goes_by_rules(const ChildPolicy& policy);
+
+struct DscpSetting {
+  DscpMode mode = DscpMode::kCopy;
+  uint8_t value = 0;
+};
+/// "copy", "zero", a number of 0 to 63, decimal or hexadecimal (0x28), or a name: cs5, af31, ef.
+std::optional<DscpSetting> parse_dscp(std::string_view text);
+/// "none", "mtu", or a number of kMssMin to kMssMax.
+std::optional<MssClamp> parse_mss(std::string_view text);
+/// What parse_mss() reads.
+std::string to_string(const MssClamp& clamp);
+
+}  // namespace ipsec::policy
