@@ -46,6 +46,10 @@ policy::LinkConfig TunnelManager::link_of(const TunnelRow& row) {
                            policy::link_mtu(*row.tunnel, row.mtu.bytes));
 }
 
+void TunnelManager::update_link(const TunnelRow& row) {
+  queue_.submit(row.tunnel->group->private_place.netns, policy::UpdateLink{link_of(row)}, {});
+}
+
 /// To the peer that is there, else to the configured one.
 policy::PathFacts TunnelManager::look_at_path(const TunnelRow& row) {
   std::optional<IpAddress> peer = row.tunnel->remote;
@@ -74,8 +78,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
   }
   if (least) row.mtu = *least;
   if (!row.interface.empty()) {
-    if (row.link_ready && row.mtu.bytes != before)
-      queue_.submit(group.private_place.netns, policy::UpdateLink{link_of(row)}, {});
+    if (row.link_ready && row.mtu.bytes != before) update_link(row);
     rules_.clamp_interface(group.private_place.netns, row.interface, limits_of(*row.tunnel, row.mtu.bytes));
   }
   std::set<Clearing> clearings = clearings_of(row);

@@ -180,8 +180,9 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
 
 void TunnelManager::make_link(Instant now, TunnelRow& row) {
   row.link_asked = true;
-  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{link_of(row)},
-                [this, now, name = row.tunnel->name](Result<policy::KernelReply> result) {
+  const policy::LinkConfig link = link_of(row);
+  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{link},
+                [this, now, link, name = row.tunnel->name](Result<policy::KernelReply> result) {
                   TunnelRow* made = find(name);
                   if (made == nullptr) return;
                   made->link_asked = false;
@@ -193,6 +194,7 @@ void TunnelManager::make_link(Instant now, TunnelRow& row) {
                   }
                   if (stopping_) return remove_link(*made);
                   made->link_ready = true;
+                  if (link_of(*made) != link) update_link(*made);  // another MTU meanwhile
                   if (!made->leaving) start_children(now, *made);
                 });
 }

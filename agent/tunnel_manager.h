@@ -167,6 +167,7 @@ class TunnelManager {
 
   // packet_handling.cc
   static policy::LinkConfig link_of(const TunnelRow& row);
+  void update_link(const TunnelRow& row);
   policy::PathFacts look_at_path(const TunnelRow& row);
   void settle_packets(TunnelRow& row);
   void settle_headers(const TunnelRow& row);

@@ -33,6 +33,7 @@ class Settlement {
   void check_group(const TunnelGroup& group);
   void check_place(const TunnelGroup& group);
   void check_child(const Tunnel& tunnel, const ChildConfig& child);
+  void check_sizes(const Tunnel& tunnel, const ChildConfig& child);
   void check_hosts(const Tunnel& tunnel, const ChildConfig& child, std::string_view key, const SelectorList& list,
                    const IpAddress& host);
   void warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child);
@@ -130,9 +131,25 @@ void Settlement::check_child(const Tunnel& tunnel, const ChildConfig& child) {
     check_hosts(tunnel, child, "local", child.local, *local);
     check_hosts(tunnel, child, "remote", child.remote, *tunnel.remote);
   }
+  if (group.attached == Attachment::kPolicy) check_sizes(tunnel, child);
   if (group.attached != Attachment::kPolicy || !group.enabled) return;
   claim(tunnel, child);
   warn_of_overlap(tunnel, child);
+}
+
+/// Without an interface there is nothing that these could be set on.
+void Settlement::check_sizes(const Tunnel& tunnel, const ChildConfig& child) {
+  const ChildPolicy& policy = *child.policy;
+  const char* const setting = policy.mtu != 0                      ? "mtu"
+                              : policy.outer_mtu != 0              ? "outer_mtu"
+                              : policy.inner_df == InnerDf::kClear ? "inner_df"
+                                                                   : nullptr;
+  if (setting != nullptr)
+    error(place_of(tunnel, child).member("policy"), Reason::kConfigConflict,
+          "child policy " + policy.name + " with " + setting,
+          "one without it: attached by policy, the kernel goes by the path to the peer; or attachment interface of "
+          "group " +
+              tunnel.group->name);
 }
 
 /// Inbound policies know no direction of travel beyond addresses: what our hosts send to one another is inbound too.

@@ -109,6 +109,12 @@ std::string render_tunnel(const json& tunnel, Color color) {
   out.append(line(2, "remote", at(tunnel, "remote")));
   out.append(line(2, "local id", at(tunnel, "local_id")));
   out.append(line(2, "remote id", at(tunnel, "remote_id")));
+  if (const json& mtu = member_at(tunnel, "mtu"); !mtu.is_null()) {
+    const std::string because = text_at(tunnel, "mtu_because");
+    out.append(line(2, "mtu", cell(mtu) + (because.empty() ? "" : ": " + clean(because))));
+  }
+  if (const std::string mss = text_at(tunnel, "mss"); !mss.empty() && mss != "none")
+    out.append(line(2, "mss", clean(mss)));
   const json& children = member_at(tunnel, "children");  // the list; a number in a row
   const std::string total = children.is_array() ? std::to_string(children.size()) : cell(children);
   out.append(line(2, "children", at(tunnel, "children_up") + " of " + total + " up"));

@@ -41,7 +41,7 @@ TEST_CASE("install: inbound SA and policies stand before IKE answers, then outbo
 
   CHECK(world.kernel.texts() == Texts{"add-sa out 0x000010c1 software",
                                       "add-policy out 10.1.0.0/16 10.2.0.0/16 reqid 0x01000001",
-                                      "add-route 10.2.0.0/16 dev ips1000001 metric 100"});
+                                      "add-route 10.2.0.0/16 dev ips1000001 metric 100", "update-link ips1000001"});
   CHECK(world.state() == "up");
 }
 

@@ -65,6 +65,30 @@ TEST_CASE("config changes: what is negotiated comes with fresh SAs") {
   CHECK(offload.children_rekeyed == std::vector<std::string>{"lan"});
 }
 
+TEST_CASE("config changes: what rules do to packets changes in place, what SAs do to them with fresh ones") {
+  for (const auto& [to, from] : {std::pair(R"(, "mtu": 1300)", ""),
+                                 {R"(, "outer_mtu": 1400)", ""},
+                                 {R"(, "inner_df": "clear")", ""},
+                                 {R"(, "dscp": "ef")", R"(, "dscp": "cs5")"}}) {
+    const TunnelChange made = change({.child_policy = to}, {.child_policy = from});
+    CHECK(made.kind == Kind::kInPlace);
+    CHECK(made.settings == std::vector<std::string>{"child lan: policy"});
+  }
+  for (const auto& [to, from] : {std::pair(R"(, "df": "clear")", ""),
+                                 {R"(, "dscp": "zero")", ""},
+                                 {R"(, "df": "set")", R"(, "df": "clear")"},
+                                 // Whether a NIC may write the header is decided when an SA is made.
+                                 {R"(, "df": "set")", ""},
+                                 {R"(, "dscp": "ef")", ""}})
+    CHECK(change({.child_policy = to}, {.child_policy = from}).kind == Kind::kRekey);
+  const TunnelChange mss = change({.group = R"(, "mss": "mtu")"});
+  CHECK(mss.kind == Kind::kInPlace);
+  CHECK(mss.settings == std::vector<std::string>{"mss"});
+  CHECK(tunnel_changes(*config_of({.group = R"(, "mss": "mtu")"}),
+                       *config_of({.group = R"(, "mss": "1300")", .tunnel = R"(, "mss": "mtu")"}))
+            .empty());
+}
+
 TEST_CASE("config changes: another end, name or place is another tunnel") {
   for (const Document& to :
        {Document{.remote = "198.51.100.8"}, Document{.tunnel = R"(, "local_id": "x.example")"},

@@ -135,10 +135,13 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     return Error(Reason::kDeviceMissing, "there is no device " + wanted.public_device, ENODEV);
   if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
-  for (const auto& [name, there] : space.links) {
+  for (auto& [name, there] : space.links) {
     if (name != wanted.name && there.config.if_id != wanted.if_id) continue;
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
-    if (same) return KernelReply{};  // made before a restart of the daemon
+    if (same) {  // made before a restart of the daemon
+      there.config.mtu = wanted.mtu;
+      return KernelReply{};
+    }
     return conflict("interface " + name);
   }
   space.links.emplace(wanted.name, Link{.config = wanted});

@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# What the tests of packet handling share, sourced after checks.sh: sizes, counters on the peer and the host.
+
+# edit PYTHON: changes the configuration `config`, and the gateway takes it.
+edit() {
+  python3 - "$1" <<'P'
+import json, sys
+with open("/run/gw.json") as file: config = json.load(file)
+policy, group, tunnel = config["child_policies"]["std"], config["tunnel_groups"]["core"], config["tunnels"]["site"]
+exec(sys.argv[1])
+with open("/run/gw.json", "w") as file: json.dump(config, file)
+P
+  ctl gw config apply > /run/apply.out || cat /run/apply.out
+}
+shown() { ctl gw --json show tunnel site | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+link_mtu() { ip -n customers -o link show type xfrm | sed -n 's/.* mtu \([0-9]*\) .*/\1/p'; }
+mtus_are() { is "$(shown mtu) $(link_mtu)" "$1 $1"; }
+forget_paths() { ip -n host route flush cache; ip -n host -6 route flush cache; }
+# sized do|dont BYTES ADDRESS: a ping whose packet has this size with all headers is answered.
+sized() {
+  local headers=28; [[ $3 != *:* ]] || headers=48
+  ip netns exec host ping -q -c 1 -W 1 -M "$1" -s $(($2 - headers)) "$3"
+}
+# told BYTES ADDRESS: of which MTU the sender of such a packet, with DF, is told.
+told() {
+  local headers=28; [[ $2 != *:* ]] || headers=48
+  forget_paths
+  ip netns exec host ping -c 1 -W 1 -M 'do' -s $(($1 - headers)) "$2" 2>&1 | grep -o 'mtu *= *[0-9]*' | tr -dc '0-9\n' | head -1
+}
+# listen NAMESPACE: takes connections of both families on port 80.
+listen() {
+  ip netns exec "$1" python3 -c '
+import socket
+listener = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+while True: listener.accept()[0].close()' &
+}
+connects() { # FROM-NAMESPACE ADDRESS
+  ip netns exec "$1" python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], 80), 2)' "$2"
+}
+# watch: counters on what comes to the peer (and to the host), before anything is done to it.
+watch() {
+  ip netns exec peer nft -f - <<N
+table inet watch {
+  counter esp { }; counter fragments { }; counter df { }; counter ef { }; counter cs5 { }; counter cs0 { }
+  counter inner_fragments { }; counter inner_df { }
+  chain outer {
+    ip dscp ef counter name ef
+    ip6 dscp ef counter name ef
+    ip dscp cs5 counter name cs5
+    ip6 dscp cs5 counter name cs5
+    ip dscp cs0 counter name cs0
+    ip6 dscp cs0 counter name cs0
+    ip frag-off & 0x4000 != 0 counter name df
+  }
+  chain in { type filter hook prerouting priority raw; policy accept;
+    ip saddr 192.0.2.1 ip frag-off & 0x3fff != 0 counter name fragments
+    ip6 saddr 2001:db8::1 exthdr frag exists counter name fragments
+    ip saddr 10.1.0.0/24 ip frag-off & 0x3fff != 0 counter name inner_fragments
+    ip saddr 10.1.0.0/24 ip frag-off & 0x4000 != 0 counter name inner_df
+    meta l4proto esp counter name esp jump outer
+    udp dport 4500 @th,64,32 != 0 udp length > 40 counter name esp jump outer
+  }
+}
+N
+  for ns in peer host; do
+    ip netns exec $ns nft -f - <<N
+table inet mss {
+  set sizes4 { typeof tcp option maxseg size; flags dynamic; size 64; }
+  set sizes6 { typeof tcp option maxseg size; flags dynamic; size 64; }
+  chain sizes { type filter hook prerouting priority mangle; policy accept;
+    tcp flags & (syn | rst) == syn ip saddr 10.0.0.0/8 add @sizes4 { tcp option maxseg size }
+    tcp flags & (syn | rst) == syn ip6 saddr fd00::/16 add @sizes6 { tcp option maxseg size }
+  }
+}
+N
+  done
+}
+counted() { ip netns exec peer nft list counter inet watch "$1" | sed -n 's/.*packets \([0-9]*\) .*/\1/p'; }
+reset() { ip netns exec peer nft reset counters > /dev/null; }
+# sizes NAMESPACE 4|6: the segment sizes that SYN packets have named there, since the last call.
+sizes() {
+  ip netns exec "$1" nft list set inet mss "sizes$2" | tr ',{}' '\n' | sed -n 's/^ *\(elements = *\)\?\([0-9][0-9]*\) *$/\2/p' | sort -n | paste -sd' '
+  ip netns exec "$1" nft flush set inet mss "sizes$2"
+}
