@@ -28,14 +28,28 @@ void PacketRuleBook::clamp_reqid(const std::string& netns, uint32_t reqid, std::
   note(netns, &policy::PacketRules::reqids, &policy::PacketRuleChange::reqids, reqid, limits);
 }
 
+bool PacketRuleBook::can_write_df(const std::string& netns) {
+  if (!writes_df_) {
+    const auto answer = queue_.port().writes_df();
+    writes_df_ = answer.ok() && *answer;
+  }
+  if (!*writes_df_ && df_told_.insert(netns).second)
+    complain_(netns, Error(Reason::kPacketRulesRefused,
+                           "this kernel lets packet rules write no DF bits: `df` set has the effect of copy, and "
+                           "`inner_df` clear none"));
+  return *writes_df_;
+}
+
 void PacketRuleBook::write_outer(const std::string& netns, const policy::SaKey& key,
                                  std::optional<policy::OuterHeader> header) {
+  if (header && header->df_set && !can_write_df(netns)) header->df_set = false;
   if (header && header->empty()) header.reset();
   note(netns, &policy::PacketRules::outer, &policy::PacketRuleChange::outer, key, header);
 }
 
 void PacketRuleBook::clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing,
                                     Wanted wanted) {
+  if (wanted == Wanted::kYes && !can_write_df(netns)) return;
   const auto known = spaces_.find(netns);
   if (known == spaces_.end() && wanted == Wanted::kNo) return;
   Space& space = known != spaces_.end() ? known->second : spaces_[netns];

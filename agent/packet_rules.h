@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "agent/kernel_queue.h"
@@ -11,7 +12,8 @@
 namespace ipsec::agent {
 
 /// What packet rules are wanted in each namespace, and how far the kernel knows of it: the first ones of a namespace
-/// are put there as a whole, later ones as the change that they are, the last ones take the table with them.
+/// are put there as a whole, later ones as the change that they are, the last ones take the table with them. Where the
+/// kernel does not write DF bits they are left out, which is told.
 class PacketRuleBook {
  public:
   /// The kernel has refused the rules of a namespace; told once until it takes them.
@@ -46,10 +48,13 @@ class PacketRuleBook {
             std::map<Key, std::optional<Value>> policy::PacketRuleChange::*pending, const Key& key,
             const std::optional<Value>& value);
   void apply(const std::string& netns, Space& space);
+  bool can_write_df(const std::string& netns);
 
   KernelQueue& queue_;
   Complain complain_;
   std::map<std::string, Space> spaces_;
+  std::optional<bool> writes_df_;  // once it was asked
+  std::set<std::string> df_told_;
 };
 
 }  // namespace ipsec::agent

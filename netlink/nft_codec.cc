@@ -160,17 +160,21 @@ Message delete_table() {
   return message;
 }
 
-Message new_chain(const std::string& name, std::optional<uint32_t> hook = std::nullopt) {
-  Message message = request(NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL);
-  message.put_text(NFTA_CHAIN_TABLE, kNftTable);
-  message.put_text(NFTA_CHAIN_NAME, name);
-  if (!hook) return message;
+/// Of a base chain: where it sees packets, and when.
+void put_hook(Message& message, uint32_t hook) {
   message.nest(NFTA_CHAIN_HOOK, [&] {
-    put_be32(message, NFTA_HOOK_HOOKNUM, *hook);
+    put_be32(message, NFTA_HOOK_HOOKNUM, hook);
     put_be32(message, NFTA_HOOK_PRIORITY, static_cast<uint32_t>(kManglePriority));
   });
   put_be32(message, NFTA_CHAIN_POLICY, NF_ACCEPT);
   message.put_text(NFTA_CHAIN_TYPE, "filter");
+}
+
+Message new_chain(const std::string& name, std::optional<uint32_t> hook = std::nullopt) {
+  Message message = request(NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL);
+  message.put_text(NFTA_CHAIN_TABLE, kNftTable);
+  message.put_text(NFTA_CHAIN_NAME, name);
+  if (hook) put_hook(message, *hook);
   return message;
 }
 
@@ -374,6 +378,18 @@ NftBatch encode_nft_change(const PacketRules& before, const policy::PacketRuleCh
   add_elements(NFT_MSG_DELSETELEM, elements_of(gone), messages);
   add_elements(NFT_MSG_NEWSETELEM, elements_of(fresh), messages);
   if (messages.empty()) return {};
+  return framed(std::move(messages));
+}
+
+NftBatch encode_df_probe() {
+  std::vector<Message> messages;
+  messages.push_back(new_table());
+  messages.push_back(new_chain("probe", NF_INET_LOCAL_OUT));
+  messages.push_back(new_rule("probe", [](NftRule& rule) {
+    rule.match_protocol(kUdp);
+    rule.set_df(NftRule::Df::kSet);
+    rule.drop();
+  }));
   return framed(std::move(messages));
 }
 

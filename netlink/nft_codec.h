@@ -42,6 +42,10 @@ NftBatch encode_nft_removal();
 /// Elements that come and go; a table with a structure for them is there. `before`: what is in it.
 NftBatch encode_nft_change(const policy::PacketRules& before, const policy::PacketRuleChange& change);
 
+/// A table (of our name, for a namespace of its own) in which each UDP packet that is sent has its DF bit written and
+/// is dropped then: for probe_df_writes().
+NftBatch encode_df_probe();
+
 // Requests for what stands.
 Message encode_get_nft_table();
 Message encode_dump_nft_chains();

@@ -195,4 +195,12 @@ void NftRule::set_df(Df df) {
   store_network(kFlagsAt, 2, true);
 }
 
+void NftRule::drop() {
+  expression("immediate", [&] {
+    put_be32(message_, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+    message_.nest(NFTA_IMMEDIATE_DATA,
+                  [&] { message_.nest(NFTA_DATA_VERDICT, [&] { put_be32(message_, NFTA_VERDICT_CODE, NF_DROP); }); });
+  });
+}
+
 }  // namespace ipsec::netlink

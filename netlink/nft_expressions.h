@@ -39,6 +39,7 @@ class NftRule {
   void set_dscp(Family family, uint8_t dscp);
   enum class Df : uint8_t { kClear, kSet };
   void set_df(Df df);
+  void drop();
 
  private:
   void expression(const char* name, const std::function<void()>& data);

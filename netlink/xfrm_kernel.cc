@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "netlink/links.h"
+#include "netlink/nft_probe.h"
 
 namespace ipsec::netlink {
 
@@ -175,6 +176,13 @@ Result<policy::PacketRules> XfrmKernel::dump_packet_rules(const std::string& net
 Result<policy::PathFacts> XfrmKernel::path_to(const policy::RoutingPlace& place, const IpAddress& destination) {
   TRY_ASSIGN(NamespacePort * where, port(place.netns), "path to " + to_string(destination));
   return where->path_to(place.vrf, destination);
+}
+
+Result<bool> XfrmKernel::writes_df() {
+  if (!writes_df_) {
+    TRY_ASSIGN(writes_df_, probe_df_writes(), "packet rules");
+  }
+  return *writes_df_;
 }
 
 std::vector<int> XfrmKernel::poll_fds() const {

@@ -43,6 +43,7 @@ class XfrmKernel final : public policy::KernelPort {
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
+  Result<bool> writes_df() override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
@@ -108,6 +109,7 @@ class XfrmKernel final : public policy::KernelPort {
   std::set<std::string> awaited_;                      // namespaces that were asked for and are not there
   NetnsWatch names_;
   bool fds_changed_ = false;
+  std::optional<bool> writes_df_;
   size_t rules_fds_ = 0;  // how many of the namespaces have packet rules
 };
 

@@ -22,6 +22,8 @@ for outside in "1446 192.0.2.2 192.0.2.1" "1426 2001:db8::2 2001:db8::1" "1438 1
     check "$what: $inside: a packet of that size passes" sized do "$MTU" $inside
     check "$what: $inside: of one byte more the sender is told" is "$(told $((MTU + 1)) $inside)" "$MTU"
     forget_paths; reset
+    # IPv6 has no fragments but those of the sender, which has to hear of the size first.
+    [[ $inside != *:* ]] || sized dont 3000 $inside > /dev/null
     check "$what: $inside: without DF large ones pass" sized dont 3000 $inside
   done
   check "$what: cut up before they are encrypted" is "$(counted fragments)" 0

@@ -41,24 +41,24 @@ connects() { # FROM-NAMESPACE ADDRESS
 watch() {
   ip netns exec peer nft -f - <<N
 table inet watch {
-  counter esp { }; counter fragments { }; counter df { }; counter ef { }; counter cs5 { }; counter cs0 { }
-  counter inner_fragments { }; counter inner_df { }
+  counter seen_esp { }; counter seen_fragments { }; counter seen_df { }; counter seen_ef { }; counter seen_cs5 { }; counter seen_cs0 { }
+  counter seen_inner_fragments { }; counter seen_inner_df { }
   chain outer {
-    ip dscp ef counter name ef
-    ip6 dscp ef counter name ef
-    ip dscp cs5 counter name cs5
-    ip6 dscp cs5 counter name cs5
-    ip dscp cs0 counter name cs0
-    ip6 dscp cs0 counter name cs0
-    ip frag-off & 0x4000 != 0 counter name df
+    ip dscp ef counter name seen_ef
+    ip6 dscp ef counter name seen_ef
+    ip dscp cs5 counter name seen_cs5
+    ip6 dscp cs5 counter name seen_cs5
+    ip dscp cs0 counter name seen_cs0
+    ip6 dscp cs0 counter name seen_cs0
+    ip frag-off & 0x4000 != 0 counter name seen_df
   }
   chain in { type filter hook prerouting priority raw; policy accept;
-    ip saddr 192.0.2.1 ip frag-off & 0x3fff != 0 counter name fragments
-    ip6 saddr 2001:db8::1 exthdr frag exists counter name fragments
-    ip saddr 10.1.0.0/24 ip frag-off & 0x3fff != 0 counter name inner_fragments
-    ip saddr 10.1.0.0/24 ip frag-off & 0x4000 != 0 counter name inner_df
-    meta l4proto esp counter name esp jump outer
-    udp dport 4500 @th,64,32 != 0 udp length > 40 counter name esp jump outer
+    ip saddr 192.0.2.1 ip frag-off & 0x3fff != 0 counter name seen_fragments
+    ip6 saddr 2001:db8::1 exthdr frag exists counter name seen_fragments
+    ip saddr 10.1.0.0/24 ip frag-off & 0x3fff != 0 counter name seen_inner_fragments
+    ip saddr 10.1.0.0/24 ip frag-off & 0x4000 != 0 counter name seen_inner_df
+    meta l4proto esp counter name seen_esp jump outer
+    udp dport 4500 @th,64,32 != 0 udp length > 40 counter name seen_esp jump outer
   }
 }
 N
@@ -75,7 +75,7 @@ table inet mss {
 N
   done
 }
-counted() { ip netns exec peer nft list counter inet watch "$1" | sed -n 's/.*packets \([0-9]*\) .*/\1/p'; }
+counted() { ip netns exec peer nft list counter inet watch "seen_$1" | sed -n 's/.*packets \([0-9]*\) .*/\1/p'; }
 reset() { ip netns exec peer nft reset counters > /dev/null; }
 # sizes NAMESPACE 4|6: the segment sizes that SYN packets have named there, since the last call.
 sizes() {

@@ -155,6 +155,19 @@ TEST_CASE("packet rules: what a killed run has left is known as ours and replace
   CHECK(shell("ip netns exec left-pub nft list table inet ipsecd") != 0);
 }
 
+TEST_CASE("packet rules: the probe of DF says what a packet finds, and leaves nothing") {
+  Network network;
+  Port port;
+  const auto probed = port.kernel->writes_df();
+  REQUIRE_MESSAGE(probed.ok(), probed.error().text());
+  // The same with the words of nft: the bit of a packet without one, and a counter behind it.
+  REQUIRE(nft("add table inet t { chain c { type filter hook output priority 0; udp dport 9 ip frag-off set 0x4000 "
+              "counter; }; }") == "");
+  REQUIRE(shell("ip netns exec left-pub bash -c 'echo > /dev/udp/192.0.2.2/9'") == 0);
+  CHECK(shows(nft("list table inet t"), "counter packets 0") != *probed);
+  CHECK(shell("nft list table inet ipsecd") != 0);
+}
+
 TEST_CASE("path: device, route and ICMP say how much a path carries") {
   Network network;
   Port port;

@@ -252,6 +252,21 @@ TEST_CASE("packets: DF bits inside are cleared for what goes into the tunnel of 
   CHECK(world.priv().packet_rules.empty());
 }
 
+TEST_CASE("packets: where the kernel writes no DF bits the rest is done, and that is told once") {
+  World world;
+  world.kernel.refuse_df();
+  world.set([](policy::ChildPolicy& policy) {
+    mark(policy);
+    policy.inner_df = policy::InnerDf::kClear;
+  });
+  world.come_up();
+  CHECK(world.pub().packet_rules.outer.at(world.out_key()) == policy::OuterHeader{.dscp = uint8_t{46}});
+  CHECK(world.priv().packet_rules.empty());
+  world.inbound({.ike = kIke, .id = kFresh, .replaces = kChild});
+  world.outbound({.ike = kIke, .id = kFresh, .replaces = kChild});
+  CHECK(world.events_of(Reason::kPacketRulesRefused).size() == 2);  // of either namespace
+}
+
 TEST_CASE("packets: the orderly end leaves no rules") {
   World world(kClamped);
   world.set(mark);

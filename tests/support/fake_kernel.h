@@ -86,6 +86,7 @@ class FakeKernel final : public policy::KernelPort {
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Status watch(const std::string& netns) override;
+  Result<bool> writes_df() override { return !refuses_df_; }
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
@@ -111,6 +112,8 @@ class FakeKernel final : public policy::KernelPort {
   void put_foreign(const std::string& netns, const policy::PacketRules& rules);
   /// As kernels do that know the direction of an SA: "XFRM if_id is not supported in RX path."
   void refuse_inbound_offload_with_if_id() { refuses_inbound_if_id_ = true; }
+  /// As kernels that let packet rules write only some parts of a header.
+  void refuse_df() { refuses_df_ = true; }
 
   // The course of things.
   /// The `position`-th operation from now on, from 1.
@@ -173,7 +176,7 @@ class FakeKernel final : public policy::KernelPort {
   std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
   size_t done_ = 0, reads_ = 0;
   std::optional<size_t> dies_at_;
-  bool holding_ = false, refuses_inbound_if_id_ = false;
+  bool holding_ = false, refuses_inbound_if_id_ = false, refuses_df_ = false;
 };
 
 }  // namespace ipsec::testing
