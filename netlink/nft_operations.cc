@@ -66,7 +66,6 @@ Result<policy::PacketRules> NamespacePort::dump_packet_rules() {
 }
 
 Result<policy::PathFacts> NamespacePort::path_to(const std::string& vrf, const IpAddress& destination) {
-  flush();
   return netlink::path_to(route_, vrf, destination);
 }
 

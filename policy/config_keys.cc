@@ -330,12 +330,15 @@ constexpr std::array kChildPolicyKeys = {
             .meaning = "DSCP of the outer header: copy (from the inner packet), zero, or always this one: 0 to 63, or "
                        "cs0 to cs7, af11 to af43, ef",
             .fallback = "copy"},
-    KeySpec{.key = "mtu",
-            .kind = K::kNumber,
-            .meaning = "bytes of the largest packet that may enter the tunnel, with its IP header: 256 to 65000; 0: "
-                       "computed from the path to the peer and what ESP adds",
-            .fallback = "0",
-            .most = kMtuMax},
+    KeySpec{
+        .key = "mtu",
+        .kind = K::kNumber,
+        .meaning =
+            "bytes of the largest packet that may enter the tunnel, with its IP header: 256 to 65000 (1280 at least "
+            "where selectors are of IPv6, which needs that); 0: "
+            "computed from the path to the peer and what ESP adds",
+        .fallback = "0",
+        .most = kMtuMax},
     KeySpec{.key = "outer_mtu",
             .kind = K::kNumber,
             .meaning = "bytes of the largest packet on the way to the peer, from which mtu is computed: 576 to 65000; "

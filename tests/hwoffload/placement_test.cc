@@ -108,6 +108,13 @@ TEST_CASE("place: selectors that include the tunnel's own ends rule packet out, 
   CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
 }
 
+TEST_CASE("place: an outer header that packet rules are to write rules packet out, not crypto") {
+  SaNeeds needs = aead();
+  needs.rules_for_outer = true;
+  CHECK(says(ruled_out(needs, device("ens1"), OffloadMode::kPacket), Reason::kOffloadEncapsulation, "df set"));
+  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
+}
+
 TEST_CASE("place: inner packets of another family than the outer rule packet out, not crypto") {
   SaNeeds needs = aead();
   needs.inner_other_family = true;

@@ -19,12 +19,12 @@ for outside in "1446 192.0.2.2 192.0.2.1" "1426 2001:db8::2 2001:db8::1" "1438 1
   check "$what: the tunnel comes up" wait_for 10 "a" are a
   check "$what: its MTU is what is left of 1500 bytes" mtus_are "$MTU"
   for inside in 10.2.0.1 fd00:2::1; do
-    check "$what: $inside: a packet of that size passes" sized do "$MTU" $inside
+    check "$what: $inside: a packet of that size passes" sized whole "$MTU" $inside
     check "$what: $inside: of one byte more the sender is told" is "$(told $((MTU + 1)) $inside)" "$MTU"
     forget_paths; reset
     # IPv6 has no fragments but those of the sender, which has to hear of the size first.
-    [[ $inside != *:* ]] || sized dont 3000 $inside > /dev/null
-    check "$what: $inside: without DF large ones pass" sized dont 3000 $inside
+    [[ $inside != *:* ]] || sized parts 3000 $inside > /dev/null
+    check "$what: $inside: without DF large ones pass" sized parts 3000 $inside
   done
   check "$what: cut up before they are encrypted" is "$(counted fragments)" 0
   check "$what: nothing needs packet rules" not rules customers
@@ -37,7 +37,15 @@ for outside in "1446 192.0.2.2 192.0.2.1" "1426 2001:db8::2 2001:db8::1" "1438 1
   check "$what: packets pass" pings 10.2.0.1
   check "$what: and IPv6" pings fd00:2::1
   check "$what: all with the DSCP" is "$(counted ef)" "$(counted esp)"
-  [[ $GATEWAY = *:* ]] || check "$what: and with DF" is "$(counted df)" "$(counted esp)"
+  if [[ $GATEWAY != *:* ]]; then
+    reset; sized parts 500 10.2.0.1 > /dev/null
+    if writes_df; then
+      check "$what: with DF, whatever the packet had inside" is "$(counted df)" "$(counted esp)"
+    else
+      check "$what: without DF, as inside" is "$(counted df)" 0
+      check "$what: and that is told" test "$(events packet-rules-refused)" -ge 1
+    fi
+  fi
   sizes peer 4 > /dev/null; sizes host 4 > /dev/null; sizes peer 6 > /dev/null; sizes host 6 > /dev/null
   check "$what: a connection to the peer" connects host 10.2.0.1
   check "$what: over IPv6" connects host fd00:2::1
@@ -65,18 +73,40 @@ check "the tunnel comes up" wait_for 10 "a" are a
 check "with the configured MTU" mtus_are 1300
 check "T16: with DF, ICMP" is "$(told 1301 10.2.0.1)" 1300
 forget_paths; reset
-check "T16: without DF, fragments" sized dont 1301 10.2.0.1
+check "T16: without DF, fragments" sized parts 1301 10.2.0.1
 check "T16: before they are encrypted" is "$(counted fragments) $(counted inner_fragments)" "0 2"
 edit 'policy["inner_df"] = "clear"'
 forget_paths; reset
-check "T16: with the DF bit cleared, fragments" sized do 1301 10.2.0.1
-check "T16: of which none has it" is "$(counted inner_fragments) $(counted inner_df)" "2 0"
+if writes_df; then
+  check "T16: with the DF bit cleared, fragments" sized whole 1301 10.2.0.1
+  check "T16: of which none has it" is "$(counted inner_fragments) $(counted inner_df)" "2 0"
+else
+  check "T16: where DF cannot be cleared, ICMP" is "$(told 1301 10.2.0.1)" 1300
+  check "T16: and that is told" events packet-rules-refused
+fi
+for df in "copy 1 0" "clear 0 0"; do
+  read -r word with without <<< "$df"
+  edit "policy['df'] = '$word'"
+  check "df $word" wait_for 20 "one child" are a
+  reset; sized whole 500 10.2.0.1 > /dev/null
+  check "df $word: a packet with DF" is "$(counted df)" "$with"
+  reset; sized parts 500 10.2.0.1 > /dev/null
+  check "df $word: a packet without" is "$(counted df)" "$without"
+done
+edit 'policy["df"] = "copy"; policy["dscp"] = "zero"'
+check "dscp zero" wait_for 20 "one child" are a
+reset; ip netns exec host ping -q -c 1 -W 1 -Q 0xb8 10.2.0.1 > /dev/null
+check "dscp zero: whatever it was inside" is "$(counted cs0) $(counted ef)" "1 0"
+edit 'policy["dscp"] = "copy"'
+check "dscp copy" wait_for 20 "one child" are a
+reset; ip netns exec host ping -q -c 1 -W 1 -Q 0xb8 10.2.0.1 > /dev/null
+check "dscp copy: that of the packet" is "$(counted cs0) $(counted ef)" "0 1"
 edit 'policy["mtu"] = 1000; policy["inner_df"] = "keep"'
-check "below what IPv6 needs, the interface has that" wait_for 3 "1280" is 1280 1280
-check "and is told" is "$(shown mtu) $(link_mtu)" "1000 1280"
+check "below what IPv6 needs" wait_for 3 "1000" is_shown mtu 1000
+check "the interface has that" is "$(link_mtu)" 1280
 check "T17: 1281 bytes of IPv6 are too big" is "$(told 1281 fd00:2::1)" 1280
 forget_paths
-check "T17: 1280 bytes pass" sized do 1280 fd00:2::1
+check "T17: 1280 bytes pass" sized whole 1280 fd00:2::1
 check "nothing differs" calm
 edit 'policy["mtu"] = 0'
 check "computed again" wait_for 3 "1446" mtus_are 1446
@@ -92,9 +122,10 @@ check "with segments" wait_for 3 "the table" rules customers
 ip -n gw route add 192.0.2.2/32 dev veth-gw mtu 1300
 check "a smaller path is told to senders at once" is "$(told 1446 10.2.0.1)" 1246
 forget_paths
-check "without DF they still pass" sized dont 1446 10.2.0.1
+check "without DF they still pass" sized parts 1446 10.2.0.1
 check "a rekey looks at the path" ctl gw rekey site --child a
-check "and so the tunnel gets its MTU" wait_for 5 "1246" mtus_are 1246
+check "and so the tunnel gets its MTU" wait_for 5 "1246" is_shown mtu 1246
+check "and its interface the least that IPv6 needs" is "$(link_mtu)" 1280
 sizes peer 4 > /dev/null
 check "connections too" connects host 10.2.0.1
 check "have the smaller segments" is "$(sizes peer 4)" 1206

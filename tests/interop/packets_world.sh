@@ -13,19 +13,31 @@ P
   ctl gw config apply > /run/apply.out || cat /run/apply.out
 }
 shown() { ctl gw --json show tunnel site | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+is_shown() { is "$(shown "$1")" "$2"; }
 link_mtu() { ip -n customers -o link show type xfrm | sed -n 's/.* mtu \([0-9]*\) .*/\1/p'; }
 mtus_are() { is "$(shown mtu) $(link_mtu)" "$1 $1"; }
 forget_paths() { ip -n host route flush cache; ip -n host -6 route flush cache; }
-# sized do|dont BYTES ADDRESS: a ping whose packet has this size with all headers is answered.
+# sized whole|parts BYTES ADDRESS: a ping whose packet has this size with all headers, with DF or without, is answered.
 sized() {
-  local headers=28; [[ $3 != *:* ]] || headers=48
-  ip netns exec host ping -q -c 1 -W 1 -M "$1" -s $(($2 - headers)) "$3"
+  local headers=28 way='do'; [[ $3 != *:* ]] || headers=48
+  [ "$1" = whole ] || way=dont
+  ip netns exec host ping -q -c 1 -W 1 -M "$way" -s $(($2 - headers)) "$3"
 }
 # told BYTES ADDRESS: of which MTU the sender of such a packet, with DF, is told.
 told() {
   local headers=28; [[ $2 != *:* ]] || headers=48
   forget_paths
   ip netns exec host ping -c 1 -W 1 -M 'do' -s $(($1 - headers)) "$2" 2>&1 | grep -o 'mtu *= *[0-9]*' | tr -dc '0-9\n' | head -1
+}
+# writes_df: whether this kernel lets a rule write the DF bit.
+writes_df() {
+  [ -n "${WRITES_DF:-}" ] || {
+    ip netns exec host nft 'add table inet t { chain c { type filter hook output priority 0; udp dport 9 ip frag-off set 0x4000 counter; }; }'
+    ip netns exec host bash -c 'echo > /dev/udp/10.1.0.1/9'
+    WRITES_DF=$(ip netns exec host nft list table inet t | sed -n 's/.*counter packets \([0-9]*\) .*/\1/p')
+    ip netns exec host nft delete table inet t
+  }
+  [ "$WRITES_DF" != 0 ]
 }
 # listen NAMESPACE: takes connections of both families on port 80.
 listen() {
