@@ -186,13 +186,9 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
   if (child == nullptr) return done(Error(Reason::kNotFound, "the inbound half is not there"));
   // Before the SA, because the first packet may take it at once.
   const policy::ChildSpec& spec = *child->spec;
-  const policy::OuterHeader header =
-      policy::outer_header(*spec.tunnel->child(spec.child)->policy, spec.udp_encapsulation);
-  child->has_header = !header.empty();
-  if (child->has_header) {
-    rules_.write_outer(public_netns(*child), child->plan.outbound.key, header);
-    rules_.apply();
-  }
+  rules_.write_outer(public_netns(*child), child->plan.outbound.key,
+                     policy::outer_header(*spec.tunnel->child(spec.child)->policy, spec.udp_encapsulation));
+  rules_.apply();
   auto walk = std::make_shared<Walk>(Walk{.id = id,
                                           .direction = policy::Direction::kOut,
                                           .keys = std::move(keys),
@@ -228,7 +224,8 @@ void ChildInstaller::release_outbound(ike::ChildId id, InstalledChild& child) {
     queue_.submit(in_public, policy::DeleteSa{child.plan.outbound.key}, {});
   // Two peers may have chosen the same SPI for one address: the other one's goes on.
   const bool refused = child.outbound_sa != InstalledChild::Standing::kPresent;
-  if (std::exchange(child.has_header, false) && !(refused && is_of_another(id, in_public, child.plan.outbound.key)))
+  if (rules_.has_outer(in_public, child.plan.outbound.key) &&
+      !(refused && is_of_another(id, in_public, child.plan.outbound.key)))
     rules_.write_outer(in_public, child.plan.outbound.key, std::nullopt);
 }
 

@@ -28,7 +28,6 @@ struct InstalledChild {
   /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
   enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
   Standing inbound_sa = Standing::kAbsent, outbound_sa = Standing::kAbsent;
-  bool has_header = false;  ///< The packet rules know its outbound SA.
 };
 
 /// Puts child SAs into the kernel and takes them out: SA (as far onto the NIC as it goes, read back), policies, routes,

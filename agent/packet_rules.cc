@@ -47,6 +47,11 @@ void PacketRuleBook::write_outer(const std::string& netns, const policy::SaKey& 
   note(netns, &policy::PacketRules::outer, &policy::PacketRuleChange::outer, key, header);
 }
 
+bool PacketRuleBook::has_outer(const std::string& netns, const policy::SaKey& key) const {
+  const auto space = spaces_.find(netns);
+  return space != spaces_.end() && space->second.wanted.outer.contains(key);
+}
+
 void PacketRuleBook::clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing,
                                     Wanted wanted) {
   if (wanted == Wanted::kYes && !can_write_df(netns)) return;

@@ -24,6 +24,7 @@ class PacketRuleBook {
   void clamp_interface(const std::string& netns, const std::string& interface, std::optional<policy::MssLimits> limits);
   void clamp_reqid(const std::string& netns, uint32_t reqid, std::optional<policy::MssLimits> limits);
   void write_outer(const std::string& netns, const policy::SaKey& key, std::optional<policy::OuterHeader> header);
+  bool has_outer(const std::string& netns, const policy::SaKey& key) const;
   enum class Wanted : uint8_t { kYes, kNo };
   void clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing, Wanted wanted);
 

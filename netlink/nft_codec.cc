@@ -189,6 +189,16 @@ Message new_rule(const std::string& chain, const std::function<void(NftRule&)>& 
   return message;
 }
 
+/// For the command nft, which shows keys by it: their byte order, as type, length and value.
+Bytes key_order(uint32_t key_type) {
+  constexpr uint8_t kKeyByteOrder = 0;
+  constexpr uint32_t kOfHost = 1, kBigEndian = 2;
+  const auto value = to_bytes(key_type == kTypeMark || key_type == kTypeInterface ? kOfHost : kBigEndian);
+  Bytes bytes{kKeyByteOrder, static_cast<uint8_t>(value.size())};
+  bytes.insert(bytes.end(), value.begin(), value.end());
+  return bytes;
+}
+
 Message new_map(const std::string& name, uint32_t key_type, uint32_t key_bytes, uint32_t id) {
   Message message = request(NFT_MSG_NEWSET, NLM_F_CREATE | NLM_F_EXCL);
   message.put_text(NFTA_SET_TABLE, kNftTable);
@@ -198,6 +208,7 @@ Message new_map(const std::string& name, uint32_t key_type, uint32_t key_bytes, 
   put_be32(message, NFTA_SET_KEY_LEN, key_bytes);
   put_be32(message, NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
   put_be32(message, NFTA_SET_ID, id);
+  message.put(NFTA_SET_USERDATA, key_order(key_type));
   return message;
 }
 

@@ -164,6 +164,16 @@ TEST_CASE("packets: another DSCP is written at once, without fresh SAs") {
   CHECK(world.workers.rekeys.empty());
 }
 
+TEST_CASE("packets: SAs that got their mark while they stood lose it with their end, too") {
+  World world;
+  world.come_up();
+  world.set(mark);
+  world.reconfigure({{}});
+  CHECK(world.pub().packet_rules.outer.size() == 1);
+  world.remove_child(kIke, kChild);
+  CHECK(world.pub().packet_rules.empty());
+}
+
 TEST_CASE("packets: a tunnel whose SA the kernel refuses leaves no rule for it") {
   World world;
   world.set(mark);
