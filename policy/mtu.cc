@@ -93,8 +93,12 @@ InnerMtu child_mtu(const Tunnel& tunnel, const ChildConfig& child, const std::op
   VERIFY(!shapes.empty());
   const auto tightest =
       std::ranges::min_element(shapes, {}, [outer](const EspShape& each) { return inner_mtu(each, outer); });
-  return {.bytes = inner_mtu(*tightest, outer),
-          .because = text_of(*tightest, outer) + source + (shape ? "" : ", the largest of what is offered")};
+  InnerMtu mtu{.bytes = inner_mtu(*tightest, outer), .because = text_of(*tightest, outer) + source};
+  if (!shape) mtu.because.append(", the largest of what is offered");
+  // The kernel does not encrypt IPv6 packets into what is less, nor may it cut them up.
+  if (mtu.bytes < kIpv6MtuMin && carries(tunnel, Family::kIpv6))
+    mtu.because.append("; too little for IPv6, whose packets of up to 1280 bytes are lost");
+  return mtu;
 }
 
 bool carries(const Tunnel& tunnel, Family family) {

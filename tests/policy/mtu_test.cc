@@ -118,6 +118,14 @@ TEST_CASE("mtu: an unknown peer may come over IPv6") {
   CHECK(mtu_of(tunnel, {}, {}).because.find("(assumed)") != std::string::npos);
 }
 
+TEST_CASE("mtu: a path that is too small for IPv6 is called that") {
+  const EspShape shape{kGcm, kTunnel, k4, false};
+  const PathFacts small{"eth0", 1300};
+  CHECK(mtu_of(tunnel_to({"fd00:2::/64"}), shape, small).because.find("too little for IPv6") != std::string::npos);
+  CHECK(mtu_of(tunnel_to({"10.2.0.0/16"}), shape, small).because.find("IPv6") == std::string::npos);
+  CHECK(mtu_of(tunnel_to({"fd00:2::/64"}), shape).because.find("IPv6") == std::string::npos);
+}
+
 TEST_CASE("mtu: the configured one is not computed, and a configured path takes the place of the known one") {
   const EspShape shape{kGcm, kTunnel, k4, false};
   const InnerMtu fixed = mtu_of(tunnel_to({"10.2.0.0/16"}, {.mtu = 1300}), shape);
