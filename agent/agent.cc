@@ -48,7 +48,7 @@ Status Agent::open() {
                "worker");
     workers_.push_back(std::move(worker));
   }
-  claim_orphans_spis();
+  claim_spis();
   manager_ = std::make_unique<TunnelManager>(TunnelManager::Services{
       .kernel = *kernel_,
       .workers = *this,
@@ -63,7 +63,8 @@ Status Agent::open() {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           },
-      .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); }});
+      .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); },
+      .manual_keys = [this](const policy::ChildConfig& child) { return credentials_->manual_keys(child); }});
   watch_namespaces();
   open_sockets();
   return {};
@@ -83,8 +84,10 @@ void Agent::take_over_leftovers() {
   adoption_ = std::move(leftovers.adoption);
 }
 
-/// A fresh SA must not get the key of one that stands.
-void Agent::claim_orphans_spis() {
+/// A fresh SA must not get the key of one that stands, or is to.
+void Agent::claim_spis() {
+  for (const policy::ChildSpi spi : policy::manual_spis(*config_))
+    if (const size_t owner = ike::worker_of(spi); owner < workers_.size()) workers_[owner]->claim(spi);
   for (const OrphanedChild& child : adoption_.children)
     for (const auto& [key, state] : child.inbound)
       if (const size_t owner = ike::worker_of(key.spi); owner < workers_.size()) workers_[owner]->claim(key.spi);

@@ -73,7 +73,7 @@ class Agent final : private WorkerPort {
   Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
   Status open();
   void take_over_leftovers();
-  void claim_orphans_spis();
+  void claim_spis();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,

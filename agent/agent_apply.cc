@@ -38,8 +38,10 @@ void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vect
   open_sockets();
   note_unused_sockets();
   for (auto& worker : workers_)
-    worker->post([view, changes](Worker& self) {
+    worker->post([view, changes, spis = policy::manual_spis(*config_)](Worker& self) {
       self.set_view(view);
+      for (const policy::ChildSpi spi : spis)
+        if (ike::worker_of(spi) == self.index()) self.claim(spi);
       // What is to end does so as it was: its ends and names may be others now.
       self.engine().adopt([&](const std::string& name) {
         const auto change = changes.find(name);

@@ -80,14 +80,17 @@ void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<polic
 }
 
 /// An SA cannot be made again, for nobody kept its keys: IKE replaces the child, or ends it, so that it is set up anew.
+/// Manual keys were kept.
 void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries) {
   const Home* home = home_of(id);
   const auto it = installer_.children().find(id);
-  if (home == nullptr || it == installer_.children().end()) return;
+  const bool manual = manual_.contains(id);
+  if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
   if (tries == 0)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});
+  if (manual) return mend_manual(id);
   if (renewals_.contains(id)) return;  // another one takes its place already
   if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
     services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);

@@ -26,7 +26,10 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
       leave(row);
     } else {
       update(now, row, wanted->second, change);
-      if (change != nullptr) rekey_changed(row, *change);
+      if (row.tunnel->is_manual())
+        refresh_manual(now, row, change);
+      else if (change != nullptr)
+        rekey_changed(row, *change);
     }
   }
   for (const auto& [name, tunnel] : config_->tunnels)
@@ -56,6 +59,7 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
   child.trap_dropped = false;
   if (child.acquire) services_.clear_acquire(*child.acquire);
   child.acquire.reset();
+  if (child.config->manual) return end_manual(row, child, Reason::kConfigApplied);
   if (row.leaving) return;  // with its IKE SAs
   close_children(row, child.config->name, Reason::kConfigApplied);
 }

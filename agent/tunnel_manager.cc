@@ -157,7 +157,7 @@ uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& 
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
-  list_peer(*tunnel);
+  if (!tunnel->is_manual()) list_peer(*tunnel);
   row.number = number != 0 ? number : number_for(tunnel->name);
   if (tunnel->group->attached == policy::Attachment::kInterface) {
     row.if_id = if_id_for(tunnel->name);
@@ -321,7 +321,10 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
-  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
+  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
+    services_.namespace_changed(met->netns, true);
+    wake_manual(now, met->netns);
+  }
   reconciliation_.on_event(now, kernel_event);
 }
 
@@ -332,6 +335,7 @@ void TunnelManager::on_namespace_gone(const std::string& netns) {
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
+  end_manual_in(netns);
 }
 
 void TunnelManager::run(Instant now) {
@@ -375,6 +379,7 @@ void TunnelManager::begin_shutdown() {
 
 void TunnelManager::remove_all() {
   renewals_.clear();
+  manual_.clear();
   orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;

@@ -22,6 +22,7 @@
 #include "policy/base/log.h"
 #include "policy/base/random.h"
 #include "policy/config_changes.h"
+#include "policy/manual.h"
 
 namespace ipsec::agent {
 
@@ -32,7 +33,7 @@ namespace ipsec::agent {
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
 /// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_blocks.cc
-/// (what passes, and what never does).
+/// (what passes, and what never does), manual.cc (children whose keys nobody negotiates).
 class TunnelManager {
  public:
   struct Services {
@@ -47,6 +48,8 @@ class TunnelManager {
     std::function<void(const policy::Acquire&)> clear_acquire;
     /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
+    /// The keys of a child whose keys are manual, as the newest configuration has them.
+    std::function<Result<policy::ManualKeys>(const policy::ChildConfig&)> manual_keys = {};
   };
   explicit TunnelManager(Services services);
 
@@ -212,6 +215,31 @@ class TunnelManager {
   void settle_crossing(ike::IkeSaId id);
   void run_crossings(Instant now);
 
+  // manual.cc
+  /// A child whose keys are manual, in the kernel or on its way there.
+  struct ManualChild {
+    uint32_t reqid = 0;
+    std::shared_ptr<const policy::ManualKeys> keys;  ///< Of its SAs.
+    size_t busy = 0;             ///< Of its SAs, those that the kernel works on: it cannot end meanwhile, ...
+    std::optional<Reason> ends;  ///< ... but does so then; ...
+    bool stale = false;          ///< ... or is renewed, because the configuration has changed.
+    size_t made = 0;             ///< SAs, since `busy` was 0.
+    std::optional<Error> failed;
+  };
+  void begin_manual(TunnelRow& row, ChildRow& child);
+  void on_manual_installed(ike::ChildId id, const Status& status);
+  void end_manual(TunnelRow& row, ChildRow& child, Reason reason);
+  void end_manual(TunnelRow& row, const std::string& child, Reason reason);
+  void end_manual_in(const std::string& netns);
+  void wake_manual(Instant now, const std::string& netns);
+  void mend_manual(ike::ChildId id);
+  void renew_manual(ike::ChildId id);
+  void renew_manual_sa(ike::ChildId id, policy::Direction direction);
+  void on_manual_renewed(ike::ChildId id, const Status& status);
+  void refresh_manual(Instant now, TunnelRow& row, const policy::TunnelChange* change);
+  void announce_manual(const TunnelRow& row, const ChildRow& child);
+  ChildRow& manual_row(const ManualChild& manual, TunnelRow** row);
+
   // child_life.cc
   void on_install_inbound(size_t worker, ike::InstallInbound action);
   void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
@@ -250,6 +278,7 @@ class TunnelManager {
   std::map<std::string, TunnelRow> tunnels_;
   std::unordered_map<ike::IkeSaId, IkeRow> ikes_;
   std::unordered_map<ike::ChildId, Home> homes_;
+  std::map<ike::ChildId, ManualChild> manual_;
   std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
   std::unordered_map<std::string, std::string> tunnel_by_interface_;

@@ -161,11 +161,21 @@ struct ChildPolicy {
   friend bool operator==(const ChildPolicy&, const ChildPolicy&) = default;
 };
 
-/// What proves our identity or a peer's. Only the reference: the agent loads the secret.
+/// What proves our identity or a peer's, or the keys of SAs that nobody negotiates. Only references: the agent loads
+/// the secrets. Files are relative to the folder of secrets, or absolute.
 struct Credential {
   std::string name;
-  std::string psk_file;  ///< Relative to the folder of secrets, or absolute.
+  std::string psk_file;       ///< Empty: manual keys.
+  std::string in_file = {};   ///< Manual keys of what we receive.
+  std::string out_file = {};  ///< Manual keys of what we send.
+  bool is_manual() const { return !in_file.empty() || !out_file.empty(); }
   friend bool operator==(const Credential&, const Credential&) = default;
+};
+
+/// The SAs of a child that no IKE negotiates and nobody renews.
+struct ManualSas {
+  uint32_t spi_in = 0, spi_out = 0;  ///< Of what we receive, and of what we send: 256 to 2^32 - 1.
+  std::shared_ptr<const Credential> credential;
 };
 
 struct ChildConfig {
@@ -175,6 +185,7 @@ struct ChildConfig {
   std::shared_ptr<const ChildPolicy> policy;
   StartMode start = StartMode::kRespond;
   std::string split_from = {};  ///< Its name in the configuration, where it is one of several parts of that child.
+  std::optional<ManualSas> manual = {};  ///< Nothing: IKE makes its SAs.
 };
 
 /// One configured peer.
@@ -193,6 +204,8 @@ struct Tunnel {
 
   const ChildConfig* child(std::string_view name) const;
   OffloadMode offload_mode() const { return offload.value_or(group->offload); }
+  /// Whether its keys are manual; then those of all its children are, and IKE knows nothing of it.
+  bool is_manual() const { return !children.empty() && children.front().manual.has_value(); }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
 };
@@ -219,6 +232,7 @@ struct Config {
   /// How long SAs of an earlier run may carry traffic until their tunnel is up again; 0: not at all.
   Duration orphan_grace{10min};
   AdmissionLimits admission;
+  bool allow_manual_keys = false;
   std::vector<std::string> allow_weak;
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;
   std::map<std::string, std::shared_ptr<const IkePolicy>> ike_policies;

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "policy/limits.h"
+#include "policy/manual.h"
 
 namespace ipsec::policy {
 namespace {
@@ -249,6 +250,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   ChildPlan plan;
   plan.inbound = sa_for(spec, ids, Direction::kIn, spread);
   plan.outbound = sa_for(spec, ids, Direction::kOut, spread);
+  if (spec.tunnel->child(spec.child)->manual) make_manual(plan.inbound, plan.outbound);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
   const size_t most = spec.tunnel->child(spec.child)->policy->policies_max;
