@@ -114,10 +114,11 @@ void TunnelManager::end_manual_in(const std::string& netns) {
       end_manual(row, std::string(), Reason::kNamespaceMissing);
 }
 
-/// What could not be installed there is tried at once.
+/// What could not be installed because it was not there is tried at once.
 void TunnelManager::wake_manual(Instant now, const std::string& netns) {
   for (auto& [name, row] : tunnels_) {
     if (!row.tunnel->is_manual() || row.tunnel->group->public_place.netns != netns) continue;
+    if (row.last_reason != Reason::kNamespaceMissing) continue;
     for (auto& [each, child] : row.children)
       if (child.retry_at) begin(now, row, child, nullptr);
   }

@@ -69,7 +69,7 @@ check "the other one too" state_is old-4 up
 check "packets pass in both families" both_ping
 check "four SAs stand" is "$(esp gw)" 4
 check "without a replay window" is "$(ip -n gw xfrm state | grep -c 'replay-window 0')" 4
-check "outbound sequence numbers may wrap" is "$(ip -n gw xfrm state | grep -c 'oseq-may-wrap')" 2
+check "outbound sequence numbers may wrap" is "$(ip -n gw -s xfrm state | grep -c 'oseq-may-wrap')" 2
 check "nothing ends them" is "$(ip -n gw -s xfrm state | grep -c 'expire add: soft 0(sec), hard 0(sec)')" 4
 check "the SAs are shown as what they are" is "$(ctl gw --json list sas | value '[each["keying"] for each in rows]')" "['manual', 'manual', 'manual', 'manual']"
 check "the tunnels too" is "$(ctl gw list tunnels | grep -c manual)" 2
@@ -114,7 +114,7 @@ check "no SA was made" is "$(events manual-sas-installed)" "$installed"
 configure "$BY_INTERFACE" "$SUITE" "${TUNNELS//8193/8195}"
 sa peer 192.0.2.1 192.0.2.2 8195 tunnel "$ENC_OUT" "$AUTH_OUT"
 check "another SPI" ctl gw config apply
-check "is in force" is "$(ip -n gw xfrm state | grep -c 'spi 0x00002003')" 1
+check "is in force" wait_for 2 "the SA" eval 'is "$(ip -n gw xfrm state | grep -c "spi 0x00002003")" 1'
 check "packets pass through it" both_ping
 chmod 644 /run/ipsecd-gw/secrets/lan.in
 ctl gw config apply > /dev/null
@@ -152,7 +152,7 @@ ip -n peer xfrm policy add src ::/0 dst ::/0 proto ipv6-icmp type 136 dir in pri
 start_ipsecd gw /run/gw.json || exit 1
 check "by policy: both are up" wait_for 5 "host-6 up" state_is host-6 up
 carried() { ctl gw --json list sas | value 'sum(each["packets"] for each in rows)'; }
-host_ping() { local n; n=$(carried); ip netns exec gw ping -q -c 2 -i 0.05 -W 1 "$1" && is "$(carried)" $((n + 4)); }
+host_ping() { local n; n=$(carried); ip netns exec gw ping -q -c 2 -i 0.05 -W 1 "$1" && test "$(carried)" -ge $((n + 4)); }
 check "by policy: IPv4 passes through the SAs" host_ping 192.0.2.2
 check "by policy: IPv6 too" host_ping 2001:db8::2
 ip -n gw xfrm state flush
