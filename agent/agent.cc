@@ -113,28 +113,32 @@ void Agent::open_sockets() {
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
-  for (const IpAddress& address : group.public_addresses) {
-    for (uint16_t port : {kIkePort, kNatPort}) {
-      const Endpoint local{address, port};
-      // Groups that share a public side share its sockets: a second set would join the first one's and break its
-      // steering.
-      if (opened_.contains({contexts_[group.name], local})) continue;
-      auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());
-      if (!opened.ok()) {
-        counters_.add(opened.error().reason());
-        warn("group " + group.name + ": " + opened.error().text());
-        continue;
-      }
-      opened_.emplace(contexts_[group.name], local);
-      for (size_t i = 0; i < workers_.size(); ++i) {
-        // A post takes what can be copied.
-        auto socket = std::make_shared<UdpSocket>(std::move((*opened)[i]));
-        if (running_)
-          workers_[i]->post([socket](Worker& self) { self.add_socket(std::move(*socket)); });
-        else
-          workers_[i]->add_socket(std::move(*socket));
-      }
-    }
+  for (const IpAddress& address : group.public_addresses)
+    for (uint16_t port : {kIkePort, kNatPort}) open_socket(group, {address, port});
+}
+
+/// Groups that share a public side share its sockets: a second set would join the first one's and break its steering.
+void Agent::open_socket(const policy::TunnelGroup& group, const Endpoint& local) {
+  const std::pair place(contexts_[group.name], local);
+  if (opened_.contains(place)) return;
+  auto opened = UdpSocket::open_group(group.public_place, place.first, local, workers_.size());
+  if (!opened.ok()) {
+    counters_.add(opened.error().reason());
+    std::string text = "group " + group.name + ": " + opened.error().text();
+    Unopened& known = unopened_[place];
+    if (known.warning != text) warn(text);  // each thing that comes lets us try again
+    known = {group.public_place.netns, std::move(text)};
+    return;
+  }
+  opened_.insert(place);
+  if (const auto waited = unopened_.extract(place)) std::erase(warnings_, waited.mapped().warning);
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    // A post takes what can be copied.
+    auto socket = std::make_shared<UdpSocket>(std::move((*opened)[i]));
+    if (running_)
+      workers_[i]->post([socket](Worker& self) { self.add_socket(std::move(*socket)); });
+    else
+      workers_[i]->add_socket(std::move(*socket));
   }
 }
 
@@ -151,8 +155,10 @@ void Agent::watch_namespaces() {
         gone_namespaces_.erase(netns);
         continue;
       }
-      if (watched.error().reason() == Reason::kNamespaceMissing) gone_namespaces_.insert(netns);
-      warn("group " + name + ": " + watched.error().text());
+      std::string text = "group " + name + ": " + watched.error().text();
+      warn(text);
+      if (watched.error().reason() == Reason::kNamespaceMissing)
+        gone_namespaces_.insert_or_assign(netns, std::move(text));
     }
   }
 }

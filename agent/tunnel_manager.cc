@@ -322,6 +322,11 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
+  if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
+    services_.namespace_changed(added->netns, true);
+  // It may be the VRF of sockets.
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event); link != nullptr && link->up)
+    services_.namespace_changed(link->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
 

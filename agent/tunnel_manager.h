@@ -45,7 +45,8 @@ class TunnelManager {
     std::function<WallTime()> wall_clock;
     ChildInstaller::Devices devices;
     std::function<void(const policy::Acquire&)> clear_acquire;
-    /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
+    /// A namespace is gone (false); or it was met anew, an address or a link came, or its events were lost (true): for
+    /// whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
   };
   explicit TunnelManager(Services services);

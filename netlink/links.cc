@@ -190,6 +190,19 @@ Result<LinkInfo> need_vrf(Socket& route, const std::string& name) {
   return std::move(*link);
 }
 
+Result<InterfaceAddress> decode_address(ByteView payload) {
+  TRY_ASSIGN(const auto header, from_bytes<ifaddrmsg>(payload), "address");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "address");
+  // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
+  const auto bytes = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
+  if (!bytes) return Error(Reason::kMalformed, "an interface address without its address");
+  TRY_ASSIGN(const IpAddress address, IpAddress::from_bytes(*bytes), "address");
+  TRY_ASSIGN(const auto flags, attributes.get<uint32_t>(IFA_FLAGS), "address");
+  const uint32_t all = flags.value_or(header.ifa_flags);
+  const bool waits = (all & IFA_F_TENTATIVE) != 0 && (all & IFA_F_OPTIMISTIC) == 0;
+  return InterfaceAddress{.address = address, .usable = !waits && (all & IFA_F_DADFAILED) == 0};
+}
+
 Result<bool> has_address(Socket& route, const IpAddress& address) {
   bool found = false;
   const auto request = [&] {
@@ -201,10 +214,8 @@ Result<bool> has_address(Socket& route, const IpAddress& address) {
   };
   const auto each = [&](const Received& message) -> Status {
     if (message.type != RTM_NEWADDR) return {};
-    TRY_ASSIGN(const Attributes attributes, attributes_behind(message.payload, sizeof(ifaddrmsg)), "address");
-    // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
-    const auto value = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
-    if (value && std::ranges::equal(*value, address.bytes())) found = true;
+    TRY_ASSIGN(const InterfaceAddress there, decode_address(message.payload), "");
+    if (there.address == address) found = true;
     return {};
   };
   TRY(route.dump(request, each, [&] { found = false; }), "read the addresses");

@@ -41,6 +41,12 @@ Result<LinkInfo> need_link(Socket& route, const std::string& name);
 Result<std::vector<LinkInfo>> dump_links(Socket& dumps);
 /// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.
 Result<LinkInfo> need_vrf(Socket& route, const std::string& name);
+struct InterfaceAddress {
+  IpAddress address;
+  bool usable = true;  ///< false: being checked for a duplicate, or found to be one (RFC 4862 section 5.4).
+};
+/// The payload of RTM_NEWADDR.
+Result<InterfaceAddress> decode_address(ByteView payload);
 /// Whether an interface of the namespace has this address.
 Result<bool> has_address(Socket& route, const IpAddress& address);
 
