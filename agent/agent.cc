@@ -7,6 +7,7 @@
 #include "agent/limits.h"
 #include "ike/sa/admission.h"
 #include "netlink/xfrm_stat.h"
+#include "policy/policy_hash.h"
 
 namespace ipsec::agent {
 
@@ -65,6 +66,7 @@ Status Agent::open() {
           },
       .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); }});
   watch_namespaces();
+  adapt_policy_hash();
   open_sockets();
   return {};
 }
@@ -163,6 +165,22 @@ void Agent::watch_namespaces() {
   }
 }
 
+/// A help only: where it cannot be set, policies are found all the same.
+void Agent::adapt_policy_hash() {
+  for (const std::string& netns : namespaces_) {
+    if (gone_namespaces_.contains(netns)) continue;
+    const auto wanted = config_->adapt_policy_hash ? policy::plan_policy_hash(*config_, netns) : std::nullopt;
+    const Status status = wanted ? kernel_->set_policy_hash(netns, *wanted) : kernel_->restore_policy_hash(netns);
+    if (!status.ok()) log_.debug("the policy hash stays as it is", {field("detail", status.error().text())});
+  }
+}
+
+void Agent::restore_policy_hash() {
+  for (const std::string& netns : namespaces_)
+    if (const Status status = kernel_->restore_policy_hash(netns); !status.ok() && !gone_namespaces_.contains(netns))
+      warn("the policy hash stays as it is: " + status.error().text());
+}
+
 std::vector<hwoffload::DeviceFacts> Agent::devices_of(const policy::TunnelGroup& group) {
   std::vector<hwoffload::DeviceFacts> facts;
   for (const std::string& device : group.offload_devices) {
@@ -250,7 +268,9 @@ void Agent::finish_shutdown_when_quiet() {
     manager_->remove_all();
     shutdown_deadline_ = monotonic_now() + kKernelTimeout;
   }
-  if (removed_ && (manager_->kernel_idle() || monotonic_now() >= *shutdown_deadline_)) loop_->stop();
+  if (!removed_ || (!manager_->kernel_idle() && monotonic_now() < *shutdown_deadline_)) return;
+  restore_policy_hash();
+  loop_->stop();
 }
 
 uint64_t Agent::count(Reason reason) const {

@@ -87,6 +87,8 @@ class Agent final : private WorkerPort {
   void on_namespace_changed(const std::string& netns, bool present);
   WorkerView make_view();
   void watch_namespaces();
+  void adapt_policy_hash();
+  void restore_policy_hash();
   void follow_kernel_descriptors();
   void after_round();
   void finish_shutdown_when_quiet();

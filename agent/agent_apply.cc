@@ -36,6 +36,7 @@ void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vect
   negotiations_.set_config(config_);
   const WorkerView view = make_view();
   watch_namespaces();
+  adapt_policy_hash();
   open_sockets();
   note_unused_sockets();
   for (auto& worker : workers_)
@@ -100,6 +101,7 @@ void Agent::on_namespace_changed(const std::string& netns, bool present) {
     if (returned && !kernel_->watch(netns).ok()) return;
     if (const auto gone = gone_namespaces_.extract(netns)) std::erase(warnings_, gone.mapped());
     const auto is_there = [&](const auto& waiting) { return waiting.second.netns == netns; };
+    if (returned) adapt_policy_hash();
     if (returned || std::ranges::any_of(unopened_, is_there)) open_sockets();
     return;
   }

@@ -23,6 +23,7 @@ Status read_kind(const Attributes& attributes, LinkInfo& link) {
     TRY_ASSIGN(const auto device, data.get<uint32_t>(IFLA_XFRM_LINK), "xfrm link");
     link.if_id = if_id.value_or(0);
     link.public_device = static_cast<int>(device.value_or(0));
+    link.external = data.find(IFLA_XFRM_COLLECT_METADATA).has_value();
   } else if (link.kind == "vrf") {
     TRY_ASSIGN(const auto table, data.get<uint32_t>(kVrfTable), "VRF table");
     link.vrf_table = table.value_or(0);
@@ -103,6 +104,7 @@ Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, 
   message.nest(IFLA_LINKINFO, [&] {
     message.put_text(IFLA_INFO_KIND, "xfrm");
     message.nest(IFLA_INFO_DATA, [&] {
+      if (link.kind == policy::LinkKind::kExternal) return message.put(IFLA_XFRM_COLLECT_METADATA, {});
       if (public_side.device_index != 0)
         message.put_u32(IFLA_XFRM_LINK, static_cast<uint32_t>(public_side.device_index));
       message.put_u32(IFLA_XFRM_IF_ID, link.if_id);

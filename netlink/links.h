@@ -24,6 +24,7 @@ struct LinkInfo {
   uint32_t mtu = 0, group = 0;
   int master = 0;         ///< Interface index; 0: none.
   uint32_t if_id = 0;     ///< Of an xfrm interface.
+  bool external = false;  ///< An xfrm interface whose routes say the if_id (collect metadata).
   int public_device = 0;  ///< Of an xfrm interface: what it lies over, in its public namespace; 0: nothing.
   std::optional<uint32_t> public_netns;  ///< Number of the namespace that it lies over, where that is another one.
   uint32_t vrf_table = 0;                ///< Of a VRF.
