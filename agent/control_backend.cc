@@ -298,8 +298,9 @@ json ControlBackend::credentials() const {
 }
 
 json ControlBackend::routes() const {
-  std::map<std::string, std::string> tunnel_of;
-  for (const auto& [name, row] : agent_.manager().tunnels()) tunnel_of[row.interface] = name;
+  std::map<std::pair<std::string, uint32_t>, std::string> tunnel_of;  // by interface, if_id where it has several
+  for (const auto& [name, row] : agent_.manager().tunnels())
+    tunnel_of[{row.interface, row.tunnel->shares_interface() ? row.if_id : 0}] = name;
   json rows = json::array();
   for (const auto& each : agent_.manager().shared().routes())
     rows.push_back({{"destination", to_string(each.route.destination)},
@@ -309,7 +310,7 @@ json ControlBackend::routes() const {
                     {"device", each.route.device},
                     {"metric", each.route.metric},
                     {"protocol", each.route.protocol},
-                    {"tunnel", or_null(tunnel_of[each.route.device])}});
+                    {"tunnel", or_null(tunnel_of[{each.route.device, each.route.encap_if_id}])}});
   return rows;
 }
 

@@ -35,7 +35,7 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     // The interface of a tunnel that leaves goes last, and is not made any more.
     if (row.interface.empty()) continue;  // attached by policy
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
-    wanted.state.add(policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface}));
+    wanted.state.add(link_of(row));
   }
   shared_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
@@ -96,17 +96,6 @@ void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uin
     services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
   else
     services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
-}
-
-/// A tunnel whose interface could not be made at the start begins its life now.
-void TunnelManager::on_link_made(const std::string& link) {
-  const auto tunnel = tunnel_by_interface_.find(link);
-  TunnelRow* row = tunnel != tunnel_by_interface_.end() ? find(tunnel->second) : nullptr;
-  if (row == nullptr || row->link_ready || stopping_) return;
-  row->link_ready = true;
-  row->last_reason = Reason::kNone;
-  row->last_detail.clear();
-  if (!row->leaving) start_children(now_, *row);
 }
 
 }  // namespace ipsec::agent

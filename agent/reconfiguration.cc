@@ -12,6 +12,7 @@ using Kind = policy::TunnelChange::Kind;
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  plan_shared_links();
   set_exceptions();
   for (auto& [name, row] : tunnels_) {
     const auto wanted = config_->tunnels.find(name);

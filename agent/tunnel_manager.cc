@@ -161,8 +161,7 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   row.number = number != 0 ? number : number_for(tunnel->name);
   if (tunnel->group->attached == policy::Attachment::kInterface) {
     row.if_id = if_id_for(tunnel->name);
-    row.interface = policy::interface_name(row.if_id);
-    tunnel_by_interface_[row.interface] = tunnel->name;
+    name_link(row);
   }
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
@@ -170,31 +169,6 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   if (!row.interface.empty()) return make_link(now, row);
   row.link_ready = true;
   start_children(now, row);
-}
-
-void TunnelManager::make_link(Instant now, TunnelRow& row) {
-  row.link_asked = true;
-  queue_.submit(row.tunnel->group->private_place.netns,
-                policy::AddLink{policy::plan_link(*row.tunnel, row.children.begin()->second.ids)},
-                [this, now, name = row.tunnel->name](Result<policy::KernelReply> result) {
-                  TunnelRow* made = find(name);
-                  if (made == nullptr) return;
-                  made->link_asked = false;
-                  sweep_soon(*made);
-                  if (!result.ok()) {
-                    made->last_reason = result.error().reason();
-                    made->last_detail = result.error().text();
-                    return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
-                  }
-                  if (stopping_) return remove_link(*made);
-                  made->link_ready = true;
-                  if (!made->leaving) start_children(now, *made);
-                });
-}
-
-void TunnelManager::remove_link(const TunnelRow& row) {
-  if (!row.interface.empty())
-    queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
 }
 
 void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) {
@@ -325,6 +299,11 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
     services_.namespace_changed(met->netns, true);
     wake_manual(now, met->netns);
   }
+  if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
+    services_.namespace_changed(added->netns, true);
+  // It may be the VRF of sockets.
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event); link != nullptr && link->up)
+    services_.namespace_changed(link->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
 
@@ -397,7 +376,6 @@ void TunnelManager::remove_all() {
   // All in a row, so that they can go at once.
   for (auto& [name, row] : tunnels_) {
     if (row.link_ready) remove_link(row);
-    row.link_ready = false;
   }
   drop_exceptions();
   queue_.drain();

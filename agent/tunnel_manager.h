@@ -32,8 +32,9 @@ namespace ipsec::agent {
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
 /// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
-/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_blocks.cc
-/// (what passes, and what never does), manual.cc (children whose keys nobody negotiates).
+/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_links.cc
+/// (their interfaces), tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody
+/// negotiates).
 class TunnelManager {
  public:
   struct Services {
@@ -46,7 +47,8 @@ class TunnelManager {
     std::function<WallTime()> wall_clock;
     ChildInstaller::Devices devices;
     std::function<void(const policy::Acquire&)> clear_acquire;
-    /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
+    /// A namespace is gone (false); or it was met anew, an address or a link came, or its events were lost (true): for
+    /// whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
     /// The keys of a child whose keys are manual, as the newest configuration has them.
     std::function<Result<policy::ManualKeys>(const policy::ChildConfig&)> manual_keys = {};
@@ -135,8 +137,22 @@ class TunnelManager {
   /// `number`: of a former tunnel of this name, whose policies the new one takes over; 0: none.
   void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number = 0);
   void add_child(TunnelRow& row, const policy::ChildConfig& child);
+  // Interfaces: one per tunnel, or one that the tunnels of a group share.
+  struct SharedLink {
+    policy::LinkConfig config;
+    bool ready = false, asked = false;
+    size_t users = 0;  // tunnels of which it is the interface that is ready
+  };
+  using SharedPlace = std::pair<std::string, policy::RoutingPlace>;  // public namespace, private side
+  SharedLink* shared_link(const TunnelRow& row);
+  void name_link(TunnelRow& row);
+  policy::LinkConfig link_of(const TunnelRow& row) const;
   void make_link(Instant now, TunnelRow& row);
-  void remove_link(const TunnelRow& row);
+  void on_link_answer(Instant now, TunnelRow& row, const Status& made);
+  void on_shared_answer(Instant now, const SharedPlace& place, const Status& made);
+  void use_link(Instant now, TunnelRow& row);
+  void remove_link(TunnelRow& row);
+  void plan_shared_links();
   uint32_t number_for(const std::string& tunnel);
   uint32_t if_id_for(const std::string& tunnel);
   uint32_t reqid_for(const std::string& tunnel, const std::string& child);
@@ -281,7 +297,8 @@ class TunnelManager {
   std::map<ike::ChildId, ManualChild> manual_;
   std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
-  std::unordered_map<std::string, std::string> tunnel_by_interface_;
+  std::unordered_map<std::string, std::string> tunnel_by_interface_;  // that have their own
+  std::map<SharedPlace, SharedLink> shared_links_;
   TimerQueue<uint32_t> retries_;  // by reqid
   TimerQueue<ike::IkeSaId> childless_;
   TimerQueue<ike::IkeSaId> crossings_;

@@ -216,7 +216,8 @@ Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide&
 /// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
 Status NamespacePort::take_over_link(const policy::LinkConfig& link, const PublicSide& public_side,
                                      const LinkInfo& there) {
-  if (there.public_netns != public_side.netns_id || there.public_device != public_side.device_index) {
+  if (there.external != (link.kind == policy::LinkKind::kExternal) || there.public_netns != public_side.netns_id ||
+      there.public_device != public_side.device_index) {
     TRY(delete_xfrm_link(route_, link.name), "");
     return add_link(link, public_side);
   }

@@ -18,6 +18,11 @@ namespace ipsec::policy {
 enum class Role : uint8_t { kInitiate, kRespond, kBoth };
 enum class StartMode : uint8_t { kNow, kTraffic, kRespond };
 enum class Attachment : uint8_t { kInterface, kPolicy, kAuto };
+/// What attachment by interface makes.
+enum class InterfaceScope : uint8_t {
+  kTunnel,   ///< One interface per tunnel.
+  kExternal  ///< One for all tunnels of the group; routes name the tunnel. Only one per public namespace.
+};
 enum class EspMode : uint8_t { kTunnel, kTransport };
 enum class ExceptionAction : uint8_t { kBypass, kDiscard };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
@@ -46,6 +51,7 @@ enum class IdleRekey : uint8_t { kRekey, kEnd };
 std::string_view to_string(Role role);
 std::string_view to_string(StartMode mode);
 std::string_view to_string(Attachment attachment);
+std::string_view to_string(InterfaceScope scope);
 std::string_view to_string(EspMode mode);
 std::string_view to_string(ExceptionAction action);
 std::string_view to_string(OffloadMode mode);
@@ -81,9 +87,10 @@ struct TunnelGroup {
   RoutingPlace public_place;
   std::vector<IpAddress> public_addresses;
   RoutingPlace private_place;
-  Attachment attachment = Attachment::kAuto;      ///< As configured.
-  Attachment attached = Attachment::kInterface;   ///< As it is: never kAuto.
-  std::string attached_because = {};              ///< Where auto chose.
+  Attachment attachment = Attachment::kAuto;     ///< As configured.
+  Attachment attached = Attachment::kInterface;  ///< As it is: never kAuto.
+  std::string attached_because = {};             ///< Where auto chose.
+  InterfaceScope interfaces = InterfaceScope::kTunnel;
   std::vector<TrafficException> exceptions = {};  ///< Attachment by policy only; an earlier one counts before a later.
   bool default_block = false;  ///< What a child's selectors cover never leaves in the clear, be the child up or down.
   OffloadMode offload = OffloadMode::kNone;
@@ -206,6 +213,9 @@ struct Tunnel {
   OffloadMode offload_mode() const { return offload.value_or(group->offload); }
   /// Whether its keys are manual; then those of all its children are, and IKE knows nothing of it.
   bool is_manual() const { return !children.empty() && children.front().manual.has_value(); }
+  bool shares_interface() const {
+    return group->attached == Attachment::kInterface && group->interfaces == InterfaceScope::kExternal;
+  }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
 };
@@ -231,6 +241,7 @@ struct Config {
   uint8_t node_id = 0;  ///< Goes into SPIs, so that two nodes of a pair never choose the same.
   /// How long SAs of an earlier run may carry traffic until their tunnel is up again; 0: not at all.
   Duration orphan_grace{10min};
+  bool adapt_policy_hash = true;  ///< The kernel's policy hash follows the prefix lengths in use.
   AdmissionLimits admission;
   bool allow_manual_keys = false;
   std::vector<std::string> allow_weak;

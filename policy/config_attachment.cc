@@ -32,6 +32,7 @@ class Settlement {
   void choose(TunnelGroup& group);
   void check_group(const TunnelGroup& group);
   void check_place(const TunnelGroup& group);
+  void check_interfaces(const TunnelGroup& group);
   void check_child(const Tunnel& tunnel, const ChildConfig& child);
   void check_hosts(const Tunnel& tunnel, const ChildConfig& child, std::string_view key, const SelectorList& list,
                    const IpAddress& host);
@@ -54,7 +55,8 @@ class Settlement {
   std::vector<std::string>& warnings_;
   bool sound_;
   size_t warned_ = 0;
-  std::map<std::string, PolicyOwners> owners_;  // by public namespace
+  std::map<std::string, PolicyOwners> owners_;    // by public namespace
+  std::map<std::string, std::string> externals_;  // group, by public namespace
 };
 
 void Settlement::choose(TunnelGroup& group) {
@@ -104,6 +106,20 @@ void Settlement::check_group(const TunnelGroup& group) {
   if (group.attached == Attachment::kInterface && !group.exceptions.empty())
     error(place_of(group).member("exceptions"), Reason::kConfigConflict, "exceptions",
           "none, for only what is routed into a tunnel's interface meets its policies; or attachment policy");
+  check_interfaces(group);
+}
+
+/// The kernel has one external interface for the SAs and policies of a namespace, wherever it is put.
+void Settlement::check_interfaces(const TunnelGroup& group) {
+  if (group.interfaces != InterfaceScope::kExternal || !group.enabled) return;
+  const Place at = place_of(group).member("interfaces");
+  if (group.attached != Attachment::kInterface)
+    return error(at, Reason::kConfigConflict, "an external interface with attachment policy",
+                 "attachment interface, or interfaces tunnel");
+  const auto [owner, first] = externals_.try_emplace(group.public_place.netns, group.name);
+  if (!first)
+    error(at, Reason::kConfigConflict, "a second external interface for one public namespace",
+          "interfaces tunnel, or another public namespace than that of group " + owner->second);
 }
 
 /// A transport SA protects what the two gateways themselves say to one another (RFC 4301 section 4.1).

@@ -101,6 +101,12 @@ constexpr std::array kGroupKeys = {
                        "public namespace; auto: interface, unless a child is in transport mode",
             .fallback = "auto",
             .words = "interface policy auto"},
+    KeySpec{.key = "interfaces",
+            .kind = K::kWord,
+            .meaning = "attachment by interface: one for each tunnel, or one external interface for all tunnels of the "
+                       "group, with routes that name the tunnel; of these a public namespace can have one",
+            .fallback = "tunnel",
+            .words = "tunnel external"},
     KeySpec{.key = "exceptions",
             .kind = K::kObjectList,
             .meaning = "attachment by policy: traffic that no tunnel takes; an earlier one counts before a later",
@@ -491,6 +497,12 @@ constexpr std::array kNodeKeys = {
             .kind = K::kFlag,
             .meaning = "true: children may have manual keys, which nobody renews and which protect no older traffic",
             .fallback = "false"},
+    KeySpec{.key = "adapt_policy_hash",
+            .kind = K::kFlag,
+            .meaning =
+                "true: the kernel's policy hash thresholds follow the prefix lengths in use, and are put back at "
+                "the end",
+            .fallback = "true"},
 };
 constexpr std::array kDefaultKeys = {
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "IKE policy of tunnels that name none"},

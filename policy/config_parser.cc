@@ -132,6 +132,8 @@ void Parser::read_top(const JsonNode& document) {
     node->duration("orphan_grace", config_.orphan_grace);
     once(*node, "allow_manual_keys");
     node->flag("allow_manual_keys", config_.allow_manual_keys);
+    once(*node, "adapt_policy_hash");
+    node->flag("adapt_policy_hash", config_.adapt_policy_hash);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");
@@ -189,6 +191,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
   }
   if (auto place = reader.object("private")) read_place(*place, group->private_place);
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
+  if (auto word = reader.word("interfaces")) group->interfaces = static_cast<InterfaceScope>(*word);
   if (auto offload = reader.object("offload")) {
     if (auto word = offload->word("mode")) group->offload = static_cast<OffloadMode>(*word);
     for (const JsonNode* each : offload->texts("devices")) {

@@ -122,6 +122,8 @@ enum class LinkKind : uint8_t {
   kIpIp  ///< IPv4 or IPv6 in IPv4 or IPv6, as the ends say.
 };
 
+std::string_view to_string(LinkKind kind);
+
 /// An interface of ours.
 struct LinkConfig {
   LinkKind kind = LinkKind::kXfrm;

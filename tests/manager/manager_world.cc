@@ -281,7 +281,8 @@ std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
   for (const auto& [name, row] : manager->tunnels()) {
     if (row.link_ready && !row.interface.empty())
-      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+      in_private.add(row.tunnel->shares_interface() ? policy::plan_external_link(manager->config(), *row.tunnel->group)
+                                                    : policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;
       const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();
