@@ -10,6 +10,7 @@
 
 #include "netlink/links.h"
 #include "netlink/routes.h"
+#include "netlink/rules.h"
 #include "netlink/xfrm_codec.h"
 
 namespace ipsec::netlink {
@@ -83,12 +84,12 @@ Filter xfrm_filter(uint32_t own_port) {
   return filter;
 }
 
-/// Links, and routes of these protocols that go.
+/// Links, rules that go, and routes of these protocols that go.
 Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
   Filter filter;
   filter.drop_own(own_port);
   filter.load_type();
-  for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK}) filter.give_if(htons(type), Filter::kPass);
+  for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK, RTM_DELRULE}) filter.give_if(htons(type), Filter::kPass);
   filter.give_unless(htons(RTM_DELROUTE), Filter::kDrop);
   filter.load_route_protocol();
   for (const uint8_t protocol : protocols) filter.give_if(protocol, Filter::kPass);
@@ -110,7 +111,8 @@ Result<EventSource> EventSource::open(const Options& options) {
   TRY_ASSIGN(Socket link,
              Socket::open({.protocol = NETLINK_ROUTE,
                            .netns = options.netns,
-                           .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE},
+                           .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,
+                                      RTNLGRP_IPV6_RULE},
                            .receive_buffer_bytes = options.receive_buffer_bytes,
                            .filter = route_filter(options.own_route_port, {}).program()}),
              "watch");
@@ -181,6 +183,12 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
       queue.push(netns_,
                  policy::RouteRemoved{
                      .netns = netns_, .destination = route->config.destination, .metric = route->config.metric});
+    return;
+  }
+  if (message.type == RTM_DELRULE) {
+    if (const auto rule = decode_rule(message.payload);
+        rule.ok() && rule->plain && rule->config.protocol == kRouteProtocol)
+      queue.push(netns_, policy::RuleRemoved{netns_});
     return;
   }
   if (message.type != RTM_NEWLINK && message.type != RTM_DELLINK) return;

@@ -57,6 +57,8 @@ const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanio
      {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
     {"/tunnel_groups/core/exceptions/0/remote",
      {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
+    {"/tunnel_groups/core/private/vrf_table", {{"/tunnel_groups/core/private/vrf", "blue"}}},
+    {"/tunnels/a/routes/0/metric", {{"/tunnels/a/routes/0/prefix", "10.2.1.0/24"}}},
     {"/node/admission/half_open_max",
      {{"/node/admission/half_open_cookie_from", 0}, {"/node/admission/half_open_cookie_until", 0}}},
     {"/node/admission/half_open_cookie_from",
