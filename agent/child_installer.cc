@@ -24,6 +24,7 @@ policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& 
   copy.encap_destination_port = sa.encap_destination_port;
   copy.df_clear = sa.df_clear;
   copy.dscp_zero = sa.dscp_zero;
+  copy.sequence_wraps = sa.sequence_wraps;
   copy.hard_lifetime = sa.hard_lifetime;
   copy.volume = sa.volume;
   copy.offload = offload;
@@ -117,10 +118,12 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
       remove(id);
       return done(std::move(status));
     }
-    hold_policies(id, installed->plan.inbound_policies, installed->inbound, [this, id, done](Status held) {
+    Done all = gather_outcomes(2, [this, id, done](Status held) {
       if (!held.ok()) remove(id);
       done(std::move(held));
     });
+    hold_private_policies(id, all);
+    hold_policies(id, installed->plan.inbound_policies, installed->inbound, all);
   };
   try_next(walk);
 }
@@ -172,6 +175,15 @@ void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyCo
   for (const policy::PolicyConfig& each : policies) shared_.hold(owner, public_netns(*child), each, one);
 }
 
+void ChildInstaller::hold_private_policies(ike::ChildId id, Done done) {
+  InstalledChild* child = find(id);
+  const std::vector<policy::PolicyConfig> policies = child->plan.private_policies;
+  if (policies.empty()) return done({});
+  Done one = gather_outcomes(policies.size(), std::move(done));
+  const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
+  for (const policy::PolicyConfig& each : policies) shared_.hold(owner, private_netns(*child), each, one);
+}
+
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
   InstalledChild* child = find(id);
   if (child->plan.routes.empty()) return done({});
@@ -205,6 +217,36 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
     });
   };
   try_next(walk);
+}
+
+void ChildInstaller::renew(ike::ChildId id, policy::Direction direction, policy::ChildKeys keys, Done done) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return done(Error(Reason::kNotFound, "the child is not there"));
+  const bool in = direction == policy::Direction::kIn;
+  queue_.submit(public_netns(*child), policy::DeleteSa{(in ? child->plan.inbound : child->plan.outbound).key}, {});
+  (in ? child->has_inbound : child->has_outbound) = false;
+  auto walk = std::make_shared<Walk>(Walk{.id = id,
+                                          .direction = direction,
+                                          .keys = std::move(keys),
+                                          .placement = place(*child, direction),
+                                          .verdicts = {},
+                                          .done = {}});
+  walk->verdicts = walk->placement.passed_over;
+  walk->done = [this, id, in, done = std::move(done)](Status status) {
+    InstalledChild* installed = find(id);
+    if (installed == nullptr || !status.ok()) return done(std::move(status));
+    hold_policies(id, in ? installed->plan.inbound_policies : installed->plan.outbound_policies,
+                  in ? installed->inbound : installed->outbound, done);
+  };
+  try_next(walk);
+}
+
+Status ChildInstaller::respecify(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return Error(Reason::kNotFound, "the child is not there");
+  TRY_ASSIGN(child->plan, policy::plan_child(*spec, child->ids, random_.u64()), "");
+  child->spec = std::move(spec);
+  return {};
 }
 
 void ChildInstaller::mark_not_counting(ike::ChildId id) {
@@ -247,6 +289,8 @@ void ChildInstaller::remove(ike::ChildId id) {
   release_outbound(id, *child);
   const std::string in_public = public_netns(*child);
   for (const auto& each : child->plan.inbound_policies) shared_.release(id.value(), in_public, each.key);
+  const std::string in_private = private_netns(*child);
+  for (const auto& each : child->plan.private_policies) shared_.release(id.value(), in_private, each.key);
   if (child->inbound_sa == InstalledChild::Standing::kPresent)
     queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});
 }

@@ -116,6 +116,7 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   const bool renews = home != nullptr && home->replaces &&
                       std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
   child.up.push_back(id);
+  set_routes(row);
   orphans_.replace(now, child.ids.reqid);
   follow(now, id, installed);
   on_shape(row, child, installed);
@@ -205,14 +206,15 @@ void TunnelManager::on_remove_child(Instant now, const ike::RemoveChild& action)
 void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
   const Home* home = home_of(action.child);
   const auto ike = home != nullptr ? home->ike : action.ike;
+  TunnelRow* row = nullptr;
+  ChildRow* child = row_of(*action.spec, &row);
+  const bool was_up = child != nullptr && std::erase(child->up, action.child) != 0;
+  if (was_up) set_routes(*row);  // first, so that traffic stops taking the tunnel
   installer_.remove(action.child);
   watch_.forget(action.child);
   finish_renewal(now, action.child, false);
   forget_home(action.child);
-  TunnelRow* row = nullptr;
-  ChildRow* child = row_of(*action.spec, &row);
   if (child == nullptr) return;
-  const bool was_up = std::erase(child->up, action.child) != 0;
   if (was_up && child->up.empty()) on_child_ended(now, *row, *child, action.reason);
   auto it = ikes_.find(ike);
   if (it == ikes_.end() || !it->second.children.empty()) return;
@@ -245,6 +247,7 @@ void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child,
 // ---- what SAs have carried
 
 void TunnelManager::follow(Instant now, ike::ChildId id, const InstalledChild& installed) {
+  if (installed.spec->tunnel->is_manual()) return;  // its numbers wrap, and nothing follows from silence
   const policy::ChildPolicy& policy = *installed.spec->tunnel->child(installed.spec->child)->policy;
   SaWatch::Interest interest;
   if (!installed.spec->suite.esn) interest.rekey_at = SequenceWatch::rekey_point(policy.rekey, services_.random.u64());
@@ -279,7 +282,7 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     if (!in && child->plan.outbound.key != expired.key) continue;
     if (child->spec->tunnel->group->public_place.netns != expired.netns) continue;
     const Home* home = home_of(id);
-    if (home == nullptr) return;
+    if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
     const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
     if (expired.hard) return services_.workers.close_child(home->worker, home->ike, id, Reason::kKernelExpired);
     if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;

@@ -37,8 +37,12 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
     wanted.state.add(link_of(row));
   }
+  for (const auto& [place, vrf] : vrfs_)
+    if (place.first == netns) wanted.state.add(vrf);
+  for (const auto& [place, rule] : rules_)
+    if (place == netns) wanted.state.add(rule);
   shared_.collect(netns, wanted.state);
-  rules_.collect(netns, wanted.state);
+  packet_rules_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
     if (standing == Standing::kPresent && read_back) {
       wanted.state.sas.emplace(sa.key, policy::SaIdentity::of(sa));
@@ -82,30 +86,22 @@ void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<polic
 }
 
 /// An SA cannot be made again, for nobody kept its keys: IKE replaces the child, or ends it, so that it is set up anew.
+/// Manual keys were kept.
 void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries) {
   const Home* home = home_of(id);
   const auto it = installer_.children().find(id);
-  if (home == nullptr || it == installer_.children().end()) return;
+  const bool manual = manual_.contains(id);
+  if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
   if (tries == 0)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});
+  if (manual) return mend_manual(id);
   if (renewals_.contains(id)) return;  // another one takes its place already
   if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
     services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
   else
     services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
-}
-
-/// A tunnel whose interface could not be made at the start begins its life now.
-void TunnelManager::on_link_made(const std::string& link) {
-  const auto tunnel = tunnel_by_interface_.find(link);
-  TunnelRow* row = tunnel != tunnel_by_interface_.end() ? find(tunnel->second) : nullptr;
-  if (row == nullptr || row->link_ready || stopping_) return;
-  row->link_ready = true;
-  row->last_reason = Reason::kNone;
-  row->last_detail.clear();
-  if (!row->leaving) start_children(now_, *row);
 }
 
 }  // namespace ipsec::agent

@@ -27,9 +27,9 @@ std::set<Clearing> clearings_of(const TunnelRow& row) {
   return clearings;
 }
 
-std::optional<policy::MssLimits> limits_of(const policy::Tunnel& tunnel, uint32_t mtu) {
-  if (tunnel.mss_clamp().mode == policy::MssClamp::Mode::kNone) return std::nullopt;
-  return policy::mss_limits(tunnel.mss_clamp(), mtu);
+std::optional<policy::MssLimits> limits_of(const policy::MssClamp& clamp, uint32_t mtu) {
+  if (clamp.mode == policy::MssClamp::Mode::kNone) return std::nullopt;
+  return policy::mss_limits(clamp, mtu);
 }
 
 policy::EspShape shape_of(const policy::ChildSpec& spec) {
@@ -40,11 +40,6 @@ policy::EspShape shape_of(const policy::ChildSpec& spec) {
 }
 
 }  // namespace
-
-policy::LinkConfig TunnelManager::link_of(const TunnelRow& row) {
-  return policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface},
-                           policy::link_mtu(*row.tunnel, row.mtu.bytes));
-}
 
 void TunnelManager::update_link(const TunnelRow& row) {
   queue_.submit(row.tunnel->group->private_place.netns, policy::UpdateLink{link_of(row)}, {});
@@ -74,17 +69,23 @@ void TunnelManager::settle_packets(TunnelRow& row) {
     child.mtu = policy::child_mtu(*row.tunnel, *child.config, child.shape, row.path);
     if (!least || child.mtu.bytes < least->bytes) least = child.mtu;
     if (row.interface.empty())
-      rules_.clamp_reqid(group.public_place.netns, child.ids.reqid, limits_of(*row.tunnel, child.mtu.bytes));
+      packet_rules_.clamp_reqid(group.public_place.netns, child.ids.reqid,
+                                limits_of(row.tunnel->mss_clamp(), child.mtu.bytes));
   }
   if (least) row.mtu = *least;
-  if (!row.interface.empty()) {
+  if (row.tunnel->shares_interface()) {
+    // One interface for all: it has the group's MTU, and so have its segments.
+    const std::optional<policy::MssLimits> limits = limits_of(group.mss, link_of(row).mtu);
+    packet_rules_.clamp_interface(group.private_place.netns, row.interface, limits);
+  } else if (!row.interface.empty()) {
     if (row.link_ready && row.mtu.bytes != before) update_link(row);
-    rules_.clamp_interface(group.private_place.netns, row.interface, limits_of(*row.tunnel, row.mtu.bytes));
+    packet_rules_.clamp_interface(group.private_place.netns, row.interface,
+                                  limits_of(row.tunnel->mss_clamp(), row.mtu.bytes));
   }
   std::set<Clearing> clearings = clearings_of(row);
-  for (const Clearing& each : clearings) rules_.clear_inner_df(group.private_place.netns, each, Wanted::kYes);
+  for (const Clearing& each : clearings) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kYes);
   for (const Clearing& each : row.clearings)
-    if (!clearings.contains(each)) rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
+    if (!clearings.contains(each)) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
   row.clearings = std::move(clearings);
 }
 
@@ -94,8 +95,8 @@ void TunnelManager::settle_headers(const TunnelRow& row) {
     for (const ike::ChildId id : child.up) {
       const auto it = installer_.children().find(id);
       if (child.leaving || it == installer_.children().end() || !it->second->has_outbound) continue;
-      rules_.write_outer(row.tunnel->group->public_place.netns, it->second->plan.outbound.key,
-                         policy::outer_header(*child.config->policy, it->second->spec->udp_encapsulation));
+      packet_rules_.write_outer(row.tunnel->group->public_place.netns, it->second->plan.outbound.key,
+                                policy::outer_header(*child.config->policy, it->second->spec->udp_encapsulation));
     }
 }
 
@@ -107,8 +108,10 @@ void TunnelManager::on_shape(TunnelRow& row, ChildRow& child, const InstalledChi
 
 void TunnelManager::drop_packets(const TunnelRow& row) {
   const policy::TunnelGroup& group = *row.tunnel->group;
-  if (!row.interface.empty()) rules_.clamp_interface(group.private_place.netns, row.interface, std::nullopt);
-  for (const Clearing& each : row.clearings) rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
+  const bool in_use = row.tunnel->shares_interface() && shared_link(row) != nullptr;
+  if (!row.interface.empty() && !in_use)
+    packet_rules_.clamp_interface(group.private_place.netns, row.interface, std::nullopt);
+  for (const Clearing& each : row.clearings) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
 }
 
 /// SAs of an earlier run go on with the headers that their configuration wants.
@@ -118,7 +121,7 @@ void TunnelManager::adopt_headers(const std::vector<OrphanedChild>& children) {
     const policy::ChildConfig* child = tunnel != config_->tunnels.end() ? tunnel->second->child(each.child) : nullptr;
     if (child == nullptr) continue;
     for (const auto& [key, state] : each.outbound)
-      rules_.write_outer(each.public_netns, key, policy::outer_header(*child->policy, state.udp_encapsulation));
+      packet_rules_.write_outer(each.public_netns, key, policy::outer_header(*child->policy, state.udp_encapsulation));
   }
 }
 

@@ -12,7 +12,9 @@ using Kind = policy::TunnelChange::Kind;
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  plan_shared_links();
   set_exceptions();
+  set_group_objects();
   for (auto& [name, row] : tunnels_) {
     const auto wanted = config_->tunnels.find(name);
     const auto found = changes.find(name);
@@ -26,7 +28,10 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
       leave(row);
     } else {
       update(now, row, wanted->second, change);
-      if (change != nullptr) rekey_changed(row, *change);
+      if (row.tunnel->is_manual())
+        refresh_manual(now, row, change);
+      else if (change != nullptr)
+        rekey_changed(row, *change);
     }
   }
   for (const auto& [name, tunnel] : config_->tunnels)
@@ -56,6 +61,7 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
   child.trap_dropped = false;
   if (child.acquire) services_.clear_acquire(*child.acquire);
   child.acquire.reset();
+  if (child.config->manual) return end_manual(row, child, Reason::kConfigApplied);
   if (row.leaving) return;  // with its IKE SAs
   close_children(row, child.config->name, Reason::kConfigApplied);
 }
@@ -96,6 +102,7 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     add_child(row, each);
     if (row.link_ready) start_child(now, row, row.children.at(each.name));
   }
+  set_routes(row);
   settle_packets(row);
   settle_headers(row);
 }
@@ -117,7 +124,7 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
-  rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
+  packet_rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
   child_by_reqid_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
@@ -139,6 +146,7 @@ void TunnelManager::sweep(Instant now) {
     else
       sweep_children(now, it->second);
   }
+  if (unused_group_objects_) drop_unused_group_objects();
 }
 
 void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::iterator it) {

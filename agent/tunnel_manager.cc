@@ -53,13 +53,15 @@ Error no_interface(const TunnelRow& row) {
 TunnelManager::TunnelManager(Services services)
     : services_(std::move(services)),
       queue_(services_.kernel),
-      shared_(queue_, [this](uint32_t number) { return name_of(number); }),
-      rules_(queue_,
-             [this](const std::string& netns, const Error& why) {
-               event(netns_object(netns), why.reason(), {field("detail", why.text())});
-             }),
-      installer_(queue_, shared_, rules_, services_.devices, services_.random),
-      orphans_(queue_, shared_, rules_,
+      shared_(
+          queue_, [this](uint32_t number) { return name_of(number); },
+          [this](const SharedObjects::RouteConflict& conflict) { on_route_conflict(conflict); }),
+      packet_rules_(queue_,
+                    [this](const std::string& netns, const Error& why) {
+                      event(netns_object(netns), why.reason(), {field("detail", why.text())});
+                    }),
+      installer_(queue_, shared_, packet_rules_, services_.devices, services_.random),
+      orphans_(queue_, shared_, packet_rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
                  event(object, reason, std::move(fields));
                }),
@@ -79,9 +81,14 @@ TunnelManager::TunnelManager(Services services)
       last_if_id_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
 
-std::string TunnelManager::name_of(uint32_t number) const {
+std::string TunnelManager::tunnel_of(uint32_t number) const {
   const auto row = std::ranges::find_if(tunnels_, [&](const auto& each) { return each.second.number == number; });
-  return row != tunnels_.end() ? "tunnel " + row->first : "an exception of the group";
+  return row != tunnels_.end() ? row->first : std::string();
+}
+
+std::string TunnelManager::name_of(uint32_t number) const {
+  const std::string tunnel = tunnel_of(number);
+  return tunnel.empty() ? "an exception of the group" : "tunnel " + tunnel;
 }
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
@@ -137,6 +144,7 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   adopt_headers(adoption.children);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
   set_exceptions();
+  set_group_objects();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
   adopted_.clear();
   run(now);
@@ -162,12 +170,11 @@ uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& 
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
-  list_peer(*tunnel);
+  if (!tunnel->is_manual()) list_peer(*tunnel);
   row.number = number != 0 ? number : number_for(tunnel->name);
   if (tunnel->group->attached == policy::Attachment::kInterface) {
     row.if_id = if_id_for(tunnel->name);
-    row.interface = policy::interface_name(row.if_id);
-    tunnel_by_interface_[row.interface] = tunnel->name;
+    name_link(row);
   }
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
@@ -176,32 +183,6 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   if (!row.interface.empty()) return make_link(now, row);
   row.link_ready = true;
   start_children(now, row);
-}
-
-void TunnelManager::make_link(Instant now, TunnelRow& row) {
-  row.link_asked = true;
-  const policy::LinkConfig link = link_of(row);
-  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{link},
-                [this, now, link, name = row.tunnel->name](Result<policy::KernelReply> result) {
-                  TunnelRow* made = find(name);
-                  if (made == nullptr) return;
-                  made->link_asked = false;
-                  sweep_soon(*made);
-                  if (!result.ok()) {
-                    made->last_reason = result.error().reason();
-                    made->last_detail = result.error().text();
-                    return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
-                  }
-                  if (stopping_) return remove_link(*made);
-                  made->link_ready = true;
-                  if (link_of(*made) != link) update_link(*made);  // another MTU meanwhile
-                  if (!made->leaving) start_children(now, *made);
-                });
-}
-
-void TunnelManager::remove_link(const TunnelRow& row) {
-  if (!row.interface.empty())
-    queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
 }
 
 void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) {
@@ -245,16 +226,18 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
     shared_.hold(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
   for (const auto& each : plan->routes)
     shared_.hold(trap_owner(child), row.tunnel->group->private_place.netns, each, complain);
+  set_routes(row);
 }
 
 void TunnelManager::drop_trap(TunnelRow& row, ChildRow& child) {
   auto plan = policy::plan_trap(*child.tunnel, *child.config, child.ids);
   if (!plan.ok()) return;
+  child.trap = false;
+  set_routes(row);
   for (const auto& each : plan->routes)
     shared_.release(trap_owner(child).id, row.tunnel->group->private_place.netns, each);
   for (const auto& each : plan->policies)
     shared_.release(trap_owner(child).id, row.tunnel->group->public_place.netns, each.key);
-  child.trap = false;
   child.trap_dropped = child.config->start == policy::StartMode::kTraffic;
 }
 
@@ -329,7 +312,15 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
   if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_device(*link);
-  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
+  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
+    services_.namespace_changed(met->netns, true);
+    wake_manual(now, met->netns);
+  }
+  if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
+    services_.namespace_changed(added->netns, true);
+  // It may be the VRF of sockets.
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event); link != nullptr && link->up)
+    services_.namespace_changed(link->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
 
@@ -337,10 +328,11 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
 /// configured to come up does so when the namespace is back.
 void TunnelManager::on_namespace_gone(const std::string& netns) {
   services_.namespace_changed(netns, false);
-  rules_.forget(netns);
+  packet_rules_.forget(netns);
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
+  end_manual_in(netns);
 }
 
 void TunnelManager::run(Instant now) {
@@ -353,7 +345,7 @@ void TunnelManager::run(Instant now) {
   orphans_.run(now);
   expire_waiters(now);
   sweep(now);
-  rules_.apply();
+  packet_rules_.apply();
   reconciliation_.run(now);
   queue_.drain();
 }
@@ -385,6 +377,7 @@ void TunnelManager::begin_shutdown() {
 
 void TunnelManager::remove_all() {
   renewals_.clear();
+  manual_.clear();
   orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;
@@ -392,6 +385,7 @@ void TunnelManager::remove_all() {
     watch_.forget(id);
   }
   for (auto& [name, row] : tunnels_) {
+    hold_routes(row, {});
     for (auto& [child_name, child] : row.children) {
       drop_block(child);
       if (!child.trap) continue;
@@ -402,10 +396,11 @@ void TunnelManager::remove_all() {
   // All in a row, so that they can go at once.
   for (auto& [name, row] : tunnels_) {
     if (row.link_ready) remove_link(row);
-    row.link_ready = false;
   }
+  hold_gateway_routes({});
+  drop_group_objects(vrfs_, rules_);
   drop_exceptions();
-  rules_.remove_all();
+  packet_rules_.remove_all();
   queue_.drain();
 }
 

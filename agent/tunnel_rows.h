@@ -77,9 +77,11 @@ struct TunnelRow {
   bool leaving = false;     ///< Not in the configuration any more, or elsewhere: ends, then `next` is made.
   std::shared_ptr<const policy::Tunnel> next;
   std::map<std::string, ChildRow> children;
-  std::vector<ike::IkeSaId> ikes;  ///< Its IKE SAs, oldest first.
-  policy::PathFacts path;          ///< To its peer, when it was looked at last.
-  policy::InnerMtu mtu;            ///< The least of its children.
+  std::vector<policy::RouteConfig> routes;  ///< As they are held: those of the configuration, no child's.
+  std::vector<ike::IkeSaId> ikes;           ///< Its IKE SAs, oldest first.
+  policy::PathFacts path;                   ///< To its peer, when it was looked at last.
+  policy::InnerMtu mtu;                     ///< The least of its children.
+  uint32_t asked_mtu = 0;                   ///< With which its interface was asked for.
   std::set<policy::PacketRules::Clearing> clearings;
   Reason last_reason = Reason::kNone;
   std::string last_detail;

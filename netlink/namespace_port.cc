@@ -2,11 +2,15 @@
 
 #include <linux/netlink.h>
 
+#include <algorithm>
+#include <type_traits>
+
 #include <cerrno>
 
 #include "netlink/links.h"
 #include "netlink/probe.h"
 #include "netlink/routes.h"
+#include "netlink/vrf_links.h"
 #include "policy/base/verify.h"
 
 namespace ipsec::netlink {
@@ -50,6 +54,11 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
+    if (is_being_removed(queued_.front().change)) {
+      xfrm_.send();
+      if (!collect()) return;
+      continue;
+    }
     if (auto removals = take_removals(); !removals.empty()) {
       remove_links(std::move(removals));
       continue;
@@ -61,6 +70,23 @@ void NamespacePort::flush() {
   public_sides_.clear();  // names may mean others next time
   xfrm_.send();
   collect();
+}
+
+/// The answer to a removal strikes the object off the journal: what is made again under its key must come after that.
+bool NamespacePort::is_being_removed(const policy::KernelChange& change) const {
+  const auto removed = [this]<typename Removal>(const auto& key, std::type_identity<Removal>) {
+    return std::ranges::any_of(running_, [&](const Running& each) {
+      const auto* removal = std::get_if<Removal>(&each.change);
+      return removal != nullptr && removal->key == key;
+    });
+  };
+  if (const auto* add = std::get_if<policy::AddSa>(&change))
+    return removed(add->sa.key, std::type_identity<policy::DeleteSa>{});
+  if (const auto* add = std::get_if<policy::AddPolicy>(&change))
+    return removed(add->policy.key, std::type_identity<policy::DeletePolicy>{});
+  if (const auto* update = std::get_if<policy::UpdatePolicy>(&change))
+    return removed(update->policy.key, std::type_identity<policy::DeletePolicy>{});
+  return false;
 }
 
 void NamespacePort::process(std::chrono::steady_clock::time_point now) {
@@ -191,7 +217,8 @@ Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide&
 /// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
 Status NamespacePort::take_over_link(const policy::LinkConfig& link, const PublicSide& public_side,
                                      const LinkInfo& there) {
-  if (there.public_netns != public_side.netns_id || there.public_device != public_side.device_index) {
+  if (there.external != (link.kind == policy::LinkKind::kExternal) || there.public_netns != public_side.netns_id ||
+      there.public_device != public_side.device_index) {
     TRY(delete_xfrm_link(route_, link.name), "");
     return add_link(link, public_side);
   }
@@ -201,6 +228,10 @@ Status NamespacePort::take_over_link(const policy::LinkConfig& link, const Publi
 
 void NamespacePort::start(Running& running, policy::AddLink& add) {
   xfrm_.send();  // what was submitted before goes first
+  if (add.link.kind == policy::LinkKind::kVrf) {
+    running.decided = done(add_vrf(add.link));
+    return;
+  }
   const ObjectKey key = journal_link_key(netns_, add.link.name);
   const auto public_side = public_side_of(add.link);
   Result<std::optional<LinkInfo>> there = std::optional<LinkInfo>();
@@ -239,6 +270,8 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
     running.decided = Error(Reason::kNotFound, "interface " + link.name + " is not there");
   } else if (!is_ours(**there)) {
     running.decided = Error(Reason::kKernelConflict, "interface " + link.name + " was not made by this daemon");
+  } else if (link.kind == policy::LinkKind::kVrf) {
+    running.decided = done(update_vrf_link(route_, link, **there));
   } else {
     running.decided = done(update_xfrm_link(route_, link));
     if (auto known = undersides_.find(link.name); known != undersides_.end()) known->second.altname = link.altname;
@@ -247,7 +280,11 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
 
 bool NamespacePort::is_ours(const LinkInfo& link) const {
   const Journal::Entry* entry = journal_.find(journal_link_key(netns_, link.name));
-  return entry != nullptr && link.kind == "xfrm" && entry->fingerprint == std::to_string(link.if_id);
+  if (entry == nullptr) return false;
+  if (link.kind == "vrf")
+    return entry->fingerprint ==
+           fingerprint(policy::LinkConfig{.kind = policy::LinkKind::kVrf, .vrf_table = link.vrf_table});
+  return link.kind == "xfrm" && entry->fingerprint == fingerprint(policy::LinkConfig{.if_id = link.if_id});
 }
 
 void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
@@ -262,7 +299,8 @@ void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
     running.decided = Error(Reason::kKernelConflict, "interface " + remove.name + " was not made by this daemon");
     return;
   }
-  Status gone = *there ? delete_xfrm_link(route_, remove.name) : Status{};
+  const bool vrf = *there && (*there)->kind == "vrf";
+  Status gone = vrf ? delete_vrf(**there) : *there ? delete_xfrm_link(route_, remove.name) : Status{};
   if (gone.ok()) gone = journal_.forget(key);
   if (gone.ok()) undersides_.erase(remove.name);
   running.decided = done(std::move(gone));

@@ -24,12 +24,14 @@ ObjectKey journal_key(const std::string& netns, const policy::SaKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route);
 ObjectKey journal_rules_key(const std::string& netns);
+ObjectKey journal_key(const std::string& netns, const policy::RuleConfig& rule);
 ObjectKey journal_link_key(const std::string& netns, const std::string& name);
 /// The protocol that the key of a route names.
 std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
 std::string fingerprint(const policy::SaConfig& sa);
 std::string fingerprint(const policy::SaState& sa);
 std::string fingerprint(const policy::PolicyConfig& policy);
+std::string fingerprint(const policy::LinkConfig& link);
 
 /// The operations of one namespace: its sockets, its queue, what is in flight. XFRM requests leave many at a time and
 /// their answers are collected later; links and routes are done at their turn, within the call.
@@ -63,6 +65,7 @@ class NamespacePort {
   /// Of the news of packet rules; -1 as long as there are none of ours.
   int rules_fd() const { return nft_ ? nft_->fd() : -1; }
   bool take_disturbed_rules() { return nft_ && nft_->take_disturbed(); }
+  Result<std::vector<policy::RuleConfig>> dump_rules();
   /// The protocols whose routes a dump shows: those of the routes made here.
   const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
   /// Ends everything that is queued or in flight with this error.
@@ -114,6 +117,8 @@ class NamespacePort {
   void start(Running& running, policy::DeleteRoute& remove);
   void start(Running& running, policy::SetPacketRules& set);
   void start(Running& running, policy::ChangePacketRules& change);
+  void start(Running& running, policy::AddRule& add);
+  void start(Running& running, policy::DeleteRule& remove);
   void request(Running& running, Message message);
 
   // What the answers mean.
@@ -132,17 +137,22 @@ class NamespacePort {
   Status add_link(const policy::LinkConfig& link, const PublicSide& public_side);
   Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
   void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
+  Status check_table(const policy::LinkConfig& link);
+  Status add_vrf(const policy::LinkConfig& link);
+  Status delete_vrf(const LinkInfo& vrf);
   std::vector<policy::KernelOperation> take_removals();
   void remove_links(std::vector<policy::KernelOperation> removals);
   Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
-  void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
+  bool stands_over(const Underside& made, int device_index);
+  void name_underside(const LinkInfo& link, policy::LinkConfig& config);
   Result<NftTable*> nft();
   Status put_packet_rules(const policy::PacketRules& rules);
   Result<Socket*> dumps_of(int protocol);
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);
   Result<int> offload_ifindex(const policy::OffloadRequest& request);
+  bool is_being_removed(const policy::KernelChange& change) const;
   bool collect();
   void complete_front();
 

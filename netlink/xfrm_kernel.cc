@@ -4,6 +4,7 @@
 
 #include "netlink/links.h"
 #include "netlink/nft_probe.h"
+#include "netlink/policy_hash.h"
 
 namespace ipsec::netlink {
 
@@ -24,7 +25,7 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   if (const auto found = ports_.find(netns); found != ports_.end()) return found->second.get();
   if (ports_.size() >= kNamespacesMax)
     return Error(Reason::kLimitReached, std::to_string(kNamespacesMax) + " namespaces are open");
-  names_.open();
+  if (!netns.empty() && names_.follow(netns)) fds_changed_ = true;
   auto opened_file = open_netns(netns);
   if (!opened_file.ok()) {
     const bool missing = opened_file.error().reason() == Reason::kNamespaceMissing;
@@ -185,6 +186,11 @@ Result<bool> XfrmKernel::writes_df() {
   return *writes_df_;
 }
 
+Result<std::vector<policy::RuleConfig>> XfrmKernel::dump_rules(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all rules"), "");
+  return where->dump_rules();
+}
+
 std::vector<int> XfrmKernel::poll_fds() const {
   std::vector<int> fds;
   for (const auto& [netns, each] : ports_) {
@@ -195,7 +201,7 @@ std::vector<int> XfrmKernel::poll_fds() const {
     fds.push_back(source.xfrm_fd());
     fds.push_back(source.link_fd());
   }
-  if (names_.fd() >= 0) fds.push_back(names_.fd());
+  for (const int fd : names_.fds()) fds.push_back(fd);
   return fds;
 }
 
@@ -208,11 +214,32 @@ void XfrmKernel::process() {
   }
   note_rules_fds();
   for (auto& [netns, source] : sources_) source.drain(events_);
-  if (names_.drain()) look_at_namespaces();
+  if (names_.drain()) {
+    fds_changed_ = true;  // that of a process that has ended is not waited on any more
+    look_at_namespaces();
+  }
 }
 
 bool XfrmKernel::busy() const {
   return std::ranges::any_of(ports_, [](const auto& entry) { return !entry.second->idle(); });
+}
+
+Result<policy::PolicyHash> XfrmKernel::policy_hash(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return read_policy_hash(where->xfrm());
+}
+
+Status XfrmKernel::set_policy_hash(const std::string& netns, const policy::PolicyHash& hash) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return netlink::set_policy_hash(where->xfrm(), journal_, netns, hash);
+}
+
+Status XfrmKernel::restore_policy_hash(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return netlink::restore_policy_hash(where->xfrm(), journal_, netns);
 }
 
 Status XfrmKernel::watch(const std::string& netns) {
@@ -255,7 +282,8 @@ Status XfrmKernel::forget_absent(const std::set<std::string>& namespaces) {
     known.insert(netns);
   }
   for (const ObjectKey& key : journal_.all())
-    if (known.contains(key.netns) && !standing.contains(key)) TRY(journal_.forget(key), "");
+    if (known.contains(key.netns) && !standing.contains(key) && key.kind != kPolicyHashKind)
+      TRY(journal_.forget(key), "");
   return {};
 }
 
@@ -268,6 +296,8 @@ Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
   for (const policy::PolicyConfig& each : policies) keys.insert(journal_key(netns, each.key));
   TRY_ASSIGN(const auto routes, dump_routes(netns), "");
   for (const policy::RouteConfig& each : routes) keys.insert(journal_key(netns, each));
+  TRY_ASSIGN(const auto rules, dump_rules(netns), "");
+  for (const policy::RuleConfig& each : rules) keys.insert(journal_key(netns, each));
   TRY_ASSIGN(const auto sas, dump_sas(netns), "");
   for (const policy::SaState& each : sas) keys.insert(journal_key(netns, each.key));
   TRY_ASSIGN(const auto rules, dump_packet_rules(netns), "");
@@ -305,7 +335,7 @@ bool XfrmKernel::owns(const std::string& netns, const policy::PolicyConfig& poli
 
 bool XfrmKernel::owns(const std::string& netns, const policy::LinkConfig& link) const {
   const Journal::Entry* entry = journal_.find(journal_link_key(netns, link.name));
-  return entry != nullptr && entry->fingerprint == std::to_string(link.if_id);
+  return entry != nullptr && entry->fingerprint == fingerprint(link);
 }
 
 bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route) const {
@@ -315,6 +345,10 @@ bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route
 /// What is read is ours already: see NamespacePort::dump_packet_rules().
 bool XfrmKernel::owns(const std::string& netns, const policy::PacketRules& /*rules*/) const {
   return journal_.owns(journal_rules_key(netns));
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::RuleConfig& rule) const {
+  return journal_.owns(journal_key(netns, rule));
 }
 
 Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddress& address) {

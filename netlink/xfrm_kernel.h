@@ -17,6 +17,7 @@
 #include "netlink/probe.h"
 #include "netlink/xfrm_events.h"
 #include "policy/kernel_port.h"
+#include "policy/policy_hash.h"
 
 namespace ipsec::netlink {
 
@@ -44,11 +45,13 @@ class XfrmKernel final : public policy::KernelPort {
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Result<bool> writes_df() override;
+  Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
   bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
+  bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
 
   /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
   /// something is in flight. `fds_changed()` is true once after each change of the list.
@@ -79,6 +82,12 @@ class XfrmKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::SaKey& key) const;
   bool owns(const std::string& netns, const policy::PolicyKey& key) const;
   const Journal& journal() const { return journal_; }
+
+  /// Which policies of a namespace the kernel finds by a hash; restored as it was before the first set, also after a
+  /// kill in between.
+  Result<policy::PolicyHash> policy_hash(const std::string& netns);
+  Status set_policy_hash(const std::string& netns, const policy::PolicyHash& hash);
+  Status restore_policy_hash(const std::string& netns);
 
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);

@@ -12,9 +12,20 @@ using K = KeyKind;
 constexpr int64_t kSecond = 1000, kMinute = 60 * kSecond, kHour = 60 * kMinute, kDay = 24 * kHour;
 
 constexpr std::array kPlaceKeys = {
-    KeySpec{
-        .key = "netns", .kind = K::kText, .meaning = "network namespace as in `ip netns`; the daemon's own without it"},
+    KeySpec{.key = "netns",
+            .kind = K::kText,
+            .meaning = "network namespace: a name as in `ip netns`, pid:N, or a path; the daemon's own without it"},
     KeySpec{.key = "vrf", .kind = K::kText, .meaning = "VRF in that namespace"},
+};
+constexpr std::array kPrivateKeys = {
+    kPlaceKeys[0],
+    kPlaceKeys[1],
+    KeySpec{.key = "vrf_table",
+            .kind = K::kNumber,
+            .meaning = "routing table of the VRF, which is made with it where it is missing; one that is there is used "
+                       "as it is",
+            .least = 1,
+            .most = 4294967295},
 };
 constexpr std::array kPublicKeys = {
     kPlaceKeys[0],
@@ -71,6 +82,15 @@ constexpr std::array kRouteKeys = {
             .least = 5,
             .most = 255},
     KeySpec{.key = "metric", .kind = K::kObject, .meaning = "metric by state", .members = kMetricKeys},
+    KeySpec{.key = "selectors",
+            .kind = K::kFlag,
+            .meaning = "routes to what the peers' selectors cover; false: only the tunnels' own `routes`",
+            .fallback = "true"},
+    KeySpec{.key = "gateway_addresses",
+            .kind = K::kFlag,
+            .meaning = "a route (unreachable, in the public table) to each of the group's addresses, for routing "
+                       "daemons to tell on",
+            .fallback = "false"},
 };
 constexpr std::array kExceptionKeys = {
     KeySpec{.key = "local",
@@ -95,13 +115,19 @@ constexpr std::array kGroupKeys = {
             .meaning = "where encrypted packets live",
             .members = kPublicKeys,
             .required = true},
-    KeySpec{.key = "private", .kind = K::kObject, .meaning = "where clear packets live", .members = kPlaceKeys},
+    KeySpec{.key = "private", .kind = K::kObject, .meaning = "where clear packets live", .members = kPrivateKeys},
     KeySpec{.key = "attachment",
             .kind = K::kWord,
             .meaning = "how clear traffic reaches the tunnels: through an interface each, or by kernel policies in the "
                        "public namespace; auto: interface, unless a child is in transport mode",
             .fallback = "auto",
             .words = "interface policy auto"},
+    KeySpec{.key = "interfaces",
+            .kind = K::kWord,
+            .meaning = "attachment by interface: one for each tunnel, or one external interface for all tunnels of the "
+                       "group, with routes that name the tunnel; of these a public namespace can have one",
+            .fallback = "tunnel",
+            .words = "tunnel external"},
     KeySpec{.key = "exceptions",
             .kind = K::kObjectList,
             .meaning = "attachment by policy: traffic that no tunnel takes; an earlier one counts before a later",
@@ -112,7 +138,12 @@ constexpr std::array kGroupKeys = {
             .meaning = "true: what the children's selectors cover never leaves in the clear while they are down",
             .fallback = "false"},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "NIC offload", .members = kGroupOffloadKeys},
-    KeySpec{.key = "routes", .kind = K::kObject, .meaning = "routes to the peers' selectors", .members = kRouteKeys},
+    KeySpec{.key = "routes", .kind = K::kObject, .meaning = "routes into the tunnels", .members = kRouteKeys},
+    KeySpec{.key = "role",
+            .kind = K::kWord,
+            .meaning = "respond: the group's tunnels never begin, whatever their IKE policies say",
+            .fallback = "both",
+            .words = "respond both"},
     KeySpec{.key = "mss",
             .kind = K::kText,
             .meaning = "the largest TCP segments of connections through a tunnel, in both directions: none (as the end "
@@ -353,14 +384,42 @@ constexpr std::array kChildPolicyKeys = {
             .words = "keep clear"},
     KeySpec{.key = "mode", .kind = K::kWord, .meaning = "ESP mode", .fallback = "tunnel", .words = "tunnel transport"},
 };
-constexpr std::array kPskKeys = {
+constexpr std::array kKeyFileKeys = {
     KeySpec{.key = "file",
             .kind = K::kText,
             .meaning = "file with the key (mode 0600), in the folder of secrets or absolute",
             .required = true},
 };
+constexpr std::array kManualCredentialKeys = {
+    KeySpec{.key = "in",
+            .kind = K::kObject,
+            .meaning = "of what we receive: encryption key and integrity key, a line each",
+            .members = kKeyFileKeys,
+            .required = true},
+    KeySpec{.key = "out", .kind = K::kObject, .meaning = "of what we send", .members = kKeyFileKeys, .required = true},
+};
 constexpr std::array kCredentialKeys = {
-    KeySpec{.key = "psk", .kind = K::kObject, .meaning = "pre-shared key", .members = kPskKeys, .required = true},
+    KeySpec{.key = "psk", .kind = K::kObject, .meaning = "pre-shared key", .members = kKeyFileKeys},
+    KeySpec{.key = "manual",
+            .kind = K::kObject,
+            .meaning = "keys of SAs that nobody negotiates, instead of psk",
+            .members = kManualCredentialKeys},
+};
+constexpr std::array kManualKeys = {
+    KeySpec{.key = "spi_in",
+            .kind = K::kNumber,
+            .meaning = "of what we receive; no other child of this node may have it",
+            .least = static_cast<int64_t>(kSpiMin),
+            .most = 4294967295,
+            .required = true},
+    KeySpec{.key = "spi_out",
+            .kind = K::kNumber,
+            .meaning = "of what we send",
+            .least = static_cast<int64_t>(kSpiMin),
+            .most = 4294967295,
+            .required = true},
+    KeySpec{
+        .key = "credential", .kind = K::kText, .meaning = "name of a credential with manual keys", .required = true},
 };
 constexpr std::array kChildKeys = {
     KeySpec{.key = "local",
@@ -378,9 +437,26 @@ constexpr std::array kChildKeys = {
     KeySpec{.key = "policy", .kind = K::kText, .meaning = "name of a child policy; defaults.child_policy without it"},
     KeySpec{.key = "start",
             .kind = K::kWord,
-            .meaning = "what brings it up",
+            .meaning = "what brings it up; always now with manual keys",
             .fallback = "respond",
             .words = "now traffic respond"},
+    KeySpec{.key = "manual",
+            .kind = K::kObject,
+            .meaning = "SAs with keys that nobody negotiates or renews, instead of IKE, for all children of a tunnel "
+                       "or none (node.allow_manual_keys); of the child policy, proposals (one, CBC with HMAC), mode, "
+                       "df, dscp and policies_max count: there is no lifetime and no replay protection",
+            .members = kManualKeys},
+};
+constexpr std::array kStaticRouteKeys = {
+    KeySpec{.key = "prefix",
+            .kind = K::kText,
+            .meaning = "destination, as 10.9.0.0/16: a part of what the children's remote selectors cover",
+            .required = true},
+    KeySpec{.key = "metric",
+            .kind = K::kNumber,
+            .meaning = "while the tunnel is up; routes.metric.alone of the group without it",
+            .least = 1,
+            .most = 4294967293},
 };
 constexpr std::array kTunnelOffloadKeys = {kGroupOffloadKeys[0]};
 constexpr std::array kTunnelKeys = {
@@ -397,10 +473,18 @@ constexpr std::array kTunnelKeys = {
             .most = 65535},
     KeySpec{.key = "local_id", .kind = K::kText, .meaning = "who we say we are; our address without it"},
     KeySpec{.key = "remote_id", .kind = K::kText, .meaning = "who the peer must be; its address without it"},
-    KeySpec{.key = "credential", .kind = K::kText, .meaning = "name of the credential", .required = true},
+    KeySpec{.key = "credential",
+            .kind = K::kText,
+            .meaning = "name of the credential with the pre-shared key; required unless the keys are manual"},
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "name of an IKE policy; defaults.ike_policy without it"},
     KeySpec{
         .key = "children", .kind = K::kNamedObjects, .meaning = "child SAs", .members = kChildKeys, .required = true},
+    KeySpec{.key = "routes",
+            .kind = K::kObjectList,
+            .meaning = "further routes into the tunnel while a child is up, and with the idle metric while one waits "
+                       "for traffic",
+            .most = static_cast<int64_t>(kStaticRoutesMax),
+            .members = kStaticRouteKeys},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "instead of the group's", .members = kTunnelOffloadKeys},
     KeySpec{.key = "mss", .kind = K::kText, .meaning = "as that of the group, instead of it"},
 };
@@ -480,6 +564,16 @@ constexpr std::array kNodeKeys = {
                 "at all",
             .fallback = "10m",
             .most = kDay},
+    KeySpec{.key = "allow_manual_keys",
+            .kind = K::kFlag,
+            .meaning = "true: children may have manual keys, which nobody renews and which protect no older traffic",
+            .fallback = "false"},
+    KeySpec{.key = "adapt_policy_hash",
+            .kind = K::kFlag,
+            .meaning =
+                "true: the kernel's policy hash thresholds follow the prefix lengths in use, and are put back at "
+                "the end",
+            .fallback = "true"},
 };
 constexpr std::array kDefaultKeys = {
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "IKE policy of tunnels that name none"},

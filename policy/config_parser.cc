@@ -4,24 +4,16 @@
 #include <set>
 
 #include "policy/config_attachment.h"
+#include "policy/config_manual.h"
 #include "policy/config_policies.h"
 #include "policy/config_reader.h"
+#include "policy/config_routes.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
 #include "policy/selector_fit.h"
 
 namespace ipsec::policy {
 namespace {
-
-bool is_object_name(std::string_view name) {
-  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-  return !name.empty() && name.size() <= kObjectNameMax && name.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
-/// A file or interface name from the configuration that becomes part of a path.
-bool is_place_name(std::string_view name) {
-  return name.empty() || (is_object_name(name) && name != "." && name != "..");
-}
 
 /// One parse: the errors, the configuration that is being made, and the objects by name.
 class Parser {
@@ -129,6 +121,10 @@ void Parser::read_top(const JsonNode& document) {
     if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
     once(*node, "orphan_grace");
     node->duration("orphan_grace", config_.orphan_grace);
+    once(*node, "allow_manual_keys");
+    node->flag("allow_manual_keys", config_.allow_manual_keys);
+    once(*node, "adapt_policy_hash");
+    node->flag("adapt_policy_hash", config_.adapt_policy_hash);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");
@@ -151,9 +147,11 @@ void Parser::read_top(const JsonNode& document) {
 void Parser::read_place(ObjectReader& reader, RoutingPlace& place) {
   reader.text("netns", place.netns);
   reader.text("vrf", place.vrf);
-  if (!is_place_name(place.netns))
+  if (auto netns = canonical_netns(place.netns))
+    place.netns = std::move(*netns);
+  else
     reader.error("netns", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.netns)) + "\"",
-                 "a name as in `ip netns list`");
+                 "a name as in `ip netns list`, pid:N, or an absolute path");
   if (!is_place_name(place.vrf) || place.vrf.size() > 15)
     reader.error("vrf", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.vrf)) + "\"",
                  "an interface name of at most 15 characters");
@@ -184,8 +182,13 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
         group->public_addresses.push_back(*address);
     }
   }
-  if (auto place = reader.object("private")) read_place(*place, group->private_place);
+  if (auto place = reader.object("private")) {
+    read_place(*place, group->private_place);
+    read_vrf_table(*place, *group);
+  }
+  if (auto word = reader.word("role")) group->role = *word == 0 ? Role::kRespond : Role::kBoth;
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
+  if (auto word = reader.word("interfaces")) group->interfaces = static_cast<InterfaceScope>(*word);
   if (auto offload = reader.object("offload")) {
     if (auto word = offload->word("mode")) group->offload = static_cast<OffloadMode>(*word);
     for (const JsonNode* each : offload->texts("devices")) {
@@ -198,15 +201,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
       offload->error("devices", Reason::kConfigMissing, {},
                      "the NICs that carry this group's packets, since offload is wanted");
   }
-  if (auto routes = reader.object("routes")) {
-    routes->number("protocol", group->route_protocol);
-    if (auto metric = routes->object("metric")) {
-      metric->number("master", group->metrics.master);
-      metric->number("alone", group->metrics.alone);
-      metric->number("standby", group->metrics.standby);
-      metric->number("idle", group->metrics.idle);
-    }
-  }
+  if (auto routes = reader.object("routes")) read_group_routes(*routes, *group);
   reader.number("tunnels_max", group->tunnels_max);
   read_mss(reader, group->mss);
   reader.flag("enabled", group->enabled);
@@ -240,11 +235,7 @@ void Parser::read_credentials() {
     ObjectReader reader(errors_, *node, "/credentials/" + name, config_keys("credentials"));
     auto credential = std::make_shared<Credential>();
     credential->name = name;
-    if (auto psk = reader.object("psk")) {
-      psk->text("file", credential->psk_file);
-      if (psk->find("file") != nullptr && credential->psk_file.empty())
-        psk->error("file", Reason::kConfigBadValue, "\"\"", "the name of a file");
-    }
+    read_key_files(reader, *credential);
     config_.credentials.emplace(name, std::move(credential));
   }
 }
@@ -290,12 +281,21 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
     built_in->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
     child.policy = std::move(built_in);
   }
+  if (auto manual = reader.object("manual")) {
+    child.manual = read_manual(*manual);
+    child.manual->credential = resolve(*manual, "credential", "a credential", {}, config_.credentials);
+    check_manual_child(reader, child, config_.allow_manual_keys);
+    if (!child.local.empty() && !child.remote.empty()) add_child(reader, tunnel, child, owners);
+    return;
+  }
   child.policy = with_pfs_groups(std::move(child.policy), *tunnel.ike_policy);
   if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
   const bool starts = child.start != StartMode::kRespond;
   if (starts && tunnel.ike_policy->role == Role::kRespond)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
-                 "respond, because the IKE policy has role respond");
+                 tunnel.group->role == Role::kRespond
+                     ? "respond, because group " + tunnel.group->name + " has role respond"
+                     : std::string("respond, because the IKE policy has role respond"));
   if (starts && !tunnel.remote)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
                  "respond, because the remote address is not known");
@@ -310,6 +310,10 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
   };
   auto parts = split_child(child, child.policy->policies_max);
   if (!parts.ok()) return conflict(parts.error());
+  if (parts->size() > 1 && child.manual)
+    return conflict(Error(Reason::kConfigConflict,
+                          "selectors for " + std::to_string(child.policy->policies_max) +
+                              " kernel policies at most (policies_max): a child with manual keys is not split"));
   if (parts->size() > 1)
     config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
                                std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
@@ -370,7 +374,7 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   identity("remote_id", tunnel.remote_id);
   if (!local_id && local) local_id = Identity::parse(to_string(*local)).value();
   if (local_id) tunnel.local_id = std::move(*local_id);
-  if (!tunnel.remote_id && !tunnel.remote)
+  if (!tunnel.remote_id && !tunnel.remote && !has_manual_children(reader))
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
 }
 
@@ -391,7 +395,10 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   auto tunnel = std::make_shared<Tunnel>();
   tunnel->name = name;
   tunnel->group = resolve(reader, "group", "a tunnel group", {}, config_.groups);
-  tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
+  // Nothing of it counts with manual keys but how an installation that failed is tried again.
+  const bool manual = has_manual_children(reader);
+  if (!manual)
+    tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
   tunnel->credential = resolve(reader, "credential", "a credential", {}, config_.credentials);
   if (!tunnel->ike_policy) {
     auto built_in = std::make_shared<IkePolicy>();
@@ -408,8 +415,18 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
     reader.error("offload", Reason::kConfigConflict, std::string("\"").append(to_string(*tunnel->offload)) + "\"",
                  "none, because group " + tunnel->group->name + " has no devices");
   read_ends(reader, *tunnel);
+  if (tunnel->group->role == Role::kRespond && tunnel->ike_policy->role != Role::kRespond) {
+    auto responder = std::make_shared<IkePolicy>(*tunnel->ike_policy);
+    responder->role = Role::kRespond;
+    tunnel->ike_policy = std::move(responder);
+  }
   read_children(reader, *tunnel);
-  check_ike_policy(reader, *tunnel);
+  read_static_routes(reader, *tunnel);
+  if (manual)
+    check_manual_tunnel(reader, *tunnel);
+  else
+    check_negotiated_tunnel(reader, *tunnel);
+  if (!manual) check_ike_policy(reader, *tunnel);
   config_.tunnels.emplace(name, std::move(tunnel));
 }
 
@@ -457,6 +474,7 @@ ConfigOutcome Parser::run() {
   check_defaults();
   read_credentials();
   read_tunnels();
+  settle_manual_keys(config_, tunnels_, errors_);
   settle_attachments(
       {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,
       config_.warnings);

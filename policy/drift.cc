@@ -66,12 +66,14 @@ std::string difference(const PolicyConfig& found, const PolicyConfig& wanted) {
 
 std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
   Differences differences;
+  differences.compare("kind", std::string(to_string(found.kind)), std::string(to_string(wanted.kind)));
   differences.compare("state", found.up ? "up" : "down", wanted.up ? "up" : "down");
   differences.compare("vrf", found.vrf, wanted.vrf);
   differences.compare("mtu", found.mtu, wanted.mtu);
   differences.compare("group", found.group, wanted.group);
   differences.compare("altname", found.altname, wanted.altname);
   differences.compare("if_id", found.if_id, wanted.if_id);
+  differences.compare("table", found.vrf_table, wanted.vrf_table);
   differences.compare("public namespace", found.public_netns, wanted.public_netns);
   differences.compare("public device", found.public_device, wanted.public_device);
   return differences.take();
@@ -85,9 +87,14 @@ std::string difference(const RouteConfig& found, const RouteConfig& wanted) {
   differences.compare("device", found.device, wanted.device);
   differences.compare("protocol", found.protocol, wanted.protocol);
   differences.compare("source", source(found), source(wanted));
+  differences.compare("encap if_id", found.encap_if_id, wanted.encap_if_id);
   return differences.take();
 }
 
+/// Never asked: a rule is its own key.
+std::string difference(const RuleConfig&, const RuleConfig&) { return {}; }
+
+std::string text_of(const std::pair<const RuleConfig, RuleConfig>& rule) { return object_text(rule.first); }
 std::string text_of(const std::pair<const SaKey, SaIdentity>& sa) { return object_text(sa.first); }
 std::string text_of(const std::pair<const PolicyKey, PolicyConfig>& policy) { return object_text(policy.first); }
 std::string text_of(const std::pair<const std::string, LinkConfig>& link) { return object_text(link.second); }
@@ -147,6 +154,8 @@ struct Describe {
     return {"rules", std::string(kRulesObject), each.rules.empty() ? "removed" : "made"};
   }
   ChangeText operator()(const ChangePacketRules&) const { return {"rules", std::string(kRulesObject), "changed"}; }
+  ChangeText operator()(const AddRule& each) const { return {"rule", object_text(each.rule), "made"}; }
+  ChangeText operator()(const DeleteRule& each) const { return {"rule", object_text(each.rule), "removed"}; }
 };
 
 }  // namespace
@@ -188,6 +197,12 @@ std::string object_text(const RouteConfig& route) {
   return text.append(" metric ").append(std::to_string(route.metric));
 }
 
+std::string object_text(const RuleConfig& rule) {
+  std::string text = rule.family == Family::kIpv4 ? "IPv4" : "IPv6";
+  text.append(" mark ").append(hex32(rule.mark.value)).append("/").append(hex32(rule.mark.mask));
+  return text.append(rule.vrf.empty() ? " main" : " vrf " + rule.vrf);
+}
+
 ChangeText change_text(const KernelChange& change) { return std::visit(Describe{}, change); }
 
 std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desired, const StandingState& standing) {
@@ -197,6 +212,7 @@ std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desi
   compare(row("link"), desired.links, ours.links, foreign.links, rows);
   compare(row("policy"), desired.policies, ours.policies, foreign.policies, rows);
   compare(row("route"), desired.routes, ours.routes, foreign.routes, rows);
+  compare(row("rule"), desired.rules, ours.rules, foreign.rules, rows);
   compare(row("sa"), desired.sas, ours.sas, foreign.sas, rows);
   compare(netns, desired.packet_rules, standing, rows);
   return rows;

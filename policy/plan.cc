@@ -5,6 +5,9 @@
 #include <charconv>
 
 #include "policy/limits.h"
+#include "policy/manual.h"
+#include "policy/mtu.h"
+#include "policy/plan_groups.h"
 
 namespace ipsec::policy {
 namespace {
@@ -101,12 +104,7 @@ std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tu
   if (ids.if_id == 0) return routes;
   for (const TrafficSelector& remote : remotes)
     for (const IpPrefix& prefix : remote.addresses.prefixes())
-      routes.push_back({.destination = prefix,
-                        .vrf = tunnel.group->private_place.vrf,
-                        .device = ids.interface,
-                        .protocol = tunnel.group->route_protocol,
-                        .metric = metric,
-                        .preferred_source = {}});
+      routes.push_back(route_into(tunnel, ids, prefix, metric));
   auto less = [](const RouteConfig& a, const RouteConfig& b) { return a.destination < b.destination; };
   std::sort(routes.begin(), routes.end(), less);
   routes.erase(std::unique(routes.begin(), routes.end()), routes.end());
@@ -131,6 +129,8 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction,
     sa.encap_source_port = source.port;
     sa.encap_destination_port = destination.port;
   }
+  if (joins_vrfs(*spec.tunnel->group))
+    sa.output_mark = vrf_mark(in ? spec.tunnel->group->private_place.vrf : spec.tunnel->group->public_place.vrf);
   sa.df_clear = policy.df == DfMode::kClear;
   sa.dscp_zero = policy.dscp == DscpMode::kZero;
   // The kernel's clock is a backstop behind our own timers (architecture, decision 12): a fifth later.
@@ -200,10 +200,36 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu) {
           .altname = tunnel.name,
           .if_id = ids.if_id,
           .public_netns = tunnel.group->public_place.netns,
-          .public_device = {},
+          .public_device = tunnel.group->public_place.vrf,  // in its table the outer route is looked up
           .vrf = tunnel.group->private_place.vrf,
           .mtu = mtu,
           .group = kLinkGroup};
+}
+
+std::string external_interface_name(const std::string& group) {
+  constexpr size_t kRoom = 10;  // of 15 bytes
+  if (group.size() <= kRoom) return "ipsx-" + group;
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: the same in every run
+  for (const char c : group) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  ByteWriter out(8);
+  out.u64(hash);
+  return "ipsx-" + to_hex(out.view()).substr(0, kRoom);
+}
+
+LinkConfig plan_external_link(const Config& config, const TunnelGroup& group) {
+  LinkConfig link{.kind = LinkKind::kExternal,
+                  .name = external_interface_name(group.name),
+                  .altname = "group:" + group.name,
+                  .public_netns = group.public_place.netns,
+                  .public_device = {},
+                  .vrf = group.private_place.vrf,
+                  .mtu = kUnderlayMtu,
+                  .group = kLinkGroup};
+  for (const auto& [name, tunnel] : config.tunnels)
+    if (tunnel->group->name == group.name)
+      for (const ChildConfig& child : tunnel->children)
+        link.mtu = std::min(link.mtu, link_mtu(*tunnel, child_mtu(*tunnel, child, {}, {}).bytes));
+  return link;
 }
 
 uint64_t rekey_point(uint64_t whole, const RekeyPolicy& rekey, uint64_t spread) {
@@ -222,21 +248,44 @@ VolumeLimits volume_limits(const ChildPolicy& policy, uint64_t spread) {
   return limits;
 }
 
+bool crosses_from_vrf(const TunnelGroup& group) {
+  return group.attached == Attachment::kInterface && !group.public_place.vrf.empty() &&
+         group.private_place.netns != group.public_place.netns;
+}
+
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread) {
   ChildPlan plan;
   plan.inbound = sa_for(spec, ids, Direction::kIn, spread);
   plan.outbound = sa_for(spec, ids, Direction::kOut, spread);
+  if (spec.tunnel->child(spec.child)->manual) make_manual(plan.inbound, plan.outbound);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
   const size_t most = spec.tunnel->child(spec.child)->policy->policies_max;
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id, most), "selectors");
   for (const PolicyKey& key : keys) {
     plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
+    if (crosses_from_vrf(*spec.tunnel->group)) {
+      PolicyConfig inside = policy_for(mirrored(key, Direction::kIn), in, ids.reqid, spec.mode);
+      inside.key.if_id = 0;
+      inside.optional_template = true;
+      plan.private_policies.push_back(std::move(inside));
+    }
     for (Direction direction : inbound_directions(spec.mode))
       plan.inbound_policies.push_back(policy_for(mirrored(key, direction), in, ids.reqid, spec.mode));
   }
-  plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
+  if (spec.tunnel->group->selector_routes)
+    plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
   return plan;
+}
+
+RouteConfig route_into(const Tunnel& tunnel, const ChildIds& ids, const IpPrefix& destination, uint32_t metric) {
+  return {.destination = destination,
+          .vrf = tunnel.group->private_place.vrf,
+          .device = ids.interface,
+          .protocol = tunnel.group->route_protocol,
+          .metric = metric,
+          .preferred_source = {},
+          .encap_if_id = tunnel.shares_interface() ? ids.if_id : 0};
 }
 
 Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
@@ -248,7 +297,7 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
              policy_keys(child.local, child.remote, ids.if_id, child.policy->policies_max), "selectors");
   for (const PolicyKey& key : keys)
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
-  plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
+  if (tunnel.group->selector_routes) plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
   return plan;
 }
 
@@ -258,6 +307,7 @@ Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, con
     plan.routes = routes_to(child.remote, tunnel, ids, kBlockMetric);
     for (RouteConfig& each : plan.routes) {
       each.device.clear();
+      each.encap_if_id = 0;
       each.kind = RouteKind::kUnreachable;
     }
     return plan;

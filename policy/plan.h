@@ -23,7 +23,7 @@ inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that le
 struct ChildIds {
   uint32_t reqid = 0;
   uint32_t if_id = 0;     ///< 0: attached by policy.
-  std::string interface;  ///< "ips" and if_id in hexadecimal digits; empty: attached by policy.
+  std::string interface;  ///< "ips" and if_id in hexadecimal digits, or the group's; empty: attached by policy.
   uint32_t tunnel = 0;    ///< Tells tunnels apart, however attached.
 };
 std::string interface_name(uint32_t if_id);
@@ -40,8 +40,14 @@ struct ChildPlan {
   SaConfig inbound, outbound;
   std::vector<PolicyConfig> inbound_policies;  ///< Directions in and forward.
   std::vector<PolicyConfig> outbound_policies;
-  std::vector<RouteConfig> routes;  ///< To the peer's selectors, with the metric of an active tunnel.
+  std::vector<PolicyConfig> private_policies;  ///< Of the private namespace: where crosses_from_vrf().
+  std::vector<RouteConfig> routes;             ///< To the peer's selectors, with the metric of an active tunnel.
 };
+
+/// Whether what comes in over a group's underlay VRF goes on in another namespace. There the kernel looks for the
+/// interface by the VRF's member instead of the if_id, finds none, and drops what no inbound policy without if_id
+/// accepts. Such a policy is optional (level "use"): what is not protected passes as before.
+bool crosses_from_vrf(const TunnelGroup& group);
 
 /// Keys of the outbound policies for every combination that the selectors allow, sorted. Fails as plan_child() does,
 /// beyond `most` keys.
@@ -53,6 +59,9 @@ Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const Sele
 /// several ICMP types).
 /// `spread`: see volume_limits().
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread = 0);
+
+/// A route into a tunnel that has an interface.
+RouteConfig route_into(const Tunnel& tunnel, const ChildIds& ids, const IpPrefix& destination, uint32_t metric);
 
 /// What makes a packet of an idle child ask for the tunnel (`start: traffic`): outbound policies whose SA is missing,
 /// so that the kernel sends an acquire, and routes with the idle metric.
@@ -81,6 +90,10 @@ Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& excepti
 
 /// The xfrm interface of a tunnel, with the MTU that link_mtu() says.
 LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu);
+/// The name of a group's external interface: "ipsx-" and the group's name, or a hash of one that is too long.
+std::string external_interface_name(const std::string& group);
+/// The external interface of a group, with the smallest MTU that any of its tunnels may come to need.
+LinkConfig plan_external_link(const Config& config, const TunnelGroup& group);
 
 /// A port range as the fewest value and mask pairs that cover exactly it.
 struct PortBlock {

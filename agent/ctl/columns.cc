@@ -6,13 +6,16 @@ namespace ipsec::agent::ctl {
 
 namespace {
 
-constexpr Column kTunnels[] = {{"name", "NAME"},         {"group", "GROUP"},         {"state", "STATE"},
-                               {"remote", "REMOTE"},     {"remote_id", "REMOTE ID"}, {"children_up", "UP"},
-                               {"children", "CHILDREN"}, {"since", "SINCE"},         {"last_reason", "LAST REASON"},
-                               {"local_id", ""},         {"last_detail", ""}};
+constexpr Column kTunnels[] = {{"name", "NAME"},      {"group", "GROUP"},
+                               {"state", "STATE"},    {"keying", "KEYING"},
+                               {"remote", "REMOTE"},  {"remote_id", "REMOTE ID"},
+                               {"children_up", "UP"}, {"children", "CHILDREN"},
+                               {"since", "SINCE"},    {"last_reason", "LAST REASON"},
+                               {"local_id", ""},      {"last_detail", ""}};
 constexpr Column kSas[] = {{"tunnel", "TUNNEL"},
                            {"child", "CHILD"},
                            {"state", "STATE"},
+                           {"keying", "KEYING"},
                            {"ends_in_seconds", "ENDS IN"},
                            {"direction", "DIR"},
                            {"spi", "SPI"},
@@ -35,7 +38,7 @@ constexpr Column kChildren[] = {{"tunnel", "TUNNEL"},           {"child", "CHILD
                                 {"spi_in", "SPI IN"},           {"spi_out", "SPI OUT"},   {"local", "LOCAL"},
                                 {"remote", "REMOTE"},           {"proposal", "PROPOSAL"}, {"offload_in", "OFFLOAD IN"},
                                 {"offload_out", "OFFLOAD OUT"}, {"replaces", "REPLACES"}, {"age_seconds", ""},
-                                {"ends_in_seconds", "ENDS IN"}};
+                                {"ends_in_seconds", "ENDS IN"}, {"keying", "KEYING"}};
 constexpr Column kPeers[] = {{"tunnel", "TUNNEL"},
                              {"state", "STATE"},
                              {"role", "ROLE"},
@@ -56,6 +59,7 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"public_vrf", "PUBLIC VRF"},
                               {"private_netns", "PRIVATE NETNS"},
                               {"private_vrf", "PRIVATE VRF"},
+                              {"private_vrf_table", ""},
                               {"attachment", "ATTACHMENT"},
                               {"attached", "ATTACHED"},
                               {"attached_because", "BECAUSE"},
@@ -63,15 +67,26 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"exceptions", "EXCEPTIONS"},
                               {"offload_mode", "OFFLOAD"},
                               {"devices", "DEVICES"},
+                              {"role", "ROLE"},
                               {"tunnels_up", "UP"},
-                              {"tunnels", "TUNNELS"}};
+                              {"tunnels", "TUNNELS"},
+                              {"tunnels_max", "MOST"},
+                              {"ike_sas", "IKE SAS"},
+                              {"child_sas", "CHILD SAS"}};
 constexpr Column kDevices[] = {{"name", "NAME"},       {"netns", "NETNS"}, {"group", "GROUP"},
                                {"present", "PRESENT"}, {"up", "LINK UP"},  {"sas", "SAS"}};
 constexpr Column kCredentials[] = {
     {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
-constexpr Column kRoutes[] = {
-    {"destination", "DESTINATION"}, {"kind", "KIND"},     {"vrf", "VRF"},           {"netns", "NETNS"},
-    {"device", "DEVICE"},           {"metric", "METRIC"}, {"protocol", "PROTOCOL"}, {"tunnel", "TUNNEL"}};
+constexpr Column kRoutes[] = {{"destination", "DESTINATION"},
+                              {"kind", "KIND"},
+                              {"vrf", "VRF"},
+                              {"netns", "NETNS"},
+                              {"device", "DEVICE"},
+                              {"metric", "METRIC"},
+                              {"protocol", "PROTOCOL"},
+                              {"tunnel", "TUNNEL"},
+                              {"state", "STATE"},
+                              {"waits_for", "WAITS FOR"}};
 
 struct Entry {
   std::string_view kind;

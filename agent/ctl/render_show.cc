@@ -106,9 +106,11 @@ std::string render_tunnel(const json& tunnel, Color color) {
   out.append(paint(clean(state), paint_of(state), color));
   const std::string since = text_at(tunnel, "since");
   out.append(since.empty() ? "" : " since " + clean(since)).append("\n");
+  const bool manual = text_at(tunnel, "keying") == "manual";
+  if (manual) out.append(line(2, "keys", "manual: nobody renews them, and replayed packets are not told apart"));
   out.append(line(2, "remote", at(tunnel, "remote")));
-  out.append(line(2, "local id", at(tunnel, "local_id")));
-  out.append(line(2, "remote id", at(tunnel, "remote_id")));
+  if (!manual) out.append(line(2, "local id", at(tunnel, "local_id")));
+  if (!manual) out.append(line(2, "remote id", at(tunnel, "remote_id")));
   if (const json& mtu = member_at(tunnel, "mtu"); !mtu.is_null()) {
     const std::string because = text_at(tunnel, "mtu_because");
     out.append(line(2, "mtu", cell(mtu) + (because.empty() ? "" : ": " + clean(because))));
@@ -131,6 +133,12 @@ std::string render_tunnel(const json& tunnel, Color color) {
   if (config.is_object() && !config.empty()) {
     out.append("\n").append(heading("Configuration", color));
     flatten("", config, out);
+  }
+  for (const json& route : member_at(tunnel, "routes")) {
+    if (text_at(route, "state") != "waiting") continue;
+    out.append(line(2, "no route to",
+                    at(route, "destination") + " metric " + at(route, "metric") + ": tunnel " + at(route, "waits_for") +
+                        " has it"));
   }
   for (const json& sa : member_at(tunnel, "ike_sas")) out.append("\n").append(render_ike_sa(sa, color));
   for (const json& child : children)

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cerrno>
+
 #include "policy/config_parser.h"
 #include "policy/diff.h"
 
@@ -9,24 +12,44 @@ namespace ipsec::testing {
 
 namespace {
 
-std::string document(const std::vector<TunnelText>& tunnels, const std::string& group, const std::string& offload) {
+std::string manual_child(const TunnelText& tunnel) {
+  return R"({ "local": [")" + tunnel.local + R"("], "remote": [")" + tunnel.selector +
+         R"("], "policy": "cbc", "manual": { "credential": "static", "spi_in": )" +
+         std::to_string(tunnel.manual->first) + R"(, "spi_out": )" + std::to_string(tunnel.manual->second) + " } }";
+}
+
+struct GroupText {
+  const std::string &group, &public_more, &offload;
+};
+
+std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
   std::string text = R"({ "version": 1,
     "tunnel_groups": { "core": {
-      "public": { "netns": "pub", "addresses": ["192.0.2.1"] },
-      )" + group + R"(,
+      "public": { "netns": "pub", "addresses": ["192.0.2.1"])" +
+                     shape.public_more + R"( },
+      )" + shape.group +
+                     R"(,
       "offload": { "mode": ")" +
-                     offload + R"(", "devices": ["ens1"] } } },
-    "credentials": { "key": { "psk": { "file": "key" } } },
+                     shape.offload + R"(", "devices": ["ens1"] } } },
+    "node": { "allow_manual_keys": true },
+    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
+    "credentials": { "key": { "psk": { "file": "key" } },
+      "static": { "manual": { "in": { "file": "static.in" }, "out": { "file": "static.out" } } } },
     "tunnels": {)";
   for (size_t i = 0; i < tunnels.size(); ++i) {
     const TunnelText& each = tunnels[i];
+    if (each.manual) {
+      text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
+              "\", \"children\": { \"lan\": " + manual_child(each) + " } }";
+      continue;
+    }
     text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
             "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"" + each.local +
             "\"], \"remote\": [\"" + each.selector + "\"], \"start\": \"" + each.start + "\" }";
     for (const auto& [name, selector] : each.more)
       text += ",\"" + name + "\": { \"local\": [\"" + each.local + "\"], \"remote\": [\"" + selector +
               "\"], \"start\": \"" + each.start + "\" }";
-    text += "} }";
+    text += "}" + each.members + " }";
   }
   return text + "}}";
 }
@@ -35,6 +58,14 @@ policy::ChildKeys keys_of(uint32_t child) {
   Secret material(36);  // AES-GCM with 256 bits
   for (uint8_t& byte : material.writable()) byte = static_cast<uint8_t>(child);
   return {std::move(material)};
+}
+
+Result<policy::ManualKeys> manual_keys_of(std::optional<uint8_t> filling) {
+  if (!filling) return Error(Reason::kConfigSecretFile, "static.in", ENOENT);
+  policy::ManualKeys keys{{Secret(64)}, {Secret(64)}};  // AES-256 and HMAC-SHA2-256
+  std::ranges::fill(keys.in.material.writable(), *filling);
+  std::ranges::fill(keys.out.material.writable(), static_cast<uint8_t>(*filling + 1));
+  return keys;
 }
 
 policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
@@ -47,6 +78,8 @@ policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
     if (link.maker == Maker::kOurs) state.add(link.config);
   for (const auto& [key, route] : space.routes)
     if (route.maker == Maker::kOurs) state.add(route.config);
+  for (const auto& [rule, maker] : space.rules)
+    if (maker == Maker::kOurs) state.add(rule);
   return state;
 }
 
@@ -71,7 +104,8 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .devices = [this](const policy::TunnelGroup&) { return devices; },
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
       .namespace_changed = [this](const std::string& netns,
-                                  bool present) { heard.push_back(netns + (present ? " present" : " gone")); }});
+                                  bool present) { heard.push_back(netns + (present ? " present" : " gone")); },
+      .manual_keys = [this](const policy::ChildConfig&) { return manual_keys_of(manual_key); }});
 }
 
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
@@ -99,7 +133,8 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 }
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
-  auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, group, offload_)}});
+  auto outcome =
+      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -253,31 +288,41 @@ std::string ManagerWorld::last_answer() const {
 
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
+  const auto rows = manager->shared().routes();
+  const auto add_route = [&](const policy::RouteConfig& route) {
+    const bool waits =
+        std::ranges::any_of(rows, [&](const auto& each) { return each.route == route && each.waits_for.has_value(); });
+    if (!waits) in_private.add(route);
+  };
   for (const auto& [name, row] : manager->tunnels()) {
     if (row.link_ready && !row.interface.empty())
-      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids,
-                                       policy::link_mtu(*row.tunnel, row.mtu.bytes)));
+      in_private.add(row.tunnel->shares_interface() ? policy::plan_external_link(manager->config(), *row.tunnel->group)
+                                                    : policy::plan_link(*row.tunnel, row.children.begin()->second.ids,
+                                                                        policy::link_mtu(*row.tunnel, row.mtu.bytes)));
+    for (const auto& each : row.routes) add_route(each);
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;
       const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();
       for (const auto& each : trap.policies) in_public.add(each);
-      for (const auto& each : trap.routes) in_private.add(each);
+      for (const auto& each : trap.routes) add_route(each);
     }
   }
   for (const auto& [id, child] : manager->installer().children()) {
     in_public.sas[child->plan.inbound.key] = policy::SaIdentity::of(child->plan.inbound);
     for (const auto& each : child->plan.inbound_policies) in_public.add(each);
+    for (const auto& each : child->plan.private_policies) in_private.add(each);
     if (!child->has_outbound) continue;
     in_public.sas[child->plan.outbound.key] = policy::SaIdentity::of(child->plan.outbound);
     for (const auto& each : child->plan.outbound_policies) in_public.add(each);
-    for (const auto& each : child->plan.routes) in_private.add(each);
+    for (const auto& each : child->plan.routes) add_route(each);
   }
   for (const auto& [reqid, kept] : manager->orphans().children()) {
     for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})
       for (const auto& [key, state] : *sas) in_public.sas[key] = policy::SaIdentity::of(state);
     if (kept.replaced) continue;
     for (const auto& each : kept.child.policies) in_public.add(each);
-    for (const auto& each : kept.child.routes) in_private.add(each);
+    for (const auto& each : kept.child.private_policies) in_private.add(each);
+    for (const auto& each : kept.child.routes) add_route(each);
   }
   std::vector<std::string> lines;
   for (const auto& [desired, space] : {std::pair(&in_public, "pub"), std::pair(&in_private, "priv")}) {

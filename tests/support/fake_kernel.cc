@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "policy/drift.h"
+
 namespace ipsec::testing {
 
 using namespace ipsec::policy;
@@ -129,14 +131,19 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeletePolicy& remove) {
 
 FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
   const LinkConfig& wanted = add.link;
+  if (wanted.kind == LinkKind::kVrf) return add_vrf(space, wanted);
   const auto outside = namespaces_.find(wanted.public_netns);
   if (outside == namespaces_.end()) return Error(Reason::kNamespaceMissing, "\"" + wanted.public_netns + "\"", ENOENT);
-  if (!wanted.public_device.empty() && outside->second.devices.count(wanted.public_device) == 0)
+  if (!wanted.public_device.empty() &&
+      outside->second.devices.count(wanted.public_device) + outside->second.vrfs.count(wanted.public_device) == 0)
     return Error(Reason::kDeviceMissing, "there is no device " + wanted.public_device, ENODEV);
   if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
   for (auto& [name, there] : space.links) {
-    if (name != wanted.name && there.config.if_id != wanted.if_id) continue;
+    if (there.config.kind == LinkKind::kVrf) continue;
+    const bool same_id =
+        there.config.if_id == wanted.if_id && there.config.public_netns == wanted.public_netns;  // 0: both external
+    if (name != wanted.name && !same_id) continue;
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
     if (same) {  // made before a restart of the daemon
       there.config.mtu = wanted.mtu;
@@ -152,7 +159,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
   auto there = space.links.find(update.link.name);
   if (there == space.links.end()) return Error(Reason::kNotFound, "interface " + update.link.name);
   LinkConfig& link = there->second.config;
-  if (there->second.maker == Maker::kForeign || link.if_id != update.link.if_id)
+  if (there->second.maker == Maker::kForeign || link.if_id != update.link.if_id || link.kind != update.link.kind)
     return not_ours("interface " + update.link.name);
   if (!update.link.vrf.empty() && space.vrfs.count(update.link.vrf) == 0) {
     link.up = false;
@@ -172,6 +179,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteLink& remove) {
   auto there = space.links.find(remove.name);
   if (there == space.links.end()) return KernelReply{};
   if (there->second.maker == Maker::kForeign) return not_ours("interface " + remove.name);
+  if (there->second.config.kind == LinkKind::kVrf) return delete_vrf(space, remove.name);
   space.links.erase(there);
   std::erase_if(space.routes, [&](const auto& each) { return each.second.config.device == remove.name; });
   return KernelReply{};
@@ -214,6 +222,46 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, ChangePacketRules& chan
   if (space.packet_rules.empty() || space.rules_maker == Maker::kForeign)
     return Error(Reason::kNotFound, "there are no packet rules of this run to be changed");
   change.change.apply_to(space.packet_rules);
+  return KernelReply{};
+}
+
+// ---- VRFs and rules
+
+FakeKernel::Outcome FakeKernel::add_vrf(Namespace& space, const LinkConfig& wanted) {
+  const auto there = space.links.find(wanted.name);
+  if (there != space.links.end() && there->second.config.kind != LinkKind::kVrf)
+    return conflict("interface " + wanted.name);
+  if (space.vrfs.count(wanted.name) != 0) return KernelReply{};  // ours, or an operator's that serves as it is
+  for (const auto& [name, link] : space.links)
+    if (link.config.kind == LinkKind::kVrf && link.config.vrf_table == wanted.vrf_table)
+      return conflict("table " + std::to_string(wanted.vrf_table));
+  space.vrfs.insert(wanted.name);
+  space.links.emplace(wanted.name, Link{.config = wanted});
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::delete_vrf(Namespace& space, const std::string& name) {
+  for (const auto& [member, link] : space.links)
+    if (link.config.vrf == name && link.maker == Maker::kForeign) return conflict(member + " in VRF " + name);
+  space.links.erase(name);
+  space.vrfs.erase(name);
+  for (auto& [member, link] : space.links)
+    if (link.config.vrf == name) link.config.vrf.clear();
+  std::erase_if(space.routes, [&](const auto& each) { return each.second.config.vrf == name; });
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddRule& add) {
+  if (!add.rule.vrf.empty() && space.vrfs.count(add.rule.vrf) == 0)
+    return Error(Reason::kVrfMissing, "there is no VRF " + add.rule.vrf);
+  const auto [there, fresh] = space.rules.try_emplace(add.rule, Maker::kOurs);
+  if (!fresh && there->second == Maker::kForeign) return conflict("rule for VRF " + add.rule.vrf);
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteRule& remove) {
+  const auto there = space.rules.find(remove.rule);
+  if (there != space.rules.end() && there->second == Maker::kOurs) space.rules.erase(there);
   return KernelReply{};
 }
 
@@ -340,6 +388,14 @@ Result<PathFacts> FakeKernel::path_to(const RoutingPlace& place, const IpAddress
   return in(place.netns).path;
 }
 
+Result<std::vector<RuleConfig>> FakeKernel::dump_rules(const std::string& netns) {
+  flush();
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  std::vector<RuleConfig> all;
+  for (const auto& [rule, maker] : in(netns).rules) all.push_back(rule);
+  return all;
+}
+
 Status FakeKernel::watch(const std::string& netns) {
   if (!namespaces_.contains(netns)) return no_namespace(netns);
   return {};
@@ -355,6 +411,10 @@ bool FakeKernel::owns(const std::string& netns, const LinkConfig& link) const {
 bool FakeKernel::owns(const std::string& netns, const RouteConfig& route) const {
   return is_ours(in(netns).routes, key_of(route));
 }
+bool FakeKernel::owns(const std::string& netns, const RuleConfig& rule) const {
+  const auto there = in(netns).rules.find(rule);
+  return there != in(netns).rules.end() && there->second == Maker::kOurs;
+}
 
 bool FakeKernel::owns(const std::string& netns, const PacketRules& /*rules*/) const {
   return in(netns).rules_maker == Maker::kOurs;
@@ -369,6 +429,7 @@ void FakeKernel::remove_namespace(const std::string& name) {
 void FakeKernel::remove_vrf(const std::string& netns, const std::string& vrf) {
   Namespace& space = in(netns);
   space.vrfs.erase(vrf);
+  if (const auto made = space.links.find(vrf); made != space.links.end()) space.links.erase(made);
   for (auto& [name, link] : space.links)
     if (link.config.vrf == vrf) link.config.vrf.clear();
   std::erase_if(space.routes, [&](const auto& each) { return each.second.config.vrf == vrf; });
@@ -408,6 +469,8 @@ std::vector<std::string> FakeKernel::list(Maker maker) const {
       if (each.maker == maker) lines.push_back(where + "route " + text_of(each.config));
     if (!space.packet_rules.empty() && space.rules_maker == maker)
       lines.push_back(where + "rules " + to_string(space.packet_rules));
+    for (const auto& [rule, made_by] : space.rules)
+      if (made_by == maker) lines.push_back(where + "rule " + object_text(rule));
   }
   return lines;
 }

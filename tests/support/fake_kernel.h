@@ -55,14 +55,16 @@ class FakeKernel final : public policy::KernelPort {
     std::map<policy::PolicyKey, Policy> policies;
     std::map<std::string, Link> links;
     std::map<RouteKey, Route> routes;
-    std::set<std::string> vrfs;
+    std::map<policy::RuleConfig, Maker> rules;
+    std::set<std::string> vrfs;  ///< Those that we made are links as well.
     std::map<std::string, Device> devices;
     policy::PacketRules packet_rules;
     Maker rules_maker = Maker::kOurs;
     policy::PathFacts path{.device = "eth0", .mtu = policy::kUnderlayMtu};  ///< To everywhere.
 
     bool empty() const {
-      return sas.empty() && policies.empty() && links.empty() && routes.empty() && packet_rules.empty();
+      return sas.empty() && policies.empty() && links.empty() && routes.empty() && rules.empty() &&
+             packet_rules.empty();
     }
   };
   /// What an operation does besides what it should.
@@ -85,6 +87,7 @@ class FakeKernel final : public policy::KernelPort {
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
+  Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   Status watch(const std::string& netns) override;
   Result<bool> writes_df() override { return !refuses_df_; }
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
@@ -92,6 +95,7 @@ class FakeKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
   bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
+  bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
 
   // The surroundings.
   Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
@@ -162,6 +166,10 @@ class FakeKernel final : public policy::KernelPort {
   Outcome change(Namespace& space, policy::DeleteRoute& remove);
   Outcome change(Namespace& space, policy::SetPacketRules& set);
   Outcome change(Namespace& space, policy::ChangePacketRules& change);
+  Outcome change(Namespace& space, policy::AddRule& add);
+  Outcome change(Namespace& space, policy::DeleteRule& remove);
+  static Outcome add_vrf(Namespace& space, const policy::LinkConfig& wanted);
+  static Outcome delete_vrf(Namespace& space, const std::string& name);
   Status check_sa(const Namespace& space, const policy::SaConfig& sa) const;
   /// Where the SA really ends up; an error where the driver or the kernel refuses.
   Result<policy::OffloadKind> place(const Namespace& space, const policy::SaConfig& sa) const;

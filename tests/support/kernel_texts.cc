@@ -1,5 +1,7 @@
 #include "tests/support/kernel_texts.h"
 
+#include "policy/drift.h"
+
 namespace ipsec::testing {
 
 using namespace ipsec::policy;
@@ -56,6 +58,8 @@ struct Describe {
     each.change.apply_to(changed);
     return "change-rules " + to_string(changed);
   }
+  std::string operator()(const AddRule& each) const { return "add-rule " + object_text(each.rule); }
+  std::string operator()(const DeleteRule& each) const { return "delete-rule " + object_text(each.rule); }
 };
 
 }  // namespace
