@@ -63,7 +63,9 @@ Status Agent::open() {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           },
-      .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); }});
+      .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); },
+      .underlay_changed = [this](const policy::RoutingPlace& underlay,
+                                 bool present) { on_underlay_changed(underlay, present); }});
   watch_namespaces();
   open_sockets();
   return {};
@@ -109,7 +111,7 @@ void Agent::assign_contexts() {
 
 void Agent::open_sockets() {
   for (const auto& [name, group] : config_->groups)
-    if (group->enabled && !gone_namespaces_.contains(group->public_place.netns)) open_group_sockets(*group);
+    if (group->enabled && !is_gone(group->public_place)) open_group_sockets(*group);
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {

@@ -84,6 +84,10 @@ class Agent final : private WorkerPort {
   void close_sockets(SocketPlaces places);
   void on_closed(const SocketPlaces& places);
   void on_namespace_changed(const std::string& netns, bool present);
+  void on_underlay_changed(const policy::RoutingPlace& underlay, bool present);
+  bool is_gone(const policy::RoutingPlace& place) const {
+    return gone_namespaces_.contains(place.netns) || gone_underlays_.contains(place);
+  }
   WorkerView make_view();
   void watch_namespaces();
   void follow_kernel_descriptors();
@@ -128,8 +132,9 @@ class Agent final : private WorkerPort {
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
-  std::set<std::string> namespaces_;       // of the groups that are enabled
-  std::set<std::string> gone_namespaces_;  // of these, which were there
+  std::set<std::string> namespaces_;               // of the groups that are enabled
+  std::set<std::string> gone_namespaces_;          // of these, which were there
+  std::set<policy::RoutingPlace> gone_underlays_;  // VRFs that were there
   hwoffload::CounterWatch counter_watch_;
   Instant offload_watch_at_;
   std::function<void()> after_round_;

@@ -106,4 +106,20 @@ void Agent::on_namespace_changed(const std::string& netns, bool present) {
   if (!there.empty()) close_sockets(std::move(there));
 }
 
+/// A VRF that others made anew is another one: what is bound to the one before hears nothing.
+void Agent::on_underlay_changed(const policy::RoutingPlace& underlay, bool present) {
+  if (present) {
+    gone_underlays_.erase(underlay);
+    if (!shutdown_deadline_) open_sockets();
+    return;
+  }
+  gone_underlays_.insert(underlay);
+  const auto context = contexts_by_place_.find(underlay);
+  if (context == contexts_by_place_.end()) return;
+  SocketPlaces there;
+  for (const auto& each : opened_)
+    if (each.first == context->second && !closing_.contains(each)) there.insert(each);
+  if (!there.empty()) close_sockets(std::move(there));
+}
+
 }  // namespace ipsec::agent

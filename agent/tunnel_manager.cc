@@ -331,6 +331,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_link_changed(*link);
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
@@ -342,6 +343,19 @@ void TunnelManager::on_namespace_gone(const std::string& netns) {
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
+}
+
+/// Sockets are bound to the underlay's VRF as it was: with another one of the same name they hear nothing.
+void TunnelManager::on_link_changed(const policy::LinkChanged& change) {
+  const policy::RoutingPlace place{change.netns, change.name};
+  const bool concerns =
+      std::ranges::any_of(config_->groups, [&](const auto& each) { return each.second->public_place == place; });
+  if (!concerns) return;
+  services_.underlay_changed(place, !change.gone);
+  if (!change.gone) return;
+  for (auto& [id, ike] : ikes_)
+    if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place == place)
+      close(ike, Reason::kVrfMissing, ike::CloseMode::kSilently);
 }
 
 void TunnelManager::run(Instant now) {

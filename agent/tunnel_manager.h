@@ -48,6 +48,8 @@ class TunnelManager {
     std::function<void(const policy::Acquire&)> clear_acquire;
     /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
+    /// The same of the VRF that is a group's underlay.
+    std::function<void(const policy::RoutingPlace& underlay, bool present)> underlay_changed;
   };
   explicit TunnelManager(Services services);
 
@@ -152,6 +154,7 @@ class TunnelManager {
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
   void on_namespace_gone(const std::string& netns);
+  void on_link_changed(const policy::LinkChanged& change);
   /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);

@@ -81,7 +81,11 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .devices = [this](const policy::TunnelGroup&) { return devices; },
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
       .namespace_changed = [this](const std::string& netns,
-                                  bool present) { heard.push_back(netns + (present ? " present" : " gone")); }});
+                                  bool present) { heard.push_back(netns + (present ? " present" : " gone")); },
+      .underlay_changed =
+          [this](const policy::RoutingPlace& place, bool present) {
+            heard.push_back(place.netns + "/" + place.vrf + (present ? " present" : " gone"));
+          }});
 }
 
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
