@@ -64,7 +64,9 @@ bool is_underside(const policy::LinkConfig& link, const policy::TunnelGroup& gro
 }
 
 bool fits(const policy::LinkConfig& link, const policy::TunnelGroup& group) {
-  return link.name == policy::interface_name(link.if_id) && is_underside(link, group) &&
+  const bool external = group.interfaces == policy::InterfaceScope::kExternal;
+  const std::string name = external ? policy::external_interface_name(group.name) : policy::interface_name(link.if_id);
+  return link.name == name && (link.kind == policy::LinkKind::kExternal) == external && is_underside(link, group) &&
          (link.vrf == group.private_place.vrf || link.vrf.empty());  // one that has lost its VRF gets it back
 }
 
@@ -93,10 +95,12 @@ class Adopter {
     if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
     for (const auto& [name, tunnel] : config_.tunnels) {
       if (!tunnel->group->enabled) continue;
-      if (tunnel->group->attached == policy::Attachment::kInterface)
-        adopt_interface(*tunnel);
-      else
+      if (tunnel->group->attached == policy::Attachment::kPolicy)
         adopt_by_policy(*tunnel);
+      else if (tunnel->shares_interface())
+        adopt_external(*tunnel);
+      else
+        adopt_interface(*tunnel);
     }
     return std::move(adoption_);
   }
@@ -113,12 +117,17 @@ class Adopter {
       note(adoption_.last_number, key.if_id);
       note(adoption_.last_reqid, policy.reqid);
     }
-    for (const auto& [key, route] : found.ours.routes) routes_[{netns, route.device}].push_back(&route);
+    for (const auto& [key, route] : found.ours.routes)
+      routes_[{netns, route.device, route.encap_if_id}].push_back(&route);
     for (const policy::SaState& sa : found.sas) {
       owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
       note(adoption_.last_number, sa.if_id);
       note(adoption_.last_reqid, sa.reqid);
     }
+    const auto first = owned_.lower_bound({netns, 0, 0});
+    for (auto it = first; it != owned_.end() && std::get<0>(it->first) == netns; ++it)
+      if (const auto keys = outbound_keys(it->second); !keys.empty())
+        by_first_policy_[{netns, *keys.begin()}].push_back(it->first);
   }
 
   void adopt_interface(const policy::Tunnel& tunnel) {
@@ -138,34 +147,73 @@ class Adopter {
       adopt_child(tunnel, *tunnel.child(name), numbers, owned_.at({group.public_place.netns, link.if_id, reqid}));
   }
 
+  /// Its policies and routes say which if_id a tunnel had.
+  void adopt_external(const policy::Tunnel& tunnel) {
+    const policy::TunnelGroup& group = *tunnel.group;
+    const auto found = links_.find({group.private_place.netns, "group:" + group.name});
+    if (found == links_.end() || !fits(*found->second, group)) return;
+    adoption_.keep[group.private_place.netns].add(*found->second);
+    Adoption::Numbers numbers;
+    for (const policy::ChildConfig& child : tunnel.children)
+      for (const OwnedKey& key : exactly(tunnel, child)) {
+        const uint32_t if_id = std::get<1>(key);
+        if (if_id == 0 || (numbers.if_id != 0 && numbers.if_id != if_id)) continue;
+        numbers.number = numbers.if_id = if_id;
+        numbers.reqids[child.name] = std::get<2>(key);  // of two of one child the later one counts
+      }
+    adopt_numbers(tunnel, numbers);
+  }
+
   void adopt_by_policy(const policy::Tunnel& tunnel) {
-    const std::string& netns = tunnel.group->public_place.netns;
     Adoption::Numbers numbers{.number = adoption_.last_number + 1, .reqids = {}};
-    for (auto it = owned_.lower_bound({netns, 0, 0}); it != owned_.end() && is_of(it->first, netns, 0); ++it)
-      if (const policy::ChildConfig* child = exact_child_of(tunnel, it->second); child != nullptr)
-        numbers.reqids[child->name] = std::get<2>(it->first);
+    for (const policy::ChildConfig& child : tunnel.children)
+      for (const OwnedKey& key : exactly(tunnel, child))
+        if (std::get<1>(key) == 0) numbers.reqids[child.name] = std::get<2>(key);
+    if (!numbers.reqids.empty()) ++adoption_.last_number;
+    adopt_numbers(tunnel, numbers);
+  }
+
+  void adopt_numbers(const policy::Tunnel& tunnel, const Adoption::Numbers& numbers) {
     if (numbers.reqids.empty()) return;
-    ++adoption_.last_number;
     adoption_.numbers[tunnel.name] = numbers;
     for (const auto& [name, reqid] : numbers.reqids)
-      adopt_child(tunnel, *tunnel.child(name), numbers, owned_.at({netns, 0, reqid}));
+      adopt_child(tunnel, *tunnel.child(name), numbers,
+                  owned_.at({tunnel.group->public_place.netns, numbers.if_id, reqid}));
   }
 
   static bool is_of(const OwnedKey& key, const std::string& netns, uint32_t if_id) {
     return std::get<0>(key) == netns && std::get<1>(key) == if_id;
   }
 
-  static const policy::ChildConfig* exact_child_of(const policy::Tunnel& tunnel, const Owned& owned) {
-    std::set<policy::PolicyKey> outbound;
+  /// Of all directions as the outbound ones, without if_id.
+  static std::set<policy::PolicyKey> outbound_keys(const Owned& owned) {
+    std::set<policy::PolicyKey> keys;
     for (const policy::PolicyConfig* each : owned.policies) {
-      if (each->optional_template) return nullptr;  // of a tunnel that has its SAs in another namespace
-      outbound.insert(as_outbound(each->key));
+      policy::PolicyKey key = as_outbound(each->key);
+      key.if_id = 0;
+      keys.insert(key);
     }
-    for (const policy::ChildConfig& child : tunnel.children) {
-      const auto keys = policy::policy_keys(child.local, child.remote, 0, child.policy->policies_max);
-      if (keys.ok() && std::ranges::equal(outbound, *keys)) return &child;
+    return keys;
+  }
+
+  /// What has exactly the policies of this child, between its tunnel's addresses.
+  std::vector<OwnedKey> exactly(const policy::Tunnel& tunnel, const policy::ChildConfig& child) const {
+    const auto keys = policy::policy_keys(child.local, child.remote, 0, child.policy->policies_max);
+    if (!keys.ok() || keys->empty()) return {};
+    const auto found = by_first_policy_.find({tunnel.group->public_place.netns, *std::ranges::min_element(*keys)});
+    if (found == by_first_policy_.end()) return {};
+    std::vector<OwnedKey> all;
+    for (const OwnedKey& key : found->second) {
+      const Owned& owned = owned_.at(key);
+      // One with optional templates is of a tunnel that has its SAs in another namespace.
+      const bool elsewhere = std::ranges::any_of(owned.policies, [](const auto* each) { return each->optional_template; });
+      if (!elsewhere && std::ranges::equal(outbound_keys(owned), *keys) && is_to(*owned.policies.front(), tunnel)) all.push_back(key);
     }
-    return nullptr;
+    return all;
+  }
+
+  static bool is_to(const policy::PolicyConfig& policy, const policy::Tunnel& tunnel) {
+    return !tunnel.remote || policy.tunnel_source == *tunnel.remote || policy.tunnel_destination == *tunnel.remote;
   }
 
   /// The one with exactly these selectors, else the only one that allows them.
@@ -189,10 +237,11 @@ class Adopter {
   void adopt_child(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const Adoption::Numbers& numbers,
                    const Owned& owned) {
     const policy::TunnelGroup& group = *tunnel.group;
-    const policy::ChildIds ids{.reqid = numbers.reqids.at(child.name),
-                               .if_id = numbers.if_id,
-                               .interface = numbers.if_id != 0 ? policy::interface_name(numbers.if_id) : std::string(),
-                               .tunnel = numbers.number};
+    policy::ChildIds ids{.reqid = numbers.reqids.at(child.name), .if_id = numbers.if_id, .tunnel = numbers.number};
+    if (tunnel.shares_interface())
+      ids.interface = policy::external_interface_name(group.name);
+    else if (ids.if_id != 0)
+      ids.interface = policy::interface_name(ids.if_id);
     OrphanedChild orphaned{.tunnel = tunnel.name,
                            .child = child.name,
                            .public_netns = group.public_place.netns,
@@ -231,7 +280,8 @@ class Adopter {
   void adopt_routes(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::ChildIds& ids,
                     OrphanedChild& orphaned) {
     policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
-    for (const policy::RouteConfig* route : routes_[{orphaned.private_netns, ids.interface}]) {
+    const uint32_t encap = tunnel.shares_interface() ? ids.if_id : 0;
+    for (const policy::RouteConfig* route : routes_[{orphaned.private_netns, ids.interface, encap}]) {
       const bool fits = allows(child.remote, route->destination) ||
                         std::ranges::count(tunnel.routes, route->destination, &policy::StaticRoute::prefix) != 0;
       if (route->vrf != tunnel.group->private_place.vrf || !fits) continue;
@@ -306,9 +356,11 @@ class Adopter {
   const policy::Config& config_;
   const std::map<std::string, Found>& found_;
   using Named = std::pair<std::string, std::string>;
-  std::map<Named, const policy::LinkConfig*> links_;                 // by namespace, alternative name
-  std::map<Named, std::vector<const policy::RouteConfig*>> routes_;  // by namespace, device
+  std::map<Named, const policy::LinkConfig*> links_;  // by namespace, alternative name
+  /// By namespace, device, and if_id where the device is external.
+  std::map<std::tuple<std::string, std::string, uint32_t>, std::vector<const policy::RouteConfig*>> routes_;
   std::map<OwnedKey, Owned> owned_;
+  std::map<std::pair<std::string, policy::PolicyKey>, std::vector<OwnedKey>> by_first_policy_;  // outbound, no if_id
   Adoption adoption_;
 };
 

@@ -43,10 +43,11 @@ struct Adoption {
 };
 
 /// An interface belongs to the tunnel that it is named after (its alternative name) and stays if that tunnel's group
-/// has the same namespaces and VRF. Policies and SAs belong to the child of that tunnel that allows all selectors of
-/// their reqid; they stay if there are SAs between the tunnel's addresses in the child's mode. Attached by policy, they
-/// belong to the tunnel with exactly these selectors, which a namespace has once. Without SAs only what waits for
-/// traffic stays. With an `orphan_grace` of 0 none of this does. Exceptions and blocks stay always.
+/// has the same namespaces and VRF; an external one belongs to its group. Policies and SAs belong to the child of that
+/// tunnel that allows all selectors of their reqid; they stay if there are SAs between the tunnel's addresses in the
+/// child's mode. Attached by policy or through an external interface, they belong to the tunnel with exactly these
+/// selectors and addresses. Without SAs only what waits for traffic stays. With an `orphan_grace` of 0 none of this
+/// does. Exceptions and blocks stay always.
 Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
 
 }  // namespace ipsec::agent

@@ -7,6 +7,7 @@
 #include "agent/limits.h"
 #include "ike/sa/admission.h"
 #include "netlink/xfrm_stat.h"
+#include "policy/policy_hash.h"
 
 namespace ipsec::agent {
 
@@ -48,7 +49,7 @@ Status Agent::open() {
                "worker");
     workers_.push_back(std::move(worker));
   }
-  claim_orphans_spis();
+  claim_spis();
   manager_ = std::make_unique<TunnelManager>(TunnelManager::Services{
       .kernel = *kernel_,
       .workers = *this,
@@ -64,9 +65,10 @@ Status Agent::open() {
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           },
       .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); },
-      .underlay_changed = [this](const policy::RoutingPlace& underlay,
-                                 bool present) { on_underlay_changed(underlay, present); }});
+      .underlay_gone = [this](const policy::RoutingPlace& underlay) { on_underlay_gone(underlay); },
+      .manual_keys = [this](const policy::ChildConfig& child) { return credentials_->manual_keys(child); }});
   watch_namespaces();
+  adapt_policy_hash();
   open_sockets();
   return {};
 }
@@ -85,8 +87,10 @@ void Agent::take_over_leftovers() {
   adoption_ = std::move(leftovers.adoption);
 }
 
-/// A fresh SA must not get the key of one that stands.
-void Agent::claim_orphans_spis() {
+/// A fresh SA must not get the key of one that stands, or is to.
+void Agent::claim_spis() {
+  for (const policy::ChildSpi spi : policy::manual_spis(*config_))
+    if (const size_t owner = ike::worker_of(spi); owner < workers_.size()) workers_[owner]->claim(spi);
   for (const OrphanedChild& child : adoption_.children)
     for (const auto& [key, state] : child.inbound)
       if (const size_t owner = ike::worker_of(key.spi); owner < workers_.size()) workers_[owner]->claim(key.spi);
@@ -111,32 +115,36 @@ void Agent::assign_contexts() {
 
 void Agent::open_sockets() {
   for (const auto& [name, group] : config_->groups)
-    if (group->enabled && !is_gone(group->public_place)) open_group_sockets(*group);
+    if (group->enabled && !gone_namespaces_.contains(group->public_place.netns)) open_group_sockets(*group);
 }
 
 void Agent::open_group_sockets(const policy::TunnelGroup& group) {
-  for (const IpAddress& address : group.public_addresses) {
-    for (uint16_t port : {kIkePort, kNatPort}) {
-      const Endpoint local{address, port};
-      // Groups that share a public side share its sockets: a second set would join the first one's and break its
-      // steering.
-      if (opened_.contains({contexts_[group.name], local})) continue;
-      auto opened = UdpSocket::open_group(group.public_place, contexts_[group.name], local, workers_.size());
-      if (!opened.ok()) {
-        counters_.add(opened.error().reason());
-        warn("group " + group.name + ": " + opened.error().text());
-        continue;
-      }
-      opened_.emplace(contexts_[group.name], local);
-      for (size_t i = 0; i < workers_.size(); ++i) {
-        // A post takes what can be copied.
-        auto socket = std::make_shared<UdpSocket>(std::move((*opened)[i]));
-        if (running_)
-          workers_[i]->post([socket](Worker& self) { self.add_socket(std::move(*socket)); });
-        else
-          workers_[i]->add_socket(std::move(*socket));
-      }
-    }
+  for (const IpAddress& address : group.public_addresses)
+    for (uint16_t port : {kIkePort, kNatPort}) open_socket(group, {address, port});
+}
+
+/// Groups that share a public side share its sockets: a second set would join the first one's and break its steering.
+void Agent::open_socket(const policy::TunnelGroup& group, const Endpoint& local) {
+  const std::pair place(contexts_[group.name], local);
+  if (opened_.contains(place)) return;
+  auto opened = UdpSocket::open_group(group.public_place, place.first, local, workers_.size());
+  if (!opened.ok()) {
+    counters_.add(opened.error().reason());
+    std::string text = "group " + group.name + ": " + opened.error().text();
+    Unopened& known = unopened_[place];
+    if (known.warning != text) warn(text);  // each thing that comes lets us try again
+    known = {group.public_place.netns, std::move(text)};
+    return;
+  }
+  opened_.insert(place);
+  if (const auto waited = unopened_.extract(place)) std::erase(warnings_, waited.mapped().warning);
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    // A post takes what can be copied.
+    auto socket = std::make_shared<UdpSocket>(std::move((*opened)[i]));
+    if (running_)
+      workers_[i]->post([socket](Worker& self) { self.add_socket(std::move(*socket)); });
+    else
+      workers_[i]->add_socket(std::move(*socket));
   }
 }
 
@@ -153,10 +161,28 @@ void Agent::watch_namespaces() {
         gone_namespaces_.erase(netns);
         continue;
       }
-      if (watched.error().reason() == Reason::kNamespaceMissing) gone_namespaces_.insert(netns);
-      warn("group " + name + ": " + watched.error().text());
+      std::string text = "group " + name + ": " + watched.error().text();
+      warn(text);
+      if (watched.error().reason() == Reason::kNamespaceMissing)
+        gone_namespaces_.insert_or_assign(netns, std::move(text));
     }
   }
+}
+
+/// A help only: where it cannot be set, policies are found all the same.
+void Agent::adapt_policy_hash() {
+  for (const std::string& netns : namespaces_) {
+    if (gone_namespaces_.contains(netns)) continue;
+    const auto wanted = config_->adapt_policy_hash ? policy::plan_policy_hash(*config_, netns) : std::nullopt;
+    const Status status = wanted ? kernel_->set_policy_hash(netns, *wanted) : kernel_->restore_policy_hash(netns);
+    if (!status.ok()) log_.debug("the policy hash stays as it is", {field("detail", status.error().text())});
+  }
+}
+
+void Agent::restore_policy_hash() {
+  for (const std::string& netns : namespaces_)
+    if (const Status status = kernel_->restore_policy_hash(netns); !status.ok() && !gone_namespaces_.contains(netns))
+      warn("the policy hash stays as it is: " + status.error().text());
 }
 
 std::vector<hwoffload::DeviceFacts> Agent::devices_of(const policy::TunnelGroup& group) {
@@ -246,7 +272,9 @@ void Agent::finish_shutdown_when_quiet() {
     manager_->remove_all();
     shutdown_deadline_ = monotonic_now() + kKernelTimeout;
   }
-  if (removed_ && (manager_->kernel_idle() || monotonic_now() >= *shutdown_deadline_)) loop_->stop();
+  if (!removed_ || (!manager_->kernel_idle() && monotonic_now() < *shutdown_deadline_)) return;
+  restore_policy_hash();
+  loop_->stop();
 }
 
 uint64_t Agent::count(Reason reason) const {

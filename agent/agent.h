@@ -73,9 +73,10 @@ class Agent final : private WorkerPort {
   Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
   Status open();
   void take_over_leftovers();
-  void claim_orphans_spis();
+  void claim_spis();
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
+  void open_socket(const policy::TunnelGroup& group, const Endpoint& local);
   void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
              const policy::TunnelChanges& changes);
   void open_sockets();
@@ -84,12 +85,11 @@ class Agent final : private WorkerPort {
   void close_sockets(SocketPlaces places);
   void on_closed(const SocketPlaces& places);
   void on_namespace_changed(const std::string& netns, bool present);
-  void on_underlay_changed(const policy::RoutingPlace& underlay, bool present);
-  bool is_gone(const policy::RoutingPlace& place) const {
-    return gone_namespaces_.contains(place.netns) || gone_underlays_.contains(place);
-  }
+  void on_underlay_gone(const policy::RoutingPlace& underlay);
   WorkerView make_view();
   void watch_namespaces();
+  void adapt_policy_hash();
+  void restore_policy_hash();
   void follow_kernel_descriptors();
   void after_round();
   void finish_shutdown_when_quiet();
@@ -132,13 +132,17 @@ class Agent final : private WorkerPort {
   std::unique_ptr<TunnelManager> manager_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
-  std::set<std::string> namespaces_;               // of the groups that are enabled
-  std::set<std::string> gone_namespaces_;          // of these, which were there
-  std::set<policy::RoutingPlace> gone_underlays_;  // VRFs that were there
+  std::set<std::string> namespaces_;                    // of the groups that are enabled
+  std::map<std::string, std::string> gone_namespaces_;  // of these, which are missing; what was warned of it
   hwoffload::CounterWatch counter_watch_;
   Instant offload_watch_at_;
   std::function<void()> after_round_;
   std::optional<Instant> shutdown_deadline_;
+  /// Sockets that could not be opened, with what was said of it.
+  struct Unopened {
+    std::string netns, warning;
+  };
+  std::map<std::pair<ike::SocketContext, Endpoint>, Unopened> unopened_;
   bool running_ = false;  // the workers' threads are
   bool removed_ = false;
 };

@@ -30,16 +30,20 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
 void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
                   const policy::TunnelChanges& changes) {
   warnings_.clear();  // those of the configuration that is no more
+  unopened_.clear();
   config_ = config;
   options_.config_files = std::move(files);
   negotiations_.set_config(config_);
   const WorkerView view = make_view();
   watch_namespaces();
+  adapt_policy_hash();
   open_sockets();
   note_unused_sockets();
   for (auto& worker : workers_)
-    worker->post([view, changes](Worker& self) {
+    worker->post([view, changes, spis = policy::manual_spis(*config_)](Worker& self) {
       self.set_view(view);
+      for (const policy::ChildSpi spi : spis)
+        if (ike::worker_of(spi) == self.index()) self.claim(spi);
       // What is to end does so as it was: its ends and names may be others now.
       self.engine().adopt([&](const std::string& name) {
         const auto change = changes.find(name);
@@ -93,12 +97,17 @@ void Agent::on_closed(const SocketPlaces& places) {
 /// Our own sockets would keep a namespace alive whose name is gone, and would not be in the one that has the name next.
 void Agent::on_namespace_changed(const std::string& netns, bool present) {
   if (present) {
+    if (shutdown_deadline_) return;
     // Its name comes a moment before it does; there will be another event then.
-    if (!gone_namespaces_.contains(netns) || shutdown_deadline_ || !kernel_->watch(netns).ok()) return;
-    gone_namespaces_.erase(netns);
-    return open_sockets();
+    const bool returned = gone_namespaces_.contains(netns);
+    if (returned && !kernel_->watch(netns).ok()) return;
+    if (const auto gone = gone_namespaces_.extract(netns)) std::erase(warnings_, gone.mapped());
+    const auto is_there = [&](const auto& waiting) { return waiting.second.netns == netns; };
+    if (returned) adapt_policy_hash();
+    if (returned || std::ranges::any_of(unopened_, is_there)) open_sockets();
+    return;
   }
-  gone_namespaces_.insert(netns);
+  gone_namespaces_.try_emplace(netns);
   SocketPlaces there;
   for (const auto& [place, context] : contexts_by_place_)
     for (const auto& each : opened_)
@@ -106,14 +115,9 @@ void Agent::on_namespace_changed(const std::string& netns, bool present) {
   if (!there.empty()) close_sockets(std::move(there));
 }
 
-/// A VRF that others made anew is another one: what is bound to the one before hears nothing.
-void Agent::on_underlay_changed(const policy::RoutingPlace& underlay, bool present) {
-  if (present) {
-    gone_underlays_.erase(underlay);
-    if (!shutdown_deadline_) open_sockets();
-    return;
-  }
-  gone_underlays_.insert(underlay);
+/// A VRF that others make anew is another one: what is bound to the one before hears nothing. Sockets are opened again
+/// when something comes there.
+void Agent::on_underlay_gone(const policy::RoutingPlace& underlay) {
   const auto context = contexts_by_place_.find(underlay);
   if (context == contexts_by_place_.end()) return;
   SocketPlaces there;

@@ -24,6 +24,7 @@ policy::SaConfig with_keys(const policy::SaConfig& sa, const policy::ChildKeys& 
   copy.encap_destination_port = sa.encap_destination_port;
   copy.df_clear = sa.df_clear;
   copy.dscp_zero = sa.dscp_zero;
+  copy.sequence_wraps = sa.sequence_wraps;
   copy.hard_lifetime = sa.hard_lifetime;
   copy.volume = sa.volume;
   copy.offload = offload;
@@ -210,6 +211,36 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
     });
   };
   try_next(walk);
+}
+
+void ChildInstaller::renew(ike::ChildId id, policy::Direction direction, policy::ChildKeys keys, Done done) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return done(Error(Reason::kNotFound, "the child is not there"));
+  const bool in = direction == policy::Direction::kIn;
+  queue_.submit(public_netns(*child), policy::DeleteSa{(in ? child->plan.inbound : child->plan.outbound).key}, {});
+  (in ? child->has_inbound : child->has_outbound) = false;
+  auto walk = std::make_shared<Walk>(Walk{.id = id,
+                                          .direction = direction,
+                                          .keys = std::move(keys),
+                                          .placement = place(*child, direction),
+                                          .verdicts = {},
+                                          .done = {}});
+  walk->verdicts = walk->placement.passed_over;
+  walk->done = [this, id, in, done = std::move(done)](Status status) {
+    InstalledChild* installed = find(id);
+    if (installed == nullptr || !status.ok()) return done(std::move(status));
+    hold_policies(id, in ? installed->plan.inbound_policies : installed->plan.outbound_policies,
+                  in ? installed->inbound : installed->outbound, done);
+  };
+  try_next(walk);
+}
+
+Status ChildInstaller::respecify(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return Error(Reason::kNotFound, "the child is not there");
+  TRY_ASSIGN(child->plan, policy::plan_child(*spec, child->ids, random_.u64()), "");
+  child->spec = std::move(spec);
+  return {};
 }
 
 void ChildInstaller::mark_not_counting(ike::ChildId id) {

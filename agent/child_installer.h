@@ -46,6 +46,11 @@ class ChildInstaller {
                        policy::ChildKeys keys, Done done);
   /// SA, then policies and routes: from then on traffic takes it.
   void install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done);
+  /// One SA of a child anew, with these keys, in the place of whatever is left of it; its policies go on standing, and
+  /// follow it onto the NIC or off it. For SAs whose keys outlive them. Not while its installation is under way.
+  void renew(ike::ChildId id, policy::Direction direction, policy::ChildKeys keys, Done done);
+  /// What the child's SAs are made of from now on: the same addresses, SPIs, mode and selectors.
+  Status respecify(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec);
   /// Takes out the outbound SA and gives up the outbound policies and routes; the inbound half stays. Nothing while the
   /// outbound half is still being installed.
   void stop_outbound(ike::ChildId id);

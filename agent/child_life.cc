@@ -246,6 +246,7 @@ void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child,
 // ---- what SAs have carried
 
 void TunnelManager::follow(Instant now, ike::ChildId id, const InstalledChild& installed) {
+  if (installed.spec->tunnel->is_manual()) return;  // its numbers wrap, and nothing follows from silence
   const policy::ChildPolicy& policy = *installed.spec->tunnel->child(installed.spec->child)->policy;
   SaWatch::Interest interest;
   if (!installed.spec->suite.esn) interest.rekey_at = SequenceWatch::rekey_point(policy.rekey, services_.random.u64());
@@ -280,7 +281,7 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     if (!in && child->plan.outbound.key != expired.key) continue;
     if (child->spec->tunnel->group->public_place.netns != expired.netns) continue;
     const Home* home = home_of(id);
-    if (home == nullptr) return;
+    if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
     const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
     if (expired.hard) return services_.workers.close_child(home->worker, home->ike, id, Reason::kKernelExpired);
     if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;

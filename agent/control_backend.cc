@@ -29,6 +29,9 @@ json texts(const std::vector<IpAddress>& addresses) {
   return list;
 }
 
+/// Where the keys of a tunnel's SAs come from.
+std::string_view keying_of(const policy::Tunnel& tunnel) { return tunnel.is_manual() ? "manual" : "ike"; }
+
 /// What a group or tunnel is called when nothing was asked for: null, so that nobody takes it for a name.
 json or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
@@ -70,6 +73,7 @@ json sa_row(const InstalledChild& child, policy::Direction direction, const poli
   row.update(kernel_fields(kernel, direction, moment));
   row.update({{"tunnel", child.spec->tunnel->name},
               {"child", child.spec->child},
+              {"keying", keying_of(*child.spec->tunnel)},
               {"udp_encapsulation", child.spec->udp_encapsulation}});
   return row;
 }
@@ -77,6 +81,7 @@ json sa_row(const InstalledChild& child, policy::Direction direction, const poli
 json child_row(const InstalledChild& child, const InstalledChild* replaces) {
   return {{"tunnel", child.spec->tunnel->name},
           {"child", child.spec->child},
+          {"keying", keying_of(*child.spec->tunnel)},
           {"state", state_of(child, replaces != nullptr)},
           {"replaces", replaces != nullptr ? json(hex_spi(replaces->spec->spi_in)) : json(nullptr)},
           {"spi_in", hex_spi(child.spec->spi_in)},
@@ -119,8 +124,9 @@ json ControlBackend::tunnel_row(const TunnelRow& row) const {
   return {{"name", tunnel.name},
           {"group", tunnel.group->name},
           {"state", TunnelManager::state_of(row)},
+          {"keying", keying_of(tunnel)},
           {"remote", tunnel.remote ? to_string(*tunnel.remote) : "any"},
-          {"local_id", policy::to_string(tunnel.local_id)},
+          {"local_id", tunnel.is_manual() ? json(nullptr) : json(policy::to_string(tunnel.local_id))},
           {"remote_id", tunnel.remote_id ? json(policy::to_string(*tunnel.remote_id)) : json(nullptr)},
           {"interface", or_null(row.interface)},
           {"if_id", row.if_id},
@@ -287,12 +293,16 @@ json ControlBackend::credentials() const {
   json rows = json::array();
   for (const auto& [name, credential] : agent_.config().credentials) {
     json used_by = json::array();
+    const auto uses = [&](const policy::ChildConfig& child) {
+      return child.manual && child.manual->credential == credential;
+    };
     for (const auto& [tunnel_name, tunnel] : agent_.config().tunnels)
-      if (tunnel->credential == credential) used_by.push_back(tunnel_name);
+      if (tunnel->credential == credential || std::ranges::any_of(tunnel->children, uses))
+        used_by.push_back(tunnel_name);
     auto error = agent_.credentials().errors().find(name);
     const bool loaded = error == agent_.credentials().errors().end();
     rows.push_back({{"name", name},
-                    {"kind", "psk"},
+                    {"kind", credential->is_manual() ? "manual" : "psk"},
                     {"loaded", loaded},
                     {"detail", loaded ? json(nullptr) : json(error->second.text())},
                     {"used_by", std::move(used_by)}});
@@ -501,11 +511,23 @@ Result<json> ControlBackend::config_apply(ApplyMode mode) {
               {"changes", std::move(changes)}};
 }
 
+namespace {
+
+json manual_settings(const policy::ChildConfig& child) {
+  return {{"replay_window", 0},
+          {"lifetime_seconds", nullptr},
+          {"spi_in", hex_spi(policy::ChildSpi(child.manual->spi_in))},
+          {"spi_out", hex_spi(policy::ChildSpi(child.manual->spi_out))},
+          {"credential", child.manual->credential->name}};
+}
+
+}  // namespace
+
 json ControlBackend::config_effective() {
   json tunnels_json = json::object();
   for (const auto& [name, tunnel] : agent_.config().tunnels) {
     json children_json = json::object();
-    for (const policy::ChildConfig& child : tunnel->children)
+    for (const policy::ChildConfig& child : tunnel->children) {
       children_json[child.name] = {{"local", policy::to_string(child.local)},
                                    {"remote", policy::to_string(child.remote)},
                                    {"proposals", policy::to_string(child.policy->proposals)},
@@ -513,6 +535,8 @@ json ControlBackend::config_effective() {
                                    {"replay_window", child.policy->replay_window},
                                    {"lifetime_seconds", child.policy->lifetime / 1s},
                                    {"start", policy::to_string(child.start)}};
+      if (child.manual) children_json[child.name].update(manual_settings(child));
+    }
     const auto local = tunnel->local_address();
     tunnels_json[name] = {
         {"group", tunnel->group->name},
@@ -521,11 +545,15 @@ json ControlBackend::config_effective() {
         {"local_id", policy::to_string(tunnel->local_id)},
         {"remote_id", tunnel->remote_id ? json(policy::to_string(*tunnel->remote_id)) : json(nullptr)},
         {"credential", tunnel->credential ? json(tunnel->credential->name) : json(nullptr)},
+        {"keying", keying_of(*tunnel)},
         {"proposals", policy::to_string(tunnel->ike_policy->proposals)},
         {"role", policy::to_string(tunnel->ike_policy->role)},
         {"dpd_seconds", tunnel->ike_policy->dpd / 1s},
         {"offload", policy::to_string(tunnel->offload_mode())},
         {"children", std::move(children_json)}};
+    if (!tunnel->is_manual()) continue;
+    for (const char* unused : {"local_id", "remote_id", "credential", "proposals", "role", "dpd_seconds"})
+      tunnels_json[name].erase(unused);
   }
   json groups_json = json::object();
   for (const auto& [name, group] : agent_.config().groups) groups_json[name] = group_row(*group);

@@ -35,7 +35,7 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     // The interface of a tunnel that leaves goes last, and is not made any more.
     if (row.interface.empty()) continue;  // attached by policy
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
-    wanted.state.add(policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface}));
+    wanted.state.add(link_of(row));
   }
   for (const auto& [place, vrf] : vrfs_)
     if (place.first == netns) wanted.state.add(vrf);
@@ -84,30 +84,22 @@ void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<polic
 }
 
 /// An SA cannot be made again, for nobody kept its keys: IKE replaces the child, or ends it, so that it is set up anew.
+/// Manual keys were kept.
 void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries) {
   const Home* home = home_of(id);
   const auto it = installer_.children().find(id);
-  if (home == nullptr || it == installer_.children().end()) return;
+  const bool manual = manual_.contains(id);
+  if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
   if (tries == 0)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});
+  if (manual) return mend_manual(id);
   if (renewals_.contains(id)) return;  // another one takes its place already
   if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
     services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
   else
     services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
-}
-
-/// A tunnel whose interface could not be made at the start begins its life now.
-void TunnelManager::on_link_made(const std::string& link) {
-  const auto tunnel = tunnel_by_interface_.find(link);
-  TunnelRow* row = tunnel != tunnel_by_interface_.end() ? find(tunnel->second) : nullptr;
-  if (row == nullptr || row->link_ready || stopping_) return;
-  row->link_ready = true;
-  row->last_reason = Reason::kNone;
-  row->last_detail.clear();
-  if (!row->leaving) start_children(now_, *row);
 }
 
 }  // namespace ipsec::agent

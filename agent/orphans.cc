@@ -114,7 +114,7 @@ void Orphans::lose(Instant now, Iterator it, Reason because) {
 
 void Orphans::give_way(const std::string& netns, const policy::SaKey& key) {
   const auto it = find(netns, key);
-  if (it == children_.end() || it->second.child.outbound.erase(key) == 0) return;
+  if (it == children_.end() || it->second.child.outbound.erase(key) + it->second.child.inbound.erase(key) == 0) return;
   queue_.submit(netns, policy::DeleteSa{key}, {});
 }
 

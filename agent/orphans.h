@@ -40,7 +40,8 @@ class Orphans {
   /// The child ends, or changes.
   void end(Instant now, uint32_t reqid, Reason because);
   void end_all(Instant now, Reason because);
-  /// A new SA of this key is about to be made (the peer chooses the SPI of our outbound ones).
+  /// A new SA of this key is about to be made (the peer chooses the SPI of our outbound ones; those of manual SAs stay
+  /// the same for ever).
   void give_way(const std::string& netns, const policy::SaKey& key);
   /// The kernel has ended an SA, which may be one of these.
   void on_expired(Instant now, const std::string& netns, const policy::SaKey& key);

@@ -22,6 +22,7 @@ json sa_row(const Orphans::Kept& kept, policy::Direction direction, const policy
   row.update(kernel_fields(&sa, direction, moment));
   row.update({{"tunnel", kept.child.tunnel},
               {"child", kept.child.child},
+              {"keying", nullptr},  // as its offload_requested
               {"state", state_of(kept)},
               {"udp_encapsulation", nullptr},
               {"offload_requested", nullptr},  // by a configuration that nobody knows any more
@@ -60,6 +61,7 @@ json orphan_child_row(const Orphans::Kept& kept, const Moment& moment) {
   const auto offload = [](const policy::SaState& sa) { return policy::to_string(sa.offload); };
   return {{"tunnel", kept.child.tunnel},
           {"child", kept.child.child},
+          {"keying", nullptr},
           {"state", state_of(kept)},
           {"replaces", nullptr},
           {"spi_in", of(in, spi)},

@@ -14,6 +14,7 @@ PeerDirectory::PeerDirectory(const policy::Config& config,
                              const std::unordered_map<std::string, ike::SocketContext>& contexts)
     : contexts_(contexts) {
   for (const auto& [name, tunnel] : config.tunnels) {
+    if (tunnel->is_manual()) continue;  // it has no peer that could be talked to
     by_name_.emplace(name, tunnel);
     if (tunnel->remote)
       by_address_[*tunnel->remote].push_back(tunnel);

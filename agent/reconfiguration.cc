@@ -12,6 +12,7 @@ using Kind = policy::TunnelChange::Kind;
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  plan_shared_links();
   set_exceptions();
   set_group_objects();
   for (auto& [name, row] : tunnels_) {
@@ -27,7 +28,10 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
       leave(row);
     } else {
       update(now, row, wanted->second, change);
-      if (change != nullptr) rekey_changed(row, *change);
+      if (row.tunnel->is_manual())
+        refresh_manual(now, row, change);
+      else if (change != nullptr)
+        rekey_changed(row, *change);
     }
   }
   for (const auto& [name, tunnel] : config_->tunnels)
@@ -57,6 +61,7 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
   child.trap_dropped = false;
   if (child.acquire) services_.clear_acquire(*child.acquire);
   child.acquire.reset();
+  if (child.config->manual) return end_manual(row, child, Reason::kConfigApplied);
   if (row.leaving) return;  // with its IKE SAs
   close_children(row, child.config->name, Reason::kConfigApplied);
 }

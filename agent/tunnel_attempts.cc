@@ -157,6 +157,7 @@ void TunnelManager::begin(Instant now, TunnelRow& row, ChildRow& child, const po
 
 /// One IKE SA for all children of a tunnel: the one that stands, or the one that comes.
 void TunnelManager::choose_way(TunnelRow& row, ChildRow& child) {
+  if (child.config->manual) return begin_manual(row, child);
   child.attempt.reset();
   WorkerPort::Trigger trigger;
   if (child.acquire) trigger.emplace(child.acquire->packet_source, child.acquire->packet_destination);

@@ -165,12 +165,11 @@ uint32_t TunnelManager::reqid_for(const std::string& tunnel, const std::string& 
 void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number) {
   TunnelRow& row = tunnels_[tunnel->name];
   row.tunnel = tunnel;
-  list_peer(*tunnel);
+  if (!tunnel->is_manual()) list_peer(*tunnel);
   row.number = number != 0 ? number : number_for(tunnel->name);
   if (tunnel->group->attached == policy::Attachment::kInterface) {
     row.if_id = if_id_for(tunnel->name);
-    row.interface = policy::interface_name(row.if_id);
-    tunnel_by_interface_[row.interface] = tunnel->name;
+    name_link(row);
   }
   row.since = services_.wall_clock();
   for (const policy::ChildConfig& child : tunnel->children) add_child(row, child);
@@ -178,31 +177,6 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   if (!row.interface.empty()) return make_link(now, row);
   row.link_ready = true;
   start_children(now, row);
-}
-
-void TunnelManager::make_link(Instant now, TunnelRow& row) {
-  row.link_asked = true;
-  queue_.submit(row.tunnel->group->private_place.netns,
-                policy::AddLink{policy::plan_link(*row.tunnel, row.children.begin()->second.ids)},
-                [this, now, name = row.tunnel->name](Result<policy::KernelReply> result) {
-                  TunnelRow* made = find(name);
-                  if (made == nullptr) return;
-                  made->link_asked = false;
-                  sweep_soon(*made);
-                  if (!result.ok()) {
-                    made->last_reason = result.error().reason();
-                    made->last_detail = result.error().text();
-                    return event("tunnel/" + name, made->last_reason, {field("detail", made->last_detail)});
-                  }
-                  if (stopping_) return remove_link(*made);
-                  made->link_ready = true;
-                  if (!made->leaving) start_children(now, *made);
-                });
-}
-
-void TunnelManager::remove_link(const TunnelRow& row) {
-  if (!row.interface.empty())
-    queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
 }
 
 void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) {
@@ -332,7 +306,15 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
   if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_link_changed(*link);
-  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) services_.namespace_changed(met->netns, true);
+  if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
+    services_.namespace_changed(met->netns, true);
+    wake_manual(now, met->netns);
+  }
+  if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
+    services_.namespace_changed(added->netns, true);
+  // It may be the VRF of sockets.
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event); link != nullptr && link->up)
+    services_.namespace_changed(link->netns, true);
   reconciliation_.on_event(now, kernel_event);
 }
 
@@ -343,16 +325,17 @@ void TunnelManager::on_namespace_gone(const std::string& netns) {
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
+  end_manual_in(netns);
 }
 
-/// Sockets are bound to the underlay's VRF as it was: with another one of the same name they hear nothing.
+/// With the underlay's VRF nothing can be said to the peers.
 void TunnelManager::on_link_changed(const policy::LinkChanged& change) {
+  if (!change.gone) return;
   const policy::RoutingPlace place{change.netns, change.name};
   const bool concerns =
       std::ranges::any_of(config_->groups, [&](const auto& each) { return each.second->public_place == place; });
   if (!concerns) return;
-  services_.underlay_changed(place, !change.gone);
-  if (!change.gone) return;
+  services_.underlay_gone(place);
   for (auto& [id, ike] : ikes_)
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place == place)
       close(ike, Reason::kVrfMissing, ike::CloseMode::kSilently);
@@ -399,6 +382,7 @@ void TunnelManager::begin_shutdown() {
 
 void TunnelManager::remove_all() {
   renewals_.clear();
+  manual_.clear();
   orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;
@@ -417,7 +401,6 @@ void TunnelManager::remove_all() {
   // All in a row, so that they can go at once.
   for (auto& [name, row] : tunnels_) {
     if (row.link_ready) remove_link(row);
-    row.link_ready = false;
   }
   hold_gateway_routes({});
   drop_group_objects(vrfs_, rules_);

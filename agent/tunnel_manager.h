@@ -22,6 +22,7 @@
 #include "policy/base/log.h"
 #include "policy/base/random.h"
 #include "policy/config_changes.h"
+#include "policy/manual.h"
 
 namespace ipsec::agent {
 
@@ -30,10 +31,10 @@ namespace ipsec::agent {
 /// pauses, everything out at the end. One IKE SA serves all children of a tunnel.
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
-/// (from InstallInbound to RemoveChild), tunnel_routes.cc (routes beside those of children), group_objects.cc (what
-/// groups share), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second IKE SA), desired.cc
-/// (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_blocks.cc (what passes, and what
-/// never does).
+/// (from InstallInbound to RemoveChild), tunnel_links.cc (their interfaces), tunnel_routes.cc (routes beside those of
+/// children), group_objects.cc (what groups share), tunnel_operations.cc (what operators ask for), duplicates.cc (a
+/// peer's second IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration),
+/// tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody negotiates).
 class TunnelManager {
  public:
   struct Services {
@@ -46,10 +47,13 @@ class TunnelManager {
     std::function<WallTime()> wall_clock;
     ChildInstaller::Devices devices;
     std::function<void(const policy::Acquire&)> clear_acquire;
-    /// A namespace is gone (false), or was met anew, or its events were lost (true): for whoever has sockets there.
+    /// A namespace is gone (false); or it was met anew, an address or a link came, or its events were lost (true): for
+    /// whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
-    /// The same of the VRF that is a group's underlay.
-    std::function<void(const policy::RoutingPlace& underlay, bool present)> underlay_changed;
+    /// The VRF that is a group's underlay is gone: what is bound to it hears nothing, even if another one comes.
+    std::function<void(const policy::RoutingPlace& underlay)> underlay_gone;
+    /// The keys of a child whose keys are manual, as the newest configuration has them.
+    std::function<Result<policy::ManualKeys>(const policy::ChildConfig&)> manual_keys = {};
   };
   explicit TunnelManager(Services services);
 
@@ -137,8 +141,22 @@ class TunnelManager {
   /// `number`: of a former tunnel of this name, whose policies the new one takes over; 0: none.
   void start_tunnel(Instant now, const std::shared_ptr<const policy::Tunnel>& tunnel, uint32_t number = 0);
   void add_child(TunnelRow& row, const policy::ChildConfig& child);
+  // Interfaces: one per tunnel, or one that the tunnels of a group share.
+  struct SharedLink {
+    policy::LinkConfig config;
+    bool ready = false, asked = false;
+    size_t users = 0;  // tunnels of which it is the interface that is ready
+  };
+  using SharedPlace = std::pair<std::string, policy::RoutingPlace>;  // public namespace, private side
+  SharedLink* shared_link(const TunnelRow& row);
+  void name_link(TunnelRow& row);
+  policy::LinkConfig link_of(const TunnelRow& row) const;
   void make_link(Instant now, TunnelRow& row);
-  void remove_link(const TunnelRow& row);
+  void on_link_answer(Instant now, TunnelRow& row, const Status& made);
+  void on_shared_answer(Instant now, const SharedPlace& place, const Status& made);
+  void use_link(Instant now, TunnelRow& row);
+  void remove_link(TunnelRow& row);
+  void plan_shared_links();
   uint32_t number_for(const std::string& tunnel);
   uint32_t if_id_for(const std::string& tunnel);
   uint32_t reqid_for(const std::string& tunnel, const std::string& child);
@@ -234,6 +252,31 @@ class TunnelManager {
   void settle_crossing(ike::IkeSaId id);
   void run_crossings(Instant now);
 
+  // manual.cc
+  /// A child whose keys are manual, in the kernel or on its way there.
+  struct ManualChild {
+    uint32_t reqid = 0;
+    std::shared_ptr<const policy::ManualKeys> keys;  ///< Of its SAs.
+    size_t busy = 0;             ///< Of its SAs, those that the kernel works on: it cannot end meanwhile, ...
+    std::optional<Reason> ends;  ///< ... but does so then; ...
+    bool stale = false;          ///< ... or is renewed, because the configuration has changed.
+    size_t made = 0;             ///< SAs, since `busy` was 0.
+    std::optional<Error> failed;
+  };
+  void begin_manual(TunnelRow& row, ChildRow& child);
+  void on_manual_installed(ike::ChildId id, const Status& status);
+  void end_manual(TunnelRow& row, ChildRow& child, Reason reason);
+  void end_manual(TunnelRow& row, const std::string& child, Reason reason);
+  void end_manual_in(const std::string& netns);
+  void wake_manual(Instant now, const std::string& netns);
+  void mend_manual(ike::ChildId id);
+  void renew_manual(ike::ChildId id);
+  void renew_manual_sa(ike::ChildId id, policy::Direction direction);
+  void on_manual_renewed(ike::ChildId id, const Status& status);
+  void refresh_manual(Instant now, TunnelRow& row, const policy::TunnelChange* change);
+  void announce_manual(const TunnelRow& row, const ChildRow& child);
+  ChildRow& manual_row(const ManualChild& manual, TunnelRow** row);
+
   // child_life.cc
   void on_install_inbound(size_t worker, ike::InstallInbound action);
   void on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action);
@@ -272,9 +315,11 @@ class TunnelManager {
   std::map<std::string, TunnelRow> tunnels_;
   std::unordered_map<ike::IkeSaId, IkeRow> ikes_;
   std::unordered_map<ike::ChildId, Home> homes_;
+  std::map<ike::ChildId, ManualChild> manual_;
   std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
-  std::unordered_map<std::string, std::string> tunnel_by_interface_;
+  std::unordered_map<std::string, std::string> tunnel_by_interface_;  // that have their own
+  std::map<SharedPlace, SharedLink> shared_links_;
   TimerQueue<uint32_t> retries_;  // by reqid
   TimerQueue<ike::IkeSaId> childless_;
   TimerQueue<ike::IkeSaId> crossings_;

@@ -83,6 +83,7 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
   Done one = gather_outcomes(leaving.size(), std::move(done));
   for (const ChildRow* each : leaving)
     waiters_.push_back({tunnel, each->config->name, WaitFor::kDown, now + kDownTimeout, one});
+  if (row->tunnel->is_manual()) return end_manual(*row, child, Reason::kDeletedByOperator);
   const bool whole =
       std::all_of(row->children.begin(), row->children.end(), [](const auto& each) { return each.second.held_down; });
   for (ike::IkeSaId id : row->ikes)
@@ -114,6 +115,8 @@ void TunnelManager::rekey(Instant now, const std::string& tunnel, const std::str
   for (const auto& [name, id] : wanted)
     if (const Home* home = home_of(id); home != nullptr)
       services_.workers.rekey_child(home->worker, home->ike, id, Reason::kNone);
+    else
+      renew_manual(id);
 }
 
 }  // namespace ipsec::agent

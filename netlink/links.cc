@@ -23,6 +23,7 @@ Status read_kind(const Attributes& attributes, LinkInfo& link) {
     TRY_ASSIGN(const auto device, data.get<uint32_t>(IFLA_XFRM_LINK), "xfrm link");
     link.if_id = if_id.value_or(0);
     link.public_device = static_cast<int>(device.value_or(0));
+    link.external = data.find(IFLA_XFRM_COLLECT_METADATA).has_value();
   } else if (link.kind == "vrf") {
     TRY_ASSIGN(const auto table, data.get<uint32_t>(kVrfTable), "VRF table");
     link.vrf_table = table.value_or(0);
@@ -103,6 +104,7 @@ Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, 
   message.nest(IFLA_LINKINFO, [&] {
     message.put_text(IFLA_INFO_KIND, "xfrm");
     message.nest(IFLA_INFO_DATA, [&] {
+      if (link.kind == policy::LinkKind::kExternal) return message.put(IFLA_XFRM_COLLECT_METADATA, {});
       if (public_side.device_index != 0)
         message.put_u32(IFLA_XFRM_LINK, static_cast<uint32_t>(public_side.device_index));
       message.put_u32(IFLA_XFRM_IF_ID, link.if_id);
@@ -190,6 +192,19 @@ Result<LinkInfo> need_vrf(Socket& route, const std::string& name) {
   return std::move(*link);
 }
 
+Result<InterfaceAddress> decode_address(ByteView payload) {
+  TRY_ASSIGN(const auto header, from_bytes<ifaddrmsg>(payload), "address");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "address");
+  // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
+  const auto bytes = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
+  if (!bytes) return Error(Reason::kMalformed, "an interface address without its address");
+  TRY_ASSIGN(const IpAddress address, IpAddress::from_bytes(*bytes), "address");
+  TRY_ASSIGN(const auto flags, attributes.get<uint32_t>(IFA_FLAGS), "address");
+  const uint32_t all = flags.value_or(header.ifa_flags);
+  const bool waits = (all & IFA_F_TENTATIVE) != 0 && (all & IFA_F_OPTIMISTIC) == 0;
+  return InterfaceAddress{.address = address, .usable = !waits && (all & IFA_F_DADFAILED) == 0};
+}
+
 Result<bool> has_address(Socket& route, const IpAddress& address) {
   bool found = false;
   const auto request = [&] {
@@ -201,10 +216,8 @@ Result<bool> has_address(Socket& route, const IpAddress& address) {
   };
   const auto each = [&](const Received& message) -> Status {
     if (message.type != RTM_NEWADDR) return {};
-    TRY_ASSIGN(const Attributes attributes, attributes_behind(message.payload, sizeof(ifaddrmsg)), "address");
-    // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
-    const auto value = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
-    if (value && std::ranges::equal(*value, address.bytes())) found = true;
+    TRY_ASSIGN(const InterfaceAddress there, decode_address(message.payload), "");
+    if (there.address == address) found = true;
     return {};
   };
   TRY(route.dump(request, each, [&] { found = false; }), "read the addresses");

@@ -24,6 +24,7 @@ struct LinkInfo {
   uint32_t mtu = 0, group = 0;
   int master = 0;         ///< Interface index; 0: none.
   uint32_t if_id = 0;     ///< Of an xfrm interface.
+  bool external = false;  ///< An xfrm interface whose routes say the if_id (collect metadata).
   int public_device = 0;  ///< Of an xfrm interface: what it lies over, in its public namespace; 0: nothing.
   std::optional<uint32_t> public_netns;  ///< Number of the namespace that it lies over, where that is another one.
   uint32_t vrf_table = 0;                ///< Of a VRF.
@@ -41,6 +42,12 @@ Result<LinkInfo> need_link(Socket& route, const std::string& name);
 Result<std::vector<LinkInfo>> dump_links(Socket& dumps);
 /// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.
 Result<LinkInfo> need_vrf(Socket& route, const std::string& name);
+struct InterfaceAddress {
+  IpAddress address;
+  bool usable = true;  ///< false: being checked for a duplicate, or found to be one (RFC 4862 section 5.4).
+};
+/// The payload of RTM_NEWADDR.
+Result<InterfaceAddress> decode_address(ByteView payload);
 /// Whether an interface of the namespace has this address.
 Result<bool> has_address(Socket& route, const IpAddress& address);
 

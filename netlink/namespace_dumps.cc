@@ -93,7 +93,12 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
       config.up = link.admin_up;
       continue;
     }
-    config = {.name = link.name, .if_id = link.if_id, .mtu = link.mtu, .group = link.group, .up = link.admin_up};
+    config = {.kind = link.external ? policy::LinkKind::kExternal : policy::LinkKind::kXfrm,
+              .name = link.name,
+              .if_id = link.if_id,
+              .mtu = link.mtu,
+              .group = link.group,
+              .up = link.admin_up};
     if (link.master != 0) config.vrf = names.contains(link.master) ? names.at(link.master) : numbered(link.master);
     name_underside(link, config);
   }

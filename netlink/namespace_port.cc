@@ -2,6 +2,9 @@
 
 #include <linux/netlink.h>
 
+#include <algorithm>
+#include <type_traits>
+
 #include <cerrno>
 
 #include "netlink/links.h"
@@ -51,6 +54,11 @@ void NamespacePort::flush() {
       if (!collect()) return;  // process() goes on when answers come
       continue;
     }
+    if (is_being_removed(queued_.front().change)) {
+      xfrm_.send();
+      if (!collect()) return;
+      continue;
+    }
     if (auto removals = take_removals(); !removals.empty()) {
       remove_links(std::move(removals));
       continue;
@@ -62,6 +70,23 @@ void NamespacePort::flush() {
   public_sides_.clear();  // names may mean others next time
   xfrm_.send();
   collect();
+}
+
+/// The answer to a removal strikes the object off the journal: what is made again under its key must come after that.
+bool NamespacePort::is_being_removed(const policy::KernelChange& change) const {
+  const auto removed = [this]<typename Removal>(const auto& key, std::type_identity<Removal>) {
+    return std::ranges::any_of(running_, [&](const Running& each) {
+      const auto* removal = std::get_if<Removal>(&each.change);
+      return removal != nullptr && removal->key == key;
+    });
+  };
+  if (const auto* add = std::get_if<policy::AddSa>(&change))
+    return removed(add->sa.key, std::type_identity<policy::DeleteSa>{});
+  if (const auto* add = std::get_if<policy::AddPolicy>(&change))
+    return removed(add->policy.key, std::type_identity<policy::DeletePolicy>{});
+  if (const auto* update = std::get_if<policy::UpdatePolicy>(&change))
+    return removed(update->policy.key, std::type_identity<policy::DeletePolicy>{});
+  return false;
 }
 
 void NamespacePort::process(std::chrono::steady_clock::time_point now) {
@@ -192,7 +217,8 @@ Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide&
 /// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
 Status NamespacePort::take_over_link(const policy::LinkConfig& link, const PublicSide& public_side,
                                      const LinkInfo& there) {
-  if (there.public_netns != public_side.netns_id || there.public_device != public_side.device_index) {
+  if (there.external != (link.kind == policy::LinkKind::kExternal) || there.public_netns != public_side.netns_id ||
+      there.public_device != public_side.device_index) {
     TRY(delete_xfrm_link(route_, link.name), "");
     return add_link(link, public_side);
   }

@@ -141,6 +141,7 @@ class NamespacePort {
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);
   Result<int> offload_ifindex(const policy::OffloadRequest& request);
+  bool is_being_removed(const policy::KernelChange& change) const;
   bool collect();
   void complete_front();
 

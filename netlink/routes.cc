@@ -1,5 +1,6 @@
 #include "netlink/routes.h"
 
+#include <linux/lwtunnel.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -37,6 +38,10 @@ Message encode(uint16_t type, uint16_t flags, const policy::RouteConfig& config,
   message.put_u32(RTA_PRIORITY, config.metric);
   if (to_device) message.put_u32(RTA_OIF, static_cast<uint32_t>(context.device_index));
   if (config.preferred_source) message.put(RTA_PREFSRC, config.preferred_source->bytes());
+  if (to_device && config.encap_if_id != 0) {
+    message.put_struct<uint16_t>(RTA_ENCAP_TYPE, LWTUNNEL_ENCAP_XFRM);
+    message.nest(RTA_ENCAP, [&] { message.put_u32(LWT_XFRM_IF_ID, config.encap_if_id); });
+  }
   return message;
 }
 
@@ -91,10 +96,17 @@ Result<DecodedRoute> decode_route(ByteView payload) {
     route.config.kind = policy::RouteKind::kUnreachable;
     route.context.device_index = 0;  // IPv6 shows the loopback device
   }
+  TRY_ASSIGN(const auto encap, attributes.get<uint16_t>(RTA_ENCAP_TYPE), "route");
+  if (encap == LWTUNNEL_ENCAP_XFRM) {
+    TRY_ASSIGN(const Attributes encapsulation, attributes.nested(RTA_ENCAP), "route");
+    TRY_ASSIGN(const auto if_id, encapsulation.get<uint32_t>(LWT_XFRM_IF_ID), "route");
+    route.config.encap_if_id = if_id.value_or(0);
+  }
+  const bool other_encap = encap && route.config.encap_if_id == 0;
   const bool unicast = header.rtm_type == RTN_UNICAST && device && !attributes.find(RTA_GATEWAY) &&
                        !attributes.find(RTA_VIA) && !attributes.find(RTA_MULTIPATH);
-  route.plain = (unicast || header.rtm_type == RTN_UNREACHABLE) && header.rtm_src_len == 0 && header.rtm_tos == 0 &&
-                (header.rtm_flags & RTM_F_CLONED) == 0;
+  route.plain = !other_encap && (unicast || header.rtm_type == RTN_UNREACHABLE) && header.rtm_src_len == 0 &&
+                header.rtm_tos == 0 && (header.rtm_flags & RTM_F_CLONED) == 0;
   return route;
 }
 

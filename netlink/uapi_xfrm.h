@@ -18,5 +18,6 @@ inline constexpr uint8_t kOffloadPacket = 4;
 inline constexpr uint16_t kEncapEspInUdp = 2;     ///< UDP_ENCAP_ESPINUDP of <linux/udp.h>.
 inline constexpr uint32_t kReplayBitsMax = 4096;  ///< XFRMA_REPLAY_ESN_MAX.
 inline constexpr uint32_t kExtraDontEncapDscp = 1;
+inline constexpr uint32_t kExtraSequenceMayWrap = 2;  ///< XFRM_SA_XFLAG_OSEQ_MAY_WRAP (Linux 5.10).
 
 }  // namespace ipsec::netlink::uapi

@@ -111,8 +111,10 @@ void put_sa_attributes(Message& message, const policy::SaConfig& sa, const Encod
     message.put_u32(XFRMA_SET_MARK, sa.output_mark.value);
     message.put_u32(XFRMA_SET_MARK_MASK, sa.output_mark.mask);
   }
-  // Both of these say how the outer header is written, so kernels refuse them on what only receives.
-  if (sa.dscp_zero && sa.direction == Direction::kOut) message.put_u32(XFRMA_SA_EXTRA_FLAGS, uapi::kExtraDontEncapDscp);
+  // These say how packets are written, so kernels refuse them on what only receives.
+  const uint32_t extra =
+      (sa.dscp_zero ? uapi::kExtraDontEncapDscp : 0) | (sa.sequence_wraps ? uapi::kExtraSequenceMayWrap : 0);
+  if (extra != 0 && sa.direction == Direction::kOut) message.put_u32(XFRMA_SA_EXTRA_FLAGS, extra);
   if (sa.if_id != 0) message.put_u32(XFRMA_IF_ID, sa.if_id);
   put_offload(message, sa.offload, sa.direction, sa.key.destination, context.offload_ifindex);
   if (context.sa_direction == SaDirection::kKnown)

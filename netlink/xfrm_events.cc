@@ -44,6 +44,7 @@ class Filter {
   static constexpr uint32_t kDrop = 0, kPass = UINT32_MAX;
 
   void load_type() { add(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_type)); }
+  void load_address_scope() { add(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(ifaddrmsg, ifa_scope)); }
   void load_route_protocol() { add(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(rtmsg, rtm_protocol)); }
   /// Drops what is told of requests of this socket.
   void drop_own(uint32_t port) {
@@ -61,6 +62,14 @@ class Filter {
   void give_unless(uint32_t value, uint32_t verdict) {
     program_.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 1, .jf = 0, .k = value});
     give(verdict);
+  }
+  /// What `rest` adds ends the program, for those messages only whose loaded value equals `value`.
+  template <typename Rest>
+  void end_if(uint32_t value, Rest rest) {
+    const size_t jump = program_.size();
+    program_.push_back({.code = BPF_JMP | BPF_JEQ | BPF_K, .jt = 0, .jf = 0, .k = value});
+    rest();
+    program_[jump].jf = static_cast<uint8_t>(program_.size() - jump - 1);
   }
   std::span<const sock_filter> program() const { return program_; }
 
@@ -84,12 +93,18 @@ Filter xfrm_filter(uint32_t own_port) {
   return filter;
 }
 
-/// Links, rules that go, and routes of these protocols that go.
+/// Links, addresses that come, rules that go, and routes of these protocols that go. Each of our interfaces gets an
+/// address of link scope, which nobody waits for.
 Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
   Filter filter;
   filter.drop_own(own_port);
   filter.load_type();
   for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK, RTM_DELRULE}) filter.give_if(htons(type), Filter::kPass);
+  filter.end_if(htons(RTM_NEWADDR), [&] {
+    filter.load_address_scope();
+    filter.give_if(RT_SCOPE_LINK, Filter::kDrop);
+    filter.give(Filter::kPass);
+  });
   filter.give_unless(htons(RTM_DELROUTE), Filter::kDrop);
   filter.load_route_protocol();
   for (const uint8_t protocol : protocols) filter.give_if(protocol, Filter::kPass);
@@ -111,8 +126,8 @@ Result<EventSource> EventSource::open(const Options& options) {
   TRY_ASSIGN(Socket link,
              Socket::open({.protocol = NETLINK_ROUTE,
                            .netns = options.netns,
-                           .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,
-                                      RTNLGRP_IPV6_RULE},
+                           .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_IFADDR,
+                                      RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE},
                            .receive_buffer_bytes = options.receive_buffer_bytes,
                            .filter = route_filter(options.own_route_port, {}).program()}),
              "watch");
@@ -183,6 +198,11 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
       queue.push(netns_,
                  policy::RouteRemoved{
                      .netns = netns_, .destination = route->config.destination, .metric = route->config.metric});
+    return;
+  }
+  if (message.type == RTM_NEWADDR) {
+    if (const auto added = decode_address(message.payload); added.ok() && added->usable)
+      queue.push(netns_, policy::AddressAdded{.netns = netns_, .address = added->address});
     return;
   }
   if (message.type == RTM_DELRULE) {

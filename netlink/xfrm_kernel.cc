@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "netlink/links.h"
+#include "netlink/policy_hash.h"
 
 namespace ipsec::netlink {
 
@@ -192,6 +193,24 @@ bool XfrmKernel::busy() const {
   return std::ranges::any_of(ports_, [](const auto& entry) { return !entry.second->idle(); });
 }
 
+Result<policy::PolicyHash> XfrmKernel::policy_hash(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return read_policy_hash(where->xfrm());
+}
+
+Status XfrmKernel::set_policy_hash(const std::string& netns, const policy::PolicyHash& hash) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return netlink::set_policy_hash(where->xfrm(), journal_, netns, hash);
+}
+
+Status XfrmKernel::restore_policy_hash(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
+  where->flush();
+  return netlink::restore_policy_hash(where->xfrm(), journal_, netns);
+}
+
 Status XfrmKernel::watch(const std::string& netns) {
   if (sources_.contains(netns)) return {};
   if (!is_same_namespace(netns)) give_up(netns);
@@ -232,7 +251,8 @@ Status XfrmKernel::forget_absent(const std::set<std::string>& namespaces) {
     known.insert(netns);
   }
   for (const ObjectKey& key : journal_.all())
-    if (known.contains(key.netns) && !standing.contains(key)) TRY(journal_.forget(key), "");
+    if (known.contains(key.netns) && !standing.contains(key) && key.kind != kPolicyHashKind)
+      TRY(journal_.forget(key), "");
   return {};
 }
 

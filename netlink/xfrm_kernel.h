@@ -17,6 +17,7 @@
 #include "netlink/probe.h"
 #include "netlink/xfrm_events.h"
 #include "policy/kernel_port.h"
+#include "policy/policy_hash.h"
 
 namespace ipsec::netlink {
 
@@ -77,6 +78,12 @@ class XfrmKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::SaKey& key) const;
   bool owns(const std::string& netns, const policy::PolicyKey& key) const;
   const Journal& journal() const { return journal_; }
+
+  /// Which policies of a namespace the kernel finds by a hash; restored as it was before the first set, also after a
+  /// kill in between.
+  Result<policy::PolicyHash> policy_hash(const std::string& netns);
+  Status set_policy_hash(const std::string& netns, const policy::PolicyHash& hash);
+  Status restore_policy_hash(const std::string& netns);
 
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);

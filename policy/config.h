@@ -18,6 +18,11 @@ namespace ipsec::policy {
 enum class Role : uint8_t { kInitiate, kRespond, kBoth };
 enum class StartMode : uint8_t { kNow, kTraffic, kRespond };
 enum class Attachment : uint8_t { kInterface, kPolicy, kAuto };
+/// What attachment by interface makes.
+enum class InterfaceScope : uint8_t {
+  kTunnel,   ///< One interface per tunnel.
+  kExternal  ///< One for all tunnels of the group; routes name the tunnel. Only one per public namespace.
+};
 enum class EspMode : uint8_t { kTunnel, kTransport };
 enum class ExceptionAction : uint8_t { kBypass, kDiscard };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
@@ -46,6 +51,7 @@ enum class IdleRekey : uint8_t { kRekey, kEnd };
 std::string_view to_string(Role role);
 std::string_view to_string(StartMode mode);
 std::string_view to_string(Attachment attachment);
+std::string_view to_string(InterfaceScope scope);
 std::string_view to_string(EspMode mode);
 std::string_view to_string(ExceptionAction action);
 std::string_view to_string(OffloadMode mode);
@@ -89,9 +95,10 @@ struct TunnelGroup {
   std::vector<IpAddress> public_addresses;
   RoutingPlace private_place;
   uint32_t private_vrf_table = 0;                 ///< Of the private VRF, made where it is missing; 0: never made.
-  Attachment attachment = Attachment::kAuto;      ///< As configured.
-  Attachment attached = Attachment::kInterface;   ///< As it is: never kAuto.
-  std::string attached_because = {};              ///< Where auto chose.
+  Attachment attachment = Attachment::kAuto;     ///< As configured.
+  Attachment attached = Attachment::kInterface;  ///< As it is: never kAuto.
+  std::string attached_because = {};             ///< Where auto chose.
+  InterfaceScope interfaces = InterfaceScope::kTunnel;
   std::vector<TrafficException> exceptions = {};  ///< Attachment by policy only; an earlier one counts before a later.
   bool default_block = false;  ///< What a child's selectors cover never leaves in the clear, be the child up or down.
   OffloadMode offload = OffloadMode::kNone;
@@ -172,11 +179,21 @@ struct ChildPolicy {
   friend bool operator==(const ChildPolicy&, const ChildPolicy&) = default;
 };
 
-/// What proves our identity or a peer's. Only the reference: the agent loads the secret.
+/// What proves our identity or a peer's, or the keys of SAs that nobody negotiates. Only references: the agent loads
+/// the secrets. Files are relative to the folder of secrets, or absolute.
 struct Credential {
   std::string name;
-  std::string psk_file;  ///< Relative to the folder of secrets, or absolute.
+  std::string psk_file;       ///< Empty: manual keys.
+  std::string in_file = {};   ///< Manual keys of what we receive.
+  std::string out_file = {};  ///< Manual keys of what we send.
+  bool is_manual() const { return !in_file.empty() || !out_file.empty(); }
   friend bool operator==(const Credential&, const Credential&) = default;
+};
+
+/// The SAs of a child that no IKE negotiates and nobody renews.
+struct ManualSas {
+  uint32_t spi_in = 0, spi_out = 0;  ///< Of what we receive, and of what we send: 256 to 2^32 - 1.
+  std::shared_ptr<const Credential> credential;
 };
 
 struct ChildConfig {
@@ -186,6 +203,7 @@ struct ChildConfig {
   std::shared_ptr<const ChildPolicy> policy;
   StartMode start = StartMode::kRespond;
   std::string split_from = {};  ///< Its name in the configuration, where it is one of several parts of that child.
+  std::optional<ManualSas> manual = {};  ///< Nothing: IKE makes its SAs.
 };
 
 /// One configured peer.
@@ -205,6 +223,11 @@ struct Tunnel {
 
   const ChildConfig* child(std::string_view name) const;
   OffloadMode offload_mode() const { return offload.value_or(group->offload); }
+  /// Whether its keys are manual; then those of all its children are, and IKE knows nothing of it.
+  bool is_manual() const { return !children.empty() && children.front().manual.has_value(); }
+  bool shares_interface() const {
+    return group->attached == Attachment::kInterface && group->interfaces == InterfaceScope::kExternal;
+  }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
 };
@@ -230,7 +253,9 @@ struct Config {
   uint8_t node_id = 0;  ///< Goes into SPIs, so that two nodes of a pair never choose the same.
   /// How long SAs of an earlier run may carry traffic until their tunnel is up again; 0: not at all.
   Duration orphan_grace{10min};
+  bool adapt_policy_hash = true;  ///< The kernel's policy hash follows the prefix lengths in use.
   AdmissionLimits admission;
+  bool allow_manual_keys = false;
   std::vector<std::string> allow_weak;
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;
   std::map<std::string, std::shared_ptr<const IkePolicy>> ike_policies;

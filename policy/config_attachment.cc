@@ -34,6 +34,7 @@ class Settlement {
   void choose(TunnelGroup& group);
   void check_group(const TunnelGroup& group);
   void check_place(const TunnelGroup& group);
+  void check_interfaces(const TunnelGroup& group);
   void claim_marks(const TunnelGroup& group);
   void check_vrf_table(const TunnelGroup& group);
   void check_routes(const Tunnel& tunnel);
@@ -63,6 +64,7 @@ class Settlement {
   std::map<std::pair<std::string, std::string>, uint32_t> tables_;  // by namespace and VRF
   std::map<std::pair<std::string, uint32_t>, std::string> vrfs_;    // by namespace and table
   std::map<std::string, PolicyOwners> owners_;                      // of policies without if_id, by their namespace
+  std::map<std::string, std::string> externals_;  // group, by public namespace
 };
 
 void Settlement::choose(TunnelGroup& group) {
@@ -130,6 +132,23 @@ void Settlement::check_group(const TunnelGroup& group) {
   if (group.attached == Attachment::kInterface && !group.exceptions.empty())
     error(place_of(group).member("exceptions"), Reason::kConfigConflict, "exceptions",
           "none, for only what is routed into a tunnel's interface meets its policies; or attachment policy");
+  check_interfaces(group);
+}
+
+/// The kernel has one external interface for the SAs and policies of a namespace, wherever it is put.
+void Settlement::check_interfaces(const TunnelGroup& group) {
+  if (group.interfaces != InterfaceScope::kExternal || !group.enabled) return;
+  const Place at = place_of(group).member("interfaces");
+  if (group.attached != Attachment::kInterface)
+    return error(at, Reason::kConfigConflict, "an external interface with attachment policy",
+                 "attachment interface, or interfaces tunnel");
+  if (!group.public_place.vrf.empty())
+    error(at, Reason::kConfigNotSupported, "an external interface over an underlay in VRF " + group.public_place.vrf,
+          "an underlay that is not in a VRF, or interfaces tunnel");
+  const auto [owner, first] = externals_.try_emplace(group.public_place.netns, group.name);
+  if (!first)
+    error(at, Reason::kConfigConflict, "a second external interface for one public namespace",
+          "interfaces tunnel, or another public namespace than that of group " + owner->second);
 }
 
 void Settlement::check_routes(const Tunnel& tunnel) {

@@ -39,6 +39,17 @@ bool negotiates_alike(const ChildPolicy& a, const ChildPolicy& b) {
          a.replay_window == b.replay_window && a.df == b.df && a.dscp == b.dscp;
 }
 
+/// The same with manual keys: what the SAs are made of. They have no lifetime.
+bool is_made_alike(const ChildConfig& a, const ChildConfig& b) {
+  return a.policy->proposals == b.policy->proposals && a.policy->df == b.policy->df &&
+         a.policy->dscp == b.policy->dscp && same(a.manual->credential, b.manual->credential);
+}
+
+bool same_spis(const ChildConfig& a, const ChildConfig& b) {
+  if (!a.manual || !b.manual) return a.manual.has_value() == b.manual.has_value();
+  return a.manual->spi_in == b.manual->spi_in && a.manual->spi_out == b.manual->spi_out;
+}
+
 /// The place of a group's tunnels; devices and the mode of offload are not part of it.
 TunnelGroup place_of(TunnelGroup group) {
   group.offload = {};
@@ -58,13 +69,18 @@ void compare_child(const ChildConfig& from, const ChildConfig& to, TunnelChange&
   bool other = comparison.differs(from.local, to.local, child + "local", Kind::kInPlace);
   other = comparison.differs(from.remote, to.remote, child + "remote", Kind::kInPlace) || other;
   other = comparison.differs(from.policy->mode, to.policy->mode, child + "mode", Kind::kInPlace) || other;
+  if (!same_spis(from, to)) {
+    comparison.note(child + "manual", Kind::kInPlace);
+    other = true;
+  }
   if (other) {
     change.children_removed.push_back(from.name);
     change.children_added.push_back(from.name);
     return;
   }
-  if (!negotiates_alike(*from.policy, *to.policy)) {
-    comparison.note(child + "policy", Kind::kRekey);
+  const bool alike = from.manual ? is_made_alike(from, to) : negotiates_alike(*from.policy, *to.policy);
+  if (!alike) {
+    comparison.note(child + (from.manual ? "policy or keys" : "policy"), Kind::kRekey);
     change.children_rekeyed.push_back(from.name);
   } else if (!same(from.policy, to.policy)) {
     comparison.note(child + "policy", Kind::kInPlace);
@@ -93,6 +109,7 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   TunnelChange change;
   Comparison comparison(change);
   comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
+  comparison.differs(from.is_manual(), to.is_manual(), "manual", Kind::kRestart);
   comparison.differs(from.group->exceptions, to.group->exceptions, "exceptions of the group", Kind::kInPlace);
   comparison.differs(from.group->gateway_routes, to.group->gateway_routes, "routes to the group's addresses",
                      Kind::kInPlace);

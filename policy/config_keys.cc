@@ -121,6 +121,12 @@ constexpr std::array kGroupKeys = {
                        "public namespace; auto: interface, unless a child is in transport mode",
             .fallback = "auto",
             .words = "interface policy auto"},
+    KeySpec{.key = "interfaces",
+            .kind = K::kWord,
+            .meaning = "attachment by interface: one for each tunnel, or one external interface for all tunnels of the "
+                       "group, with routes that name the tunnel; of these a public namespace can have one",
+            .fallback = "tunnel",
+            .words = "tunnel external"},
     KeySpec{.key = "exceptions",
             .kind = K::kObjectList,
             .meaning = "attachment by policy: traffic that no tunnel takes; an earlier one counts before a later",
@@ -350,14 +356,42 @@ constexpr std::array kChildPolicyKeys = {
             .words = "copy zero"},
     KeySpec{.key = "mode", .kind = K::kWord, .meaning = "ESP mode", .fallback = "tunnel", .words = "tunnel transport"},
 };
-constexpr std::array kPskKeys = {
+constexpr std::array kKeyFileKeys = {
     KeySpec{.key = "file",
             .kind = K::kText,
             .meaning = "file with the key (mode 0600), in the folder of secrets or absolute",
             .required = true},
 };
+constexpr std::array kManualCredentialKeys = {
+    KeySpec{.key = "in",
+            .kind = K::kObject,
+            .meaning = "of what we receive: encryption key and integrity key, a line each",
+            .members = kKeyFileKeys,
+            .required = true},
+    KeySpec{.key = "out", .kind = K::kObject, .meaning = "of what we send", .members = kKeyFileKeys, .required = true},
+};
 constexpr std::array kCredentialKeys = {
-    KeySpec{.key = "psk", .kind = K::kObject, .meaning = "pre-shared key", .members = kPskKeys, .required = true},
+    KeySpec{.key = "psk", .kind = K::kObject, .meaning = "pre-shared key", .members = kKeyFileKeys},
+    KeySpec{.key = "manual",
+            .kind = K::kObject,
+            .meaning = "keys of SAs that nobody negotiates, instead of psk",
+            .members = kManualCredentialKeys},
+};
+constexpr std::array kManualKeys = {
+    KeySpec{.key = "spi_in",
+            .kind = K::kNumber,
+            .meaning = "of what we receive; no other child of this node may have it",
+            .least = static_cast<int64_t>(kSpiMin),
+            .most = 4294967295,
+            .required = true},
+    KeySpec{.key = "spi_out",
+            .kind = K::kNumber,
+            .meaning = "of what we send",
+            .least = static_cast<int64_t>(kSpiMin),
+            .most = 4294967295,
+            .required = true},
+    KeySpec{
+        .key = "credential", .kind = K::kText, .meaning = "name of a credential with manual keys", .required = true},
 };
 constexpr std::array kChildKeys = {
     KeySpec{.key = "local",
@@ -375,9 +409,15 @@ constexpr std::array kChildKeys = {
     KeySpec{.key = "policy", .kind = K::kText, .meaning = "name of a child policy; defaults.child_policy without it"},
     KeySpec{.key = "start",
             .kind = K::kWord,
-            .meaning = "what brings it up",
+            .meaning = "what brings it up; always now with manual keys",
             .fallback = "respond",
             .words = "now traffic respond"},
+    KeySpec{.key = "manual",
+            .kind = K::kObject,
+            .meaning = "SAs with keys that nobody negotiates or renews, instead of IKE, for all children of a tunnel "
+                       "or none (node.allow_manual_keys); of the child policy, proposals (one, CBC with HMAC), mode, "
+                       "df, dscp and policies_max count: there is no lifetime and no replay protection",
+            .members = kManualKeys},
 };
 constexpr std::array kStaticRouteKeys = {
     KeySpec{.key = "prefix",
@@ -405,7 +445,9 @@ constexpr std::array kTunnelKeys = {
             .most = 65535},
     KeySpec{.key = "local_id", .kind = K::kText, .meaning = "who we say we are; our address without it"},
     KeySpec{.key = "remote_id", .kind = K::kText, .meaning = "who the peer must be; its address without it"},
-    KeySpec{.key = "credential", .kind = K::kText, .meaning = "name of the credential", .required = true},
+    KeySpec{.key = "credential",
+            .kind = K::kText,
+            .meaning = "name of the credential with the pre-shared key; required unless the keys are manual"},
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "name of an IKE policy; defaults.ike_policy without it"},
     KeySpec{
         .key = "children", .kind = K::kNamedObjects, .meaning = "child SAs", .members = kChildKeys, .required = true},
@@ -493,6 +535,16 @@ constexpr std::array kNodeKeys = {
                 "at all",
             .fallback = "10m",
             .most = kDay},
+    KeySpec{.key = "allow_manual_keys",
+            .kind = K::kFlag,
+            .meaning = "true: children may have manual keys, which nobody renews and which protect no older traffic",
+            .fallback = "false"},
+    KeySpec{.key = "adapt_policy_hash",
+            .kind = K::kFlag,
+            .meaning =
+                "true: the kernel's policy hash thresholds follow the prefix lengths in use, and are put back at "
+                "the end",
+            .fallback = "true"},
 };
 constexpr std::array kDefaultKeys = {
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "IKE policy of tunnels that name none"},

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "policy/config_attachment.h"
+#include "policy/config_manual.h"
 #include "policy/config_policies.h"
 #include "policy/config_reader.h"
 #include "policy/config_routes.h"
@@ -120,6 +121,10 @@ void Parser::read_top(const JsonNode& document) {
     if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
     once(*node, "orphan_grace");
     node->duration("orphan_grace", config_.orphan_grace);
+    once(*node, "allow_manual_keys");
+    node->flag("allow_manual_keys", config_.allow_manual_keys);
+    once(*node, "adapt_policy_hash");
+    node->flag("adapt_policy_hash", config_.adapt_policy_hash);
   }
   if (auto defaults = reader.object("defaults")) {
     once(*defaults, "ike_policy");
@@ -183,6 +188,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
   }
   if (auto word = reader.word("role")) group->role = *word == 0 ? Role::kRespond : Role::kBoth;
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
+  if (auto word = reader.word("interfaces")) group->interfaces = static_cast<InterfaceScope>(*word);
   if (auto offload = reader.object("offload")) {
     if (auto word = offload->word("mode")) group->offload = static_cast<OffloadMode>(*word);
     for (const JsonNode* each : offload->texts("devices")) {
@@ -228,11 +234,7 @@ void Parser::read_credentials() {
     ObjectReader reader(errors_, *node, "/credentials/" + name, config_keys("credentials"));
     auto credential = std::make_shared<Credential>();
     credential->name = name;
-    if (auto psk = reader.object("psk")) {
-      psk->text("file", credential->psk_file);
-      if (psk->find("file") != nullptr && credential->psk_file.empty())
-        psk->error("file", Reason::kConfigBadValue, "\"\"", "the name of a file");
-    }
+    read_key_files(reader, *credential);
     config_.credentials.emplace(name, std::move(credential));
   }
 }
@@ -278,6 +280,13 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
     built_in->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
     child.policy = std::move(built_in);
   }
+  if (auto manual = reader.object("manual")) {
+    child.manual = read_manual(*manual);
+    child.manual->credential = resolve(*manual, "credential", "a credential", {}, config_.credentials);
+    check_manual_child(reader, child, config_.allow_manual_keys);
+    if (!child.local.empty() && !child.remote.empty()) add_child(reader, tunnel, child, owners);
+    return;
+  }
   child.policy = with_pfs_groups(std::move(child.policy), *tunnel.ike_policy);
   if (auto word = reader.word("start")) child.start = static_cast<StartMode>(*word);
   const bool starts = child.start != StartMode::kRespond;
@@ -300,6 +309,10 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
   };
   auto parts = split_child(child, child.policy->policies_max);
   if (!parts.ok()) return conflict(parts.error());
+  if (parts->size() > 1 && child.manual)
+    return conflict(Error(Reason::kConfigConflict,
+                          "selectors for " + std::to_string(child.policy->policies_max) +
+                              " kernel policies at most (policies_max): a child with manual keys is not split"));
   if (parts->size() > 1)
     config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
                                std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
@@ -360,7 +373,7 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   identity("remote_id", tunnel.remote_id);
   if (!local_id && local) local_id = Identity::parse(to_string(*local)).value();
   if (local_id) tunnel.local_id = std::move(*local_id);
-  if (!tunnel.remote_id && !tunnel.remote)
+  if (!tunnel.remote_id && !tunnel.remote && !has_manual_children(reader))
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
 }
 
@@ -381,7 +394,10 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   auto tunnel = std::make_shared<Tunnel>();
   tunnel->name = name;
   tunnel->group = resolve(reader, "group", "a tunnel group", {}, config_.groups);
-  tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
+  // Nothing of it counts with manual keys but how an installation that failed is tried again.
+  const bool manual = has_manual_children(reader);
+  if (!manual)
+    tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
   tunnel->credential = resolve(reader, "credential", "a credential", {}, config_.credentials);
   if (!tunnel->ike_policy) {
     auto built_in = std::make_shared<IkePolicy>();
@@ -404,7 +420,11 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   }
   read_children(reader, *tunnel);
   read_static_routes(reader, *tunnel);
-  check_ike_policy(reader, *tunnel);
+  if (manual)
+    check_manual_tunnel(reader, *tunnel);
+  else
+    check_negotiated_tunnel(reader, *tunnel);
+  if (!manual) check_ike_policy(reader, *tunnel);
   config_.tunnels.emplace(name, std::move(tunnel));
 }
 
@@ -452,6 +472,7 @@ ConfigOutcome Parser::run() {
   check_defaults();
   read_credentials();
   read_tunnels();
+  settle_manual_keys(config_, tunnels_, errors_);
   settle_attachments(
       {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,
       config_.warnings);

@@ -61,7 +61,7 @@ void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
   std::map<Appearance, const Tunnel*> first_of;
   size_t told = 0;
   for (const auto& [name, tunnel] : config.tunnels) {
-    if (tunnel->ike_policy->role == Role::kInitiate) continue;
+    if (tunnel->ike_policy->role == Role::kInitiate || tunnel->is_manual()) continue;
     const auto [it, fresh] = first_of.try_emplace(appearance_of(*tunnel), tunnel.get());
     if (fresh || ++told > kConfigWarningsMax) continue;
     warnings.push_back("tunnels " + it->second->name + " and " + name +
@@ -75,6 +75,7 @@ void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
 void warn_of_lifetimes(const Config& config, std::vector<std::string>& warnings) {
   std::set<std::pair<std::string_view, std::string_view>> told;
   for (const auto& [name, tunnel] : config.tunnels) {
+    if (tunnel->is_manual()) continue;
     for (const ChildConfig& child : tunnel->children) {
       if (child.policy->lifetime * kLifetimeRatio <= tunnel->ike_policy->lifetime) continue;
       if (told.size() >= kConfigWarningsMax) return;

@@ -64,6 +64,7 @@ std::string difference(const PolicyConfig& found, const PolicyConfig& wanted) {
 
 std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
   Differences differences;
+  differences.compare("kind", std::string(to_string(found.kind)), std::string(to_string(wanted.kind)));
   differences.compare("state", found.up ? "up" : "down", wanted.up ? "up" : "down");
   differences.compare("vrf", found.vrf, wanted.vrf);
   differences.compare("mtu", found.mtu, wanted.mtu);
@@ -84,6 +85,7 @@ std::string difference(const RouteConfig& found, const RouteConfig& wanted) {
   differences.compare("device", found.device, wanted.device);
   differences.compare("protocol", found.protocol, wanted.protocol);
   differences.compare("source", source(found), source(wanted));
+  differences.compare("encap if_id", found.encap_if_id, wanted.encap_if_id);
   return differences.take();
 }
 

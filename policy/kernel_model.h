@@ -59,7 +59,8 @@ struct SaConfig {
   uint16_t encap_source_port = 0, encap_destination_port = 0;  ///< UDP encapsulation; 0: none.
   bool df_clear = false;                                       ///< XFRM_STATE_NOPMTUDISC.
   bool dscp_zero = false;                                      ///< XFRM_SA_XFLAG_DONT_ENCAP_DSCP.
-  Duration hard_lifetime{0};  ///< The kernel's backstop behind our own timers; 0: none.
+  bool sequence_wraps = false;  ///< XFRM_SA_XFLAG_OSEQ_MAY_WRAP: after the last sequence number comes 0, not the end.
+  Duration hard_lifetime{0};    ///< The kernel's backstop behind our own timers; 0: none.
   VolumeLimits volume;
   OffloadRequest offload;
   Secret keys;  ///< ChildKeys::material.
@@ -120,6 +121,8 @@ enum class LinkKind : uint8_t {
   kGre,  ///< GRE over IPv4 or IPv6, as the ends say.
   kIpIp  ///< IPv4 or IPv6 in IPv4 or IPv6, as the ends say.
 };
+
+std::string_view to_string(LinkKind kind);
 
 /// An interface of ours.
 struct LinkConfig {

@@ -33,6 +33,7 @@ inline constexpr Duration kReplaceSaFirst = 2s;             ///< For IKE to repl
 inline constexpr Duration kReplaceSaMost = 60s;             ///< doubles, up to this.
 inline constexpr size_t kReplaceSasAtOnce = 2048;           ///< Asked of IKE at a time; ...
 inline constexpr Duration kReplaceSasGap = 500ms;           ///< ... the next ones after this.
+inline constexpr uint32_t kSpiMin = 256;                    ///< The lower ones are reserved (RFC 4303 section 2.1).
 inline constexpr size_t kObjectNameMax = 64;                ///< Characters of an object's name.
 
 }  // namespace ipsec::policy

@@ -30,6 +30,14 @@ std::string_view to_string(Attachment attachment) {
   return {};
 }
 
+std::string_view to_string(InterfaceScope scope) {
+  switch (scope) {
+    case InterfaceScope::kTunnel: return "tunnel";
+    case InterfaceScope::kExternal: return "external";
+  }
+  return {};
+}
+
 std::string_view to_string(EspMode mode) {
   switch (mode) {
     case EspMode::kTunnel: return "tunnel";
@@ -103,6 +111,17 @@ std::string_view to_string(IdleRekey idle) {
   switch (idle) {
     case IdleRekey::kRekey: return "rekey";
     case IdleRekey::kEnd: return "end";
+  }
+  return {};
+}
+
+std::string_view to_string(LinkKind kind) {
+  switch (kind) {
+    case LinkKind::kXfrm: return "xfrm";
+    case LinkKind::kExternal: return "xfrm external";
+    case LinkKind::kVrf: return "vrf";
+    case LinkKind::kGre: return "gre";
+    case LinkKind::kIpIp: return "ipip";
   }
   return {};
 }

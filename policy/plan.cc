@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "policy/limits.h"
+#include "policy/manual.h"
 #include "policy/plan_groups.h"
 
 namespace ipsec::policy {
@@ -227,6 +228,30 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids) {
           .group = kLinkGroup};
 }
 
+std::string external_interface_name(const std::string& group) {
+  constexpr size_t kRoom = 10;  // of 15 bytes
+  if (group.size() <= kRoom) return "ipsx-" + group;
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: the same in every run
+  for (const char c : group) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  ByteWriter out(8);
+  out.u64(hash);
+  return "ipsx-" + to_hex(out.view()).substr(0, kRoom);
+}
+
+LinkConfig plan_external_link(const Config& config, const TunnelGroup& group) {
+  LinkConfig link{.kind = LinkKind::kExternal,
+                  .name = external_interface_name(group.name),
+                  .altname = "group:" + group.name,
+                  .public_netns = group.public_place.netns,
+                  .public_device = {},
+                  .vrf = group.private_place.vrf,
+                  .mtu = kUnderlayMtu,
+                  .group = kLinkGroup};
+  for (const auto& [name, tunnel] : config.tunnels)
+    if (tunnel->group->name == group.name) link.mtu = std::min(link.mtu, plan_link(*tunnel, {}).mtu);
+  return link;
+}
+
 uint64_t rekey_point(uint64_t whole, const RekeyPolicy& rekey, uint64_t spread) {
   constexpr uint64_t kSteps = 1000;  // of the jitter
   const long double jitter =
@@ -252,6 +277,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   ChildPlan plan;
   plan.inbound = sa_for(spec, ids, Direction::kIn, spread);
   plan.outbound = sa_for(spec, ids, Direction::kOut, spread);
+  if (spec.tunnel->child(spec.child)->manual) make_manual(plan.inbound, plan.outbound);
   const TunnelEnds out{spec.local_endpoint.address, spec.remote_endpoint.address};
   const TunnelEnds in{spec.remote_endpoint.address, spec.local_endpoint.address};
   const size_t most = spec.tunnel->child(spec.child)->policy->policies_max;
@@ -278,7 +304,8 @@ RouteConfig route_into(const Tunnel& tunnel, const ChildIds& ids, const IpPrefix
           .device = ids.interface,
           .protocol = tunnel.group->route_protocol,
           .metric = metric,
-          .preferred_source = {}};
+          .preferred_source = {},
+          .encap_if_id = tunnel.shares_interface() ? ids.if_id : 0};
 }
 
 Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
@@ -300,6 +327,7 @@ Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, con
     plan.routes = routes_to(child.remote, tunnel, ids, kBlockMetric);
     for (RouteConfig& each : plan.routes) {
       each.device.clear();
+      each.encap_if_id = 0;
       each.kind = RouteKind::kUnreachable;
     }
     return plan;

@@ -24,7 +24,7 @@ inline constexpr uint32_t kUnderlayMtu = 1500;        ///< Bytes; what the path 
 struct ChildIds {
   uint32_t reqid = 0;
   uint32_t if_id = 0;     ///< 0: attached by policy.
-  std::string interface;  ///< "ips" and if_id in hexadecimal digits; empty: attached by policy.
+  std::string interface;  ///< "ips" and if_id in hexadecimal digits, or the group's; empty: attached by policy.
   uint32_t tunnel = 0;    ///< Tells tunnels apart, however attached.
 };
 std::string interface_name(uint32_t if_id);
@@ -91,6 +91,10 @@ Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& excepti
 
 /// The xfrm interface of a tunnel.
 LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids);
+/// The name of a group's external interface: "ipsx-" and the group's name, or a hash of one that is too long.
+std::string external_interface_name(const std::string& group);
+/// The external interface of a group, with the smallest MTU of all its tunnels.
+LinkConfig plan_external_link(const Config& config, const TunnelGroup& group);
 
 /// The largest inner packet that fits `underlay` bytes: underlay - outer IP header - [8 UDP] - 8 ESP header - IV - ICV,
 /// rounded down to the cipher's block (4 at least, RFC 4303 section 2.4), - 2 bytes of trailer.

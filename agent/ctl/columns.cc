@@ -6,13 +6,16 @@ namespace ipsec::agent::ctl {
 
 namespace {
 
-constexpr Column kTunnels[] = {{"name", "NAME"},         {"group", "GROUP"},         {"state", "STATE"},
-                               {"remote", "REMOTE"},     {"remote_id", "REMOTE ID"}, {"children_up", "UP"},
-                               {"children", "CHILDREN"}, {"since", "SINCE"},         {"last_reason", "LAST REASON"},
-                               {"local_id", ""},         {"last_detail", ""}};
+constexpr Column kTunnels[] = {{"name", "NAME"},      {"group", "GROUP"},
+                               {"state", "STATE"},    {"keying", "KEYING"},
+                               {"remote", "REMOTE"},  {"remote_id", "REMOTE ID"},
+                               {"children_up", "UP"}, {"children", "CHILDREN"},
+                               {"since", "SINCE"},    {"last_reason", "LAST REASON"},
+                               {"local_id", ""},      {"last_detail", ""}};
 constexpr Column kSas[] = {{"tunnel", "TUNNEL"},
                            {"child", "CHILD"},
                            {"state", "STATE"},
+                           {"keying", "KEYING"},
                            {"ends_in_seconds", "ENDS IN"},
                            {"direction", "DIR"},
                            {"spi", "SPI"},
@@ -35,7 +38,7 @@ constexpr Column kChildren[] = {{"tunnel", "TUNNEL"},           {"child", "CHILD
                                 {"spi_in", "SPI IN"},           {"spi_out", "SPI OUT"},   {"local", "LOCAL"},
                                 {"remote", "REMOTE"},           {"proposal", "PROPOSAL"}, {"offload_in", "OFFLOAD IN"},
                                 {"offload_out", "OFFLOAD OUT"}, {"replaces", "REPLACES"}, {"age_seconds", ""},
-                                {"ends_in_seconds", "ENDS IN"}};
+                                {"ends_in_seconds", "ENDS IN"}, {"keying", "KEYING"}};
 constexpr Column kPeers[] = {{"tunnel", "TUNNEL"},
                              {"state", "STATE"},
                              {"role", "ROLE"},

@@ -106,9 +106,11 @@ std::string render_tunnel(const json& tunnel, Color color) {
   out.append(paint(clean(state), paint_of(state), color));
   const std::string since = text_at(tunnel, "since");
   out.append(since.empty() ? "" : " since " + clean(since)).append("\n");
+  const bool manual = text_at(tunnel, "keying") == "manual";
+  if (manual) out.append(line(2, "keys", "manual: nobody renews them, and replayed packets are not told apart"));
   out.append(line(2, "remote", at(tunnel, "remote")));
-  out.append(line(2, "local id", at(tunnel, "local_id")));
-  out.append(line(2, "remote id", at(tunnel, "remote_id")));
+  if (!manual) out.append(line(2, "local id", at(tunnel, "local_id")));
+  if (!manual) out.append(line(2, "remote id", at(tunnel, "remote_id")));
   const json& children = member_at(tunnel, "children");  // the list; a number in a row
   const std::string total = children.is_array() ? std::to_string(children.size()) : cell(children);
   out.append(line(2, "children", at(tunnel, "children_up") + " of " + total + " up"));

@@ -1,4 +1,4 @@
-// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood [--json] [--count N]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +13,7 @@
 #include "tests/bench/flood.h"
 #include "tests/bench/handshake.h"
 #include "tests/bench/limits.h"
+#include "tests/bench/reconcile.h"
 #include "tests/bench/rekey.h"
 
 namespace {
@@ -24,7 +25,8 @@ constexpr double kBytesMost = 3000;  // per IKE SA with its child
 constexpr size_t kMemoryCount = 10000;
 constexpr double kBogusMost = 3;  // microseconds per bogus request while cookies are on
 constexpr double kHalfOpenBytesMost = 600;
-constexpr double kCompletedLeast = 0.99;  // of real handshakes beside a flood, against none
+constexpr double kDumpAndDiffMost = 1000;  // milliseconds, for 100,000 objects
+constexpr double kCompletedLeast = 0.99;   // of real handshakes beside a flood, against none
 
 struct Options {
   bool json = false, instructions = false, only_engine = false;
@@ -154,10 +156,20 @@ int flood(const Options& options) {
   return cheap && f.half_open_bytes <= kHalfOpenBytesMost && ratio >= kCompletedLeast ? 0 : 1;
 }
 
+int reconcile(const Options& options) {
+  const ReconcileResult r = run_reconcile(options.count);
+  std::printf(options.json ? "{\"objects\": %zu, \"dump_ms\": %.1f, \"diff_ms\": %.1f, \"drift_ms\": %.1f, "
+                             "\"damaged\": %zu, \"diff_damaged_ms\": %.1f, \"mends\": %zu}\n"
+                           : "%zu objects in one namespace of the fake kernel, milliseconds of CPU\n"
+                             "  dump %.1f  diff %.1f  drift %.1f  with %zu objects missing: diff %.1f, %zu changes\n",
+              r.objects, r.dump, r.diff, r.drift, r.damaged, r.diff_damaged, r.mends);
+  return r.dump + r.diff <= kDumpAndDiffMost && r.mends == r.damaged ? 0 : 1;
+}
+
 int usage() {
-  std::fprintf(
-      stderr,
-      "usage: bench handshake [--json] [--count N] [--instructions]\n       bench rekey|flood [--json] [--count N]\n");
+  std::fprintf(stderr,
+               "usage: bench handshake [--json] [--count N] [--instructions]\n       bench rekey|flood|reconcile "
+               "[--json] [--count N]\n");
   return 2;
 }
 
@@ -165,7 +177,7 @@ int usage() {
 
 int main(int argc, char** argv) {
   const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "handshake" && what != "rekey" && what != "flood") return usage();
+  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile") return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -182,7 +194,9 @@ int main(int argc, char** argv) {
       return usage();
     }
   }
-  if (options.count == 0) options.count = what == "flood" ? 100000 : what == "rekey" ? 10000 : 2000;
+  if (options.count == 0)
+    options.count = what == "flood" || what == "reconcile" ? 100000 : what == "rekey" ? 10000 : 2000;
   if (what == "rekey") return rekey(options);
+  if (what == "reconcile") return reconcile(options);
   return what == "flood" ? flood(options) : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
 }

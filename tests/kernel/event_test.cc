@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "tests/kernel/lab_network.h"
@@ -115,6 +116,26 @@ TEST_CASE("events: a device that goes down, comes up and goes away is reported")
   do change = next<LinkChanged>(port);
   while (change && !change->gone);
   CHECK(change);
+}
+
+TEST_CASE("events: an address that comes is told once it can be used, one of link scope never") {
+  Namespace netns("addresses");
+  REQUIRE(netns.ip("link add d0 type dummy") == 0);
+  Port port;
+  REQUIRE(port.kernel->watch("addresses").ok());
+  REQUIRE(netns.ip("link set d0 up") == 0);  // gets an address of link scope
+  REQUIRE(netns.ip("addr add 192.0.2.77/24 dev d0") == 0);
+  REQUIRE(netns.ip("addr add 2001:db8::77/64 dev d0") == 0);  // tentative at first
+  REQUIRE(netns.ip("addr add 192.0.2.78/24 dev d0") == 0);
+  std::vector<std::string> told;
+  while (told.size() < 3) {
+    const auto added = next<AddressAdded>(port);
+    REQUIRE(added);
+    CHECK(added->netns == "addresses");
+    told.push_back(to_string(added->address));
+  }
+  std::ranges::sort(told);
+  CHECK(told == std::vector<std::string>{"192.0.2.77", "192.0.2.78", "2001:db8::77"});
 }
 
 TEST_CASE("events: when the kernel drops messages, the namespace is marked for a resync") {

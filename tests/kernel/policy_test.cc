@@ -79,6 +79,23 @@ TEST_CASE("policy: our own is updated, also when it is added again and after a r
   CHECK(error_of(port.done("polu", DeletePolicy{ours.key})) == "");
 }
 
+TEST_CASE("policy: one that is removed and made again in one go stands, and the journal knows it as ours") {
+  Namespace netns("again");
+  Port port;
+  const PolicyConfig policy = make_policy({});
+  REQUIRE(port.done("again", AddPolicy{policy}).ok());
+  for (const bool update : {false, true}) {
+    port.kernel->submit({.id = ++port.next_id, .netns = "again", .change = DeletePolicy{policy.key}});
+    if (update) port.kernel->submit({.id = ++port.next_id, .netns = "again", .change = AddPolicy{policy}});
+    port.kernel->submit({.id = ++port.next_id,
+                         .netns = "again",
+                         .change = update ? KernelChange(UpdatePolicy{policy}) : KernelChange(AddPolicy{policy})});
+    for (const KernelCompletion& each : port.finish()) CHECK(error_of(each.result) == "");
+    CHECK(port.kernel->owns("again", policy.key));
+    CHECK(port.kernel->dump_policies("again")->size() == 1);
+  }
+}
+
 TEST_CASE("policy: removing one that is gone succeeds") {
   Namespace netns("polg");
   Port port;

@@ -136,6 +136,35 @@ TEST_CASE("SA: deleting one that is gone succeeds, known to the journal or not")
   CHECK(!port.kernel->owns("gone", key));
 }
 
+TEST_CASE("SA: one that is removed and made again in one go stands, and the journal knows it as ours") {
+  Namespace netns("again");
+  Port port;
+  const SaKey key = make_sa({}).key;
+  REQUIRE(port.done("again", AddSa{make_sa({})}).ok());
+  for (int round = 0; round < 3; ++round) {
+    port.kernel->submit({.id = ++port.next_id, .netns = "again", .change = DeleteSa{key}});
+    port.kernel->submit({.id = ++port.next_id, .netns = "again", .change = AddSa{make_sa({})}});
+    for (const KernelCompletion& each : port.finish()) CHECK(error_of(each.result) == "");
+    CHECK(port.kernel->owns("again", key));
+    CHECK(port.kernel->dump_sas("again")->size() == 1);
+  }
+}
+
+TEST_CASE("SA: manual ones stand without a replay window, with sequence numbers that may wrap") {
+  Namespace netns("manual");
+  Port port;
+  for (const Direction direction : {Direction::kIn, Direction::kOut}) {
+    SaConfig sa = make_sa({.spi = direction == Direction::kIn ? 0x1001U : 0x2001U, .direction = direction});
+    sa.replay_window = 0;
+    sa.sequence_wraps = direction == Direction::kOut;
+    CHECK(error_of(port.done("manual", AddSa{std::move(sa)})) == "");
+  }
+  const std::string shown = shell_output("ip -n manual -s xfrm state");
+  CHECK(shown.find("oseq-may-wrap") != std::string::npos);
+  CHECK(shown.find("oseq-may-wrap") == shown.rfind("oseq-may-wrap"));
+  CHECK(shell_output("ip -n manual xfrm state | grep -c 'replay-window 0'") == "2\n");
+}
+
 TEST_CASE("SA: after a restart of the daemon its own are deleted, and one that took the key of its own is not") {
   Namespace netns("restart");
   {

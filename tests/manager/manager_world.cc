@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "policy/config_parser.h"
 #include "policy/diff.h"
@@ -10,6 +11,12 @@
 namespace ipsec::testing {
 
 namespace {
+
+std::string manual_child(const TunnelText& tunnel) {
+  return R"({ "local": [")" + tunnel.local + R"("], "remote": [")" + tunnel.selector +
+         R"("], "policy": "cbc", "manual": { "credential": "static", "spi_in": )" +
+         std::to_string(tunnel.manual->first) + R"(, "spi_out": )" + std::to_string(tunnel.manual->second) + " } }";
+}
 
 struct GroupText {
   const std::string &group, &public_more, &offload;
@@ -24,10 +31,18 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
                      R"(,
       "offload": { "mode": ")" +
                      shape.offload + R"(", "devices": ["ens1"] } } },
-    "credentials": { "key": { "psk": { "file": "key" } } },
+    "node": { "allow_manual_keys": true },
+    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
+    "credentials": { "key": { "psk": { "file": "key" } },
+      "static": { "manual": { "in": { "file": "static.in" }, "out": { "file": "static.out" } } } },
     "tunnels": {)";
   for (size_t i = 0; i < tunnels.size(); ++i) {
     const TunnelText& each = tunnels[i];
+    if (each.manual) {
+      text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
+              "\", \"children\": { \"lan\": " + manual_child(each) + " } }";
+      continue;
+    }
     text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
             "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"" + each.local +
             "\"], \"remote\": [\"" + each.selector + "\"], \"start\": \"" + each.start + "\" }";
@@ -43,6 +58,14 @@ policy::ChildKeys keys_of(uint32_t child) {
   Secret material(36);  // AES-GCM with 256 bits
   for (uint8_t& byte : material.writable()) byte = static_cast<uint8_t>(child);
   return {std::move(material)};
+}
+
+Result<policy::ManualKeys> manual_keys_of(std::optional<uint8_t> filling) {
+  if (!filling) return Error(Reason::kConfigSecretFile, "static.in", ENOENT);
+  policy::ManualKeys keys{{Secret(64)}, {Secret(64)}};  // AES-256 and HMAC-SHA2-256
+  std::ranges::fill(keys.in.material.writable(), *filling);
+  std::ranges::fill(keys.out.material.writable(), static_cast<uint8_t>(*filling + 1));
+  return keys;
 }
 
 policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
@@ -82,10 +105,9 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
       .namespace_changed = [this](const std::string& netns,
                                   bool present) { heard.push_back(netns + (present ? " present" : " gone")); },
-      .underlay_changed =
-          [this](const policy::RoutingPlace& place, bool present) {
-            heard.push_back(place.netns + "/" + place.vrf + (present ? " present" : " gone"));
-          }});
+      .underlay_gone =
+          [this](const policy::RoutingPlace& place) { heard.push_back(place.netns + "/" + place.vrf + " gone"); },
+      .manual_keys = [this](const policy::ChildConfig&) { return manual_keys_of(manual_key); }});
 }
 
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
@@ -276,7 +298,8 @@ std::vector<std::string> ManagerWorld::differences() const {
   };
   for (const auto& [name, row] : manager->tunnels()) {
     if (row.link_ready && !row.interface.empty())
-      in_private.add(policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+      in_private.add(row.tunnel->shares_interface() ? policy::plan_external_link(manager->config(), *row.tunnel->group)
+                                                    : policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
     for (const auto& each : row.routes) add_route(each);
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;

@@ -21,6 +21,8 @@ struct TunnelText {
   std::string start = "respond";
   std::map<std::string, std::string> more = {};  ///< Further children: name and remote selector.
   std::string local = "10.1.0.0/16";
+  /// The SPIs of child "lan", in and out, when its keys are manual; "start" does not count then.
+  std::optional<std::pair<uint32_t, uint32_t>> manual = {};
   std::string members = {};  ///< Further members of the tunnel: ", "routes": ...".
 };
 
@@ -101,7 +103,8 @@ class ManagerWorld {
   std::vector<std::string> heard;  ///< Of namespaces: "NAME gone", "NAME present".
   Instant now{1000s};
   std::unique_ptr<agent::TunnelManager> manager;
-  uint32_t spi_out_offset = 0x1000;  ///< The peer's SPI is ours plus this.
+  std::optional<uint8_t> manual_key = 0x41;  ///< All bytes of the manual keys; nothing: their file is missing.
+  uint32_t spi_out_offset = 0x1000;          ///< The peer's SPI is ours plus this.
   /// Changes the policies of all tunnels before the start.
   std::function<void(policy::IkePolicy&, policy::ChildPolicy&)> adjust;
   Duration orphan_grace{10min};

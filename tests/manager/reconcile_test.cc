@@ -350,3 +350,12 @@ TEST_CASE("reconcile: with its public namespace a tunnel is down, and whoever ha
   world.tell(policy::ResyncNeeded{.netns = "pub"});
   CHECK(world.heard == Lines{"priv gone", "pub gone", "pub present"});
 }
+
+TEST_CASE("reconcile: an address or a link that comes is told to whoever waits for it with a socket") {
+  Settled world;
+  world.heard.clear();
+  world.tell(policy::AddressAdded{.netns = "pub", .address = *IpAddress::parse("192.0.2.9")});
+  world.tell(policy::LinkChanged{.netns = "pub", .name = "wan", .up = true});
+  world.tell(policy::LinkChanged{.netns = "pub", .name = "wan", .up = false});
+  CHECK(world.heard == Lines{"pub present", "pub present"});
+}

@@ -220,6 +220,20 @@ TEST_CASE("codec: what only an outer header needs is not put on an inbound SA") 
   CHECK((info->flags & XFRM_STATE_NOPMTUDISC) == 0);
 }
 
+TEST_CASE("codec: sequence numbers that may wrap are said of what is sent, also beside a zero DSCP") {
+  for (const bool zero : {false, true})
+    for (const Direction direction : {Direction::kIn, Direction::kOut}) {
+      SaConfig config = sa("192.0.2.1", "192.0.2.2", 0xc0000001, direction, kGcm256);
+      config.sequence_wraps = true;
+      config.dscp_zero = zero;
+      const auto message = encode_new_sa(config, kKnown);
+      REQUIRE(message.ok());
+      const auto attributes = parts_of(message->bytes(), sizeof(xfrm_usersa_info)).attributes;
+      CHECK(attributes.contains(XFRMA_SA_EXTRA_FLAGS) == (direction == Direction::kOut));
+      if (direction == Direction::kOut) CHECK(attributes.at(XFRMA_SA_EXTRA_FLAGS) == (zero ? "03000000" : "02000000"));
+    }
+}
+
 TEST_CASE("codec: keys of the wrong size, mixed outer families and too large windows are refused before the kernel") {
   SaConfig shorter = sa("192.0.2.1", "192.0.2.2", 1000, Direction::kIn, kGcm256);
   shorter.keys = Secret(35);

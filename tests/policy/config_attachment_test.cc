@@ -205,3 +205,19 @@ TEST_CASE("exceptions: each that cannot be is refused where it stands") {
   refuses(with(R"([{ "action": "bypass" }, { "action": "discard", "remote": ["0.0.0.0/0"] }])"),
           Reason::kConfigConflict, "/tunnel_groups/core/exceptions", "exception 0 of group core has");
 }
+
+TEST_CASE("an external interface: one for a public namespace, and not with attachment by policy") {
+  const std::string external = R"(, "interfaces": "external")";
+  CHECK(group_of(accepted({.group = external})).interfaces == InterfaceScope::kExternal);
+  CHECK(group_of(accepted({})).interfaces == InterfaceScope::kTunnel);
+  const auto second = [&](const std::string& more) {
+    return Document{.group = external + R"( }, "edge": { "public": { "addresses": ["192.0.2.3"] })" + more};
+  };
+  refuses(second(external), Reason::kConfigConflict, "/tunnel_groups/edge/interfaces", "that of group core");
+  CHECK(accepted(second("")) != nullptr);
+  CHECK(accepted(second(external + R"(, "enabled": false)")) != nullptr);
+  refuses({.group = external, .public_place = R"(, "vrf": "under")"}, Reason::kConfigNotSupported,
+          "/tunnel_groups/core/interfaces", "interfaces tunnel");
+  refuses({.group = external + kPolicy}, Reason::kConfigConflict, "/tunnel_groups/core/interfaces",
+          "attachment interface");
+}

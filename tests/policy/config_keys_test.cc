@@ -47,6 +47,15 @@ void each_key(std::span<const KeySpec> keys, const std::string& pointer, const j
 
 void each_key(const Visit& visit) { each_key(config_keys(), "", json::parse(config_schema()), visit); }
 
+/// A tunnel whose keys are manual.
+const std::vector<std::pair<std::string, json>> kManual = {
+    {"/node/allow_manual_keys", true},
+    {"/child_policies/fast/proposals", json::array({"aes256-sha256"})},
+    {"/credentials/static", json::parse(R"({ "manual": { "in": { "file": "in" }, "out": { "file": "out" } } })")},
+    {"/tunnels/a", json::parse(R"({ "group": "core", "remote": "198.51.100.7", "children": { "lan": {
+       "local": ["10.1.0.0/16"], "remote": ["10.2.0.0/16"], "policy": "fast",
+       "manual": { "spi_in": 300, "spi_out": 301, "credential": "static" } } } })")}};
+
 /// What goes with any value of a key because of a rule between the two.
 const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanions = {
     {"/ike_policies/strong/retransmit/first", {{"/ike_policies/strong/retransmit/most", "10m"}}},
@@ -57,6 +66,9 @@ const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanio
      {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
     {"/tunnel_groups/core/exceptions/0/remote",
      {{"/tunnel_groups/core/attachment", "policy"}, {"/tunnel_groups/core/exceptions/0/action", "bypass"}}},
+    {"/tunnels/a/children/lan/manual/spi_in", kManual},
+    {"/tunnels/a/children/lan/manual/spi_out", kManual},
+    {"/tunnels/a/children/lan/manual/credential", kManual},
     {"/tunnel_groups/core/private/vrf_table", {{"/tunnel_groups/core/private/vrf", "blue"}}},
     {"/tunnels/a/routes/0/metric", {{"/tunnels/a/routes/0/prefix", "10.2.1.0/24"}}},
     {"/node/admission/half_open_max",
@@ -186,5 +198,5 @@ TEST_CASE("config keys: what is required in the table is required in the schema,
   CHECK_FALSE(schema["properties"].contains("ha"));
   CHECK(schema["additionalProperties"] == false);
   const json& tunnel = schema["properties"]["tunnels"]["additionalProperties"];
-  CHECK(tunnel["required"] == json::array({"group", "remote", "credential", "children"}));
+  CHECK(tunnel["required"] == json::array({"group", "remote", "children"}));
 }

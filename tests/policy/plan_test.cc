@@ -438,3 +438,41 @@ TEST_CASE("plan: exceptions count before all tunnels, an earlier one before a la
   const auto v6 = plan("2001:db8::1[tcp/22]", "2001:db8::2[tcp/22]").outbound_policies.at(0).priority;
   CHECK(plan_exception(discard, kExceptionsMax - 1).value()[0].priority < v6);
 }
+
+TEST_CASE("plan: through an external interface the routes name the tunnel, and the interface is the group's") {
+  ChildSpec spec = spec_of({selector("10.1.0.0/16")}, {selector("10.2.0.0/16")});
+  auto group = std::make_shared<TunnelGroup>(*spec.tunnel->group);
+  group->interfaces = InterfaceScope::kExternal;
+  group->default_block = true;
+  auto tunnel = std::make_shared<Tunnel>(*spec.tunnel);
+  tunnel->group = group;
+  spec.tunnel = tunnel;
+  ChildIds ids = kIds;
+  ids.interface = external_interface_name(group->name);
+
+  const ChildPlan made = plan_child(spec, ids).value();
+  REQUIRE(made.routes.size() == 1);
+  CHECK(made.routes[0].encap_if_id == kIds.if_id);
+  CHECK(made.routes[0].device == ids.interface);
+  const BlockPlan block = plan_block(*tunnel, tunnel->children.front(), ids).value();
+  REQUIRE(block.routes.size() == 1);
+  CHECK(block.routes[0].encap_if_id == 0);
+
+  Config config;
+  config.groups["core"] = group;
+  config.tunnels["a"] = tunnel;
+  const LinkConfig link = plan_external_link(config, *group);
+  CHECK(link.kind == LinkKind::kExternal);
+  CHECK(link.if_id == 0);
+  CHECK(link.altname == "group:" + group->name);
+  CHECK(link.mtu == plan_link(*tunnel, ids).mtu);
+}
+
+TEST_CASE("plan: the name of an external interface is the group's, as far as 15 bytes go") {
+  CHECK(external_interface_name("core") == "ipsx-core");
+  CHECK(external_interface_name("0123456789") == "ipsx-0123456789");
+  const std::string hashed = external_interface_name("customers-of-the-north");
+  CHECK(hashed.size() == 15);
+  CHECK(hashed == external_interface_name("customers-of-the-north"));
+  CHECK(hashed != external_interface_name("customers-of-the-south"));
+}

@@ -141,7 +141,9 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
   for (const auto& [name, there] : space.links) {
     if (there.config.kind == LinkKind::kVrf) continue;
-    if (name != wanted.name && there.config.if_id != wanted.if_id) continue;
+    const bool same_id =
+        there.config.if_id == wanted.if_id && there.config.public_netns == wanted.public_netns;  // 0: both external
+    if (name != wanted.name && !same_id) continue;
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
     if (same) return KernelReply{};  // made before a restart of the daemon
     return conflict("interface " + name);
