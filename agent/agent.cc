@@ -65,6 +65,7 @@ Status Agent::open() {
               log_.debug("a pending acquire could not be cleared", {field("detail", cleared.error().text())});
           },
       .namespace_changed = [this](const std::string& netns, bool present) { on_namespace_changed(netns, present); },
+      .underlay_gone = [this](const policy::RoutingPlace& underlay) { on_underlay_gone(underlay); },
       .manual_keys = [this](const policy::ChildConfig& child) { return credentials_->manual_keys(child); }});
   watch_namespaces();
   adapt_policy_hash();

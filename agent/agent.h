@@ -85,6 +85,7 @@ class Agent final : private WorkerPort {
   void close_sockets(SocketPlaces places);
   void on_closed(const SocketPlaces& places);
   void on_namespace_changed(const std::string& netns, bool present);
+  void on_underlay_gone(const policy::RoutingPlace& underlay);
   WorkerView make_view();
   void watch_namespaces();
   void adapt_policy_hash();

@@ -115,4 +115,15 @@ void Agent::on_namespace_changed(const std::string& netns, bool present) {
   if (!there.empty()) close_sockets(std::move(there));
 }
 
+/// A VRF that others make anew is another one: what is bound to the one before hears nothing. Sockets are opened again
+/// when something comes there.
+void Agent::on_underlay_gone(const policy::RoutingPlace& underlay) {
+  const auto context = contexts_by_place_.find(underlay);
+  if (context == contexts_by_place_.end()) return;
+  SocketPlaces there;
+  for (const auto& each : opened_)
+    if (each.first == context->second && !closing_.contains(each)) there.insert(each);
+  if (!there.empty()) close_sockets(std::move(there));
+}
+
 }  // namespace ipsec::agent

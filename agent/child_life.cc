@@ -223,6 +223,7 @@ void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
 }
 
 void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
+  set_routes(row);
   row.last_reason = reason;
   row.since = services_.wall_clock();
   event("tunnel/" + row.tunnel->name, Reason::kTunnelDown,

@@ -312,6 +312,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
   if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_device(*link);
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_link_changed(*link);
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
     services_.namespace_changed(met->netns, true);
     wake_manual(now, met->netns);
@@ -333,6 +334,19 @@ void TunnelManager::on_namespace_gone(const std::string& netns) {
     if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place.netns == netns)
       close(ike, Reason::kNamespaceMissing, ike::CloseMode::kSilently);
   end_manual_in(netns);
+}
+
+/// With the underlay's VRF nothing can be said to the peers.
+void TunnelManager::on_link_changed(const policy::LinkChanged& change) {
+  if (!change.gone) return;
+  const policy::RoutingPlace place{change.netns, change.name};
+  const bool concerns =
+      std::ranges::any_of(config_->groups, [&](const auto& each) { return each.second->public_place == place; });
+  if (!concerns) return;
+  services_.underlay_gone(place);
+  for (auto& [id, ike] : ikes_)
+    if (const TunnelRow* row = find(ike.tunnel); row != nullptr && row->tunnel->group->public_place == place)
+      close(ike, Reason::kVrfMissing, ike::CloseMode::kSilently);
 }
 
 void TunnelManager::run(Instant now) {

@@ -52,6 +52,8 @@ class TunnelManager {
     /// A namespace is gone (false); or it was met anew, an address or a link came, or its events were lost (true): for
     /// whoever has sockets there.
     std::function<void(const std::string& netns, bool present)> namespace_changed;
+    /// The VRF that is a group's underlay is gone: what is bound to it hears nothing, even if another one comes.
+    std::function<void(const policy::RoutingPlace& underlay)> underlay_gone;
     /// The keys of a child whose keys are manual, as the newest configuration has them.
     std::function<Result<policy::ManualKeys>(const policy::ChildConfig&)> manual_keys = {};
   };
@@ -172,6 +174,7 @@ class TunnelManager {
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
   void on_namespace_gone(const std::string& netns);
+  void on_link_changed(const policy::LinkChanged& change);
   /// Counts and announces; what an engine reports it has counted itself.
   void event(const std::string& object, Reason reason, std::vector<Field> fields);
   void announce(const std::string& object, Reason reason, std::vector<Field> fields);

@@ -80,7 +80,8 @@ Gateway::Gateway(std::string side, ChildVolume volume, int receive_buffer_bytes,
       .wall_clock = [] { return WallTime{}; },
       .devices = [](const policy::TunnelGroup&) { return std::vector<hwoffload::DeviceFacts>{}; },
       .clear_acquire = [](const policy::Acquire&) {},
-      .namespace_changed = [](const std::string&, bool) {}});
+      .namespace_changed = [](const std::string&, bool) {},
+      .underlay_gone = [](const policy::RoutingPlace&) {}});
   const auto configured = config(side_ == "left", volume);
   agent::Leftovers leftovers = agent::take_over(*kernel, *configured);
   not_removed = std::move(leftovers.failed);

@@ -33,7 +33,8 @@ Picture picture(Gateway& gateway) {
     auto policies = gateway.kernel->dump_policies(netns);
     auto routes = gateway.kernel->dump_routes(netns);
     if (!links.ok() || !policies.ok() || !routes.ok()) return;
-    for (const auto& each : *links) state.add(each);
+    for (const auto& each : *links)
+      if (each.kind != policy::LinkKind::kVrf) state.add(each);  // the operator's, made anew with other tables
     for (const auto& each : *policies) state.add(each);
     for (const auto& each : *routes) state.add(each);
   };

@@ -63,7 +63,7 @@ check "nothing of ours stays" is "$(routes)$(own)" ""
 
 # Two tunnels to one network: the first one has the route.
 change "tunnels['branch-6']['children'] = {'lan': dict(tunnels['branch-4']['children']['lan'])}"
-sed -i 's/fd00:2::\/64/10.2.0.0\/24/; s/fd00:1::\/64/10.1.0.0\/24/' "$SWANCTL_CONF"; swan --load-all > /dev/null
+sed -i 's/fd00:2::\/64/10.2.0.0\/24/; s/fd00:1::\/64/10.1.0.0\/24/' "$SWANCTL_CONF"; swan --load-all > /dev/null 2>&1
 through() { ip -n customers -o route show vrf blue 10.2.0.0/24 | sed 's/.* dev \([^ ]*\) .*/\1/'; }
 interface() { ctl gw --json show tunnel "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["interface"])'; }
 start_ipsecd gw /run/gw.json || exit 1
@@ -74,7 +74,12 @@ check "that is told" is "$(events route-conflict)" 1
 check "and shown" bash -c "$(declare -f ctl); BUILD=$BUILD ctl gw show tunnel branch-6 | grep -q 'no route to.*10.2.0.0/24.*branch-4'"
 check "also in the list" bash -c "$(declare -f ctl); BUILD=$BUILD ctl gw list routes | grep -q 'waiting.*branch-4'"
 check "nothing differs with it" calm
-check "packets pass" pings 10.2.0.1
+# sent TUNNEL: packets that it has sent. The peer's one policy for both lets answers in by the newer tunnel only.
+sent() {
+  ctl gw --json show tunnel "$1" | python3 -c 'import json, sys; print(sum(sa["packets"] or 0 for sa in json.load(sys.stdin)["sas"] if sa["direction"] == "out"))'
+}
+ip netns exec host ping -q -c 3 -i 0.05 -W 0.2 10.2.0.1 > /dev/null
+check "packets take the first one" is "$(sent branch-4) $(sent branch-6)" "3 0"
 check "the first one goes" ctl gw down branch-4
 check "and the second one has the route" is "$(through)" "$(interface branch-6)"
 check "packets pass again" wait_for 5 "an answer" pings 10.2.0.1

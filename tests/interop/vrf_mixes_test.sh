@@ -56,6 +56,13 @@ check "elsewhere: the next run takes it over" all_pass
 check "elsewhere: the tunnels come up again" up_both
 check "elsewhere: with the same policies" wait_for 10 "no drift" calm
 check "elsewhere: and packets" all_pass
+ip -n gw link del wan
+check "elsewhere: without the underlay's VRF the tunnels are down, with the reason" wait_for 10 "the end" \
+  bash -c "[ \$(grep -c 'code=tunnel-down.*because=vrf-missing' $LOG_DIR/ipsecd-gw.log) = 2 ]"
+ip -n gw link add wan type vrf table 10; ip -n gw link set wan up; into_vrf wan
+check "elsewhere: with another one of its name they come up again" wait_for 20 "both tunnels" up_both
+check "elsewhere: on interfaces over that" wait_for 10 "no drift" calm
+check "elsewhere: with packets" wait_for 5 "an answer" all_pass
 stop_ipsecd gw
 check "elsewhere: nothing stays" is "$(ip -n customers xfrm policy | wc -l)" 0
 

@@ -64,7 +64,9 @@ TEST_CASE("dump: our links read back as they were asked for, and a foreign one i
   const auto links = port.kernel->dump_links("left-priv");
 
   REQUIRE_MESSAGE(links.ok(), error_of(links));
-  REQUIRE(links->size() == 3);
+  REQUIRE(links->size() == 4);  // and the VRF
+  CHECK(named(*links, "blue")->kind == LinkKind::kVrf);
+  CHECK(!port.kernel->owns("left-priv", *named(*links, "blue")));
   REQUIRE(named(*links, "ips2a") != nullptr);
   CHECK(*named(*links, "ips2a") == ours);
   CHECK(*named(*links, "ips2b") == bare);

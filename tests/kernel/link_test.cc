@@ -214,8 +214,9 @@ TEST_CASE("link: after a restart of the daemon its own is taken over, known by n
   CHECK(error_of(port.done("left-priv", AddLink{tunnel_link()})) == "");
 
   CHECK(shell_output("ip netns exec left-priv cat /sys/class/net/tun0/ifindex") == index);
-  const auto links = port.kernel->dump_links("left-priv");
+  auto links = port.kernel->dump_links("left-priv");
   REQUIRE(links.ok());
+  std::erase_if(*links, [](const LinkConfig& each) { return each.kind == LinkKind::kVrf; });
   REQUIRE(links->size() == 1);
   CHECK(links->front() == tunnel_link());
   REQUIRE(port.kernel->owns("left-priv", links->front()));
@@ -234,8 +235,9 @@ TEST_CASE("link: one of an earlier run that lies over something else is made ane
   Port port("links");
   CHECK(error_of(port.done("left-priv", AddLink{wanted})) == "");
 
-  const auto links = port.kernel->dump_links("left-priv");
+  auto links = port.kernel->dump_links("left-priv");
   REQUIRE(links.ok());
+  std::erase_if(*links, [](const LinkConfig& each) { return each.kind == LinkKind::kVrf; });
   REQUIRE(links->size() == 1);
   CHECK(links->front() == wanted);
   CHECK(error_of(port.done("left-priv", DeleteLink{"tun0"})) == "");

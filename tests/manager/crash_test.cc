@@ -22,26 +22,52 @@ void put_foreign(ManagerWorld& world) {
       policy::RouteConfig{.destination = IpPrefix::parse("172.20.0.0/16").value(), .vrf = "red", .device = "ipsf"});
 }
 
-const std::vector<TunnelText>& tunnels(const std::string& start) {
-  static std::map<std::string, std::vector<TunnelText>> all;
-  return all[start] = {{.start = start},
-                       {.name = "b", .remote = "198.51.100.9", .selector = "10.4.0.0/16", .start = start}};
-}
+/// What is special about a group and its first tunnel.
+struct Shape {
+  const char* name;
+  std::string group = R"("private": { "netns": "priv", "vrf": "red" })", underlay = {}, members = {};
+};
+const Shape kPlain{.name = "plain"};
+const Shape kExternal{.name = "one interface for both tunnels",
+                      .group = kPlain.group + R"(, "interfaces": "external")"};
+const Shape kPlaces{
+    .name = "a VRF of our own, an underlay in another one, routes of the group's and of the tunnel's",
+    .group = R"("private": { "netns": "priv", "vrf": "green", "vrf_table": 77 },
+                      "routes": { "gateway_addresses": true })",
+    .underlay = R"(, "vrf": "wan")",
+    .members = R"(, "routes": [{ "prefix": "10.2.1.0/24" }, { "prefix": "10.2.2.0/24", "metric": 7 }])"};
+const Shape kBetween{.name = "by policy between two VRFs",
+                     .group = R"("private": { "netns": "pub", "vrf": "blue" }, "attachment": "policy")"};
 
 struct Life {
   const char* start;
-  bool external = false;  // one interface for both tunnels
+  const Shape& shape = kPlain;
 };
-const Life kLives[] = {{"respond"}, {"now"}, {"traffic"}, {"respond", true}, {"traffic", true}};
+const Life kLives[] = {{"respond"},
+                       {"now"},
+                       {"traffic"},
+                       {"respond", kExternal},
+                       {"traffic", kExternal},
+                       {"respond", kPlaces},
+                       {"traffic", kPlaces},
+                       {"respond", kBetween},
+                       {"traffic", kBetween}};
+
+std::vector<TunnelText> tunnels(const Life& life) {
+  return {{.start = life.start, .members = life.shape.members},
+          {.name = "b", .remote = "198.51.100.9", .selector = "10.4.0.0/16", .start = life.start}};
+}
 
 void settle_in(ManagerWorld& world, const Life& life) {
-  if (life.external) world.group += R"(, "interfaces": "external")";
+  world.group = life.shape.group;
+  world.public_more = life.shape.underlay;
+  world.pub().vrfs = {"wan", "blue"};
   put_foreign(world);
 }
 
 /// A life with everything in it: two tunnels, one of them set up, rekeyed and ended.
-void live(ManagerWorld& world, const std::string& start) {
-  world.start(tunnels(start));
+void live(ManagerWorld& world, const Life& life) {
+  world.start(tunnels(life));
   world.identity(kIke);
   world.install(kIke, kFirst);
   world.inbound({.ike = kIke, .id = kSecond, .replaces = kFirst});
@@ -68,24 +94,23 @@ void check_as_desired(ManagerWorld& world) {
 
 TEST_CASE("crash: after a kill at any operation the next run ends exactly as desired, and nothing foreign is touched") {
   for (const Life& life : kLives) {
-    const char* const start = life.start;
     ManagerWorld whole;
     settle_in(whole, life);
-    live(whole, start);
+    live(whole, life);
     const size_t operations = whole.kernel.operations();
     REQUIRE(operations >= 17);
     for (size_t survived = 0; survived <= operations; ++survived) {
-      CAPTURE(start);
-      CAPTURE(life.external);
+      CAPTURE(life.start);
+      CAPTURE(life.shape.name);
       CAPTURE(survived);
       ManagerWorld world;
       settle_in(world, life);
       const auto foreign = world.kernel.foreign();
       world.kernel.die_after(survived);
-      live(world, start);
+      live(world, life);
       const size_t sas = ours_among(world.pub());
 
-      const agent::Leftovers taken = world.restart(tunnels(start));
+      const agent::Leftovers taken = world.restart(tunnels(life));
       world.manager->look_after(world.now, {"pub", "priv"});
       for (int i = 0; i < 5; ++i) world.run();
 
@@ -115,13 +140,13 @@ TEST_CASE("crash: killed again while it takes over, at any operation, the third 
     put_foreign(world);
     const auto foreign = world.kernel.foreign();
     world.kernel.die_after(13);
-    live(world, "traffic");
+    live(world, {"traffic"});
     world.kernel.restart();
     world.kernel.die_after(survived);
     // Nothing is configured: everything has to go.
     (void)agent::take_over(world.kernel, {"pub", "priv"}, policy::Config{}, [] { return false; });
 
-    world.restart(tunnels("traffic"));
+    world.restart(tunnels({"traffic"}));
     world.manager->look_after(world.now, {"pub", "priv"});
     for (int i = 0; i < 5; ++i) world.run();
 

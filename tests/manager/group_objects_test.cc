@@ -247,3 +247,22 @@ TEST_CASE(
   CHECK(world.pub().sas.empty());
   CHECK(world.pub().policies.empty());
 }
+
+TEST_CASE("underlay in a VRF: one that goes takes its tunnels down with the reason, and its sockets are closed") {
+  Crossing world;
+  world.start({TunnelText{}});
+  world.install(kIke, 0xc1);
+  world.identity(kIke);
+
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "other", .gone = true});
+  world.kernel.emit(policy::LinkChanged{.netns = "priv", .name = "wan", .gone = true});
+  world.run();
+  CHECK(world.heard.empty());
+  CHECK(world.workers.closed_ikes.empty());
+
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "wan", .gone = true});
+  world.run();
+  CHECK(world.heard == Texts{"pub/wan gone"});
+  REQUIRE(world.workers.closed_ikes.size() == 1);
+  CHECK(world.workers.closed_ikes[0].reason == Reason::kVrfMissing);
+}

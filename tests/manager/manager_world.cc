@@ -7,6 +7,8 @@
 
 #include "policy/config_parser.h"
 #include "policy/diff.h"
+#include "policy/plan_groups.h"
+#include "policy/plan_routes.h"
 
 namespace ipsec::testing {
 
@@ -40,7 +42,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
     const TunnelText& each = tunnels[i];
     if (each.manual) {
       text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
-              "\", \"children\": { \"lan\": " + manual_child(each) + " } }";
+              "\", \"children\": { \"lan\": " + manual_child(each) + " }" + each.members + " }";
       continue;
     }
     text += (i == 0 ? "\"" : ",\"") + each.name + "\": { \"group\": \"core\", \"remote\": \"" + each.remote +
@@ -105,6 +107,8 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
       .namespace_changed = [this](const std::string& netns,
                                   bool present) { heard.push_back(netns + (present ? " present" : " gone")); },
+      .underlay_gone =
+          [this](const policy::RoutingPlace& place) { heard.push_back(place.netns + "/" + place.vrf + " gone"); },
       .manual_keys = [this](const policy::ChildConfig&) { return manual_keys_of(manual_key); }});
 }
 
@@ -315,6 +319,11 @@ std::vector<std::string> ManagerWorld::differences() const {
     in_public.sas[child->plan.outbound.key] = policy::SaIdentity::of(child->plan.outbound);
     for (const auto& each : child->plan.outbound_policies) in_public.add(each);
     for (const auto& each : child->plan.routes) add_route(each);
+  }
+  for (const auto& [name, group] : manager->config().groups) {
+    if (const auto vrf = policy::plan_vrf(*group)) in_private.add(*vrf);
+    for (const auto& each : policy::plan_rules(*group)) in_public.add(each);
+    for (const auto& each : policy::plan_gateway_routes(*group)) in_public.add(each);
   }
   for (const auto& [reqid, kept] : manager->orphans().children()) {
     for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})

@@ -178,6 +178,27 @@ TEST_CASE(
   CHECK(other.routes().empty());
 }
 
+TEST_CASE("own routes of a tunnel: through an interface that all tunnels share each names its tunnel") {
+  World world;
+  world.group += R"(, "interfaces": "external")";
+  world.start({kTunnel});
+  world.up();
+  CHECK(world.routes() == Texts{"10.2.1.0/24 100", "10.2.2.0/24 20"});
+  for (const auto& [key, each] : world.priv().routes)
+    CHECK(each.config.encap_if_id == world.manager->tunnels().at("a").if_id);
+}
+
+TEST_CASE("own routes of a tunnel: with manual keys they stand while its SAs do") {
+  World world;
+  TunnelText tunnel = kTunnel;
+  tunnel.manual = {0x1001, 0x2001};
+  world.start({tunnel});
+  CHECK(world.routes() == Texts{"10.2.1.0/24 100", "10.2.2.0/24 20"});
+  world.manager->down(world.now, "a", "", [](const Status&) {});
+  world.run();
+  CHECK(world.routes().empty());
+}
+
 TEST_CASE("routes to the group's addresses: they stand from start to end, whatever its tunnels do") {
   World world(R"("gateway_addresses": true)");
   world.start({TunnelText{}});
