@@ -94,7 +94,7 @@ Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, 
   Message message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   ifinfomsg header{};
   header.ifi_family = AF_UNSPEC;
-  header.ifi_flags = header.ifi_change = IFF_UP;
+  header.ifi_flags = header.ifi_change = IFF_UP | IFF_MULTICAST;  // OSPF and others ask for it
   message.header(header);
   message.put_text(IFLA_IFNAME, link.name);
   message.put_u32(IFLA_MTU, link.mtu);

@@ -300,8 +300,8 @@ Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
   for (const policy::RuleConfig& each : rules) keys.insert(journal_key(netns, each));
   TRY_ASSIGN(const auto sas, dump_sas(netns), "");
   for (const policy::SaState& each : sas) keys.insert(journal_key(netns, each.key));
-  TRY_ASSIGN(const auto rules, dump_packet_rules(netns), "");
-  if (!rules.empty()) keys.insert(journal_rules_key(netns));
+  TRY_ASSIGN(const auto packet_rules, dump_packet_rules(netns), "");
+  if (!packet_rules.empty()) keys.insert(journal_rules_key(netns));
   return keys;
 }
 

@@ -2,32 +2,18 @@
 # Routing daemons beside the gateway: FRR and BIRD in the customers' namespace see our routes in the VRF, tell them to the
 # customer's own router by BGP with what the tunnel's state deserves, and take them back with it. They know nothing of us.
 . "$(dirname "$0")/checks.sh"
+. tests/interop/frr.sh
 make_network veth; peer_inside; secret gw peer.psk
 REMOTE=10.2.0.0/24
 # The customer's router has no other way to the peer's network.
 ip -n host route del default
 
-# frr NAMESPACE: zebra and bgpd there, with the configuration on standard input.
-frr() {
-  local ns=$1 dir=/run/frr-$1 daemon
-  mkdir -p "$dir"; cat > "$dir/frr.conf"; chown -R frr:frr "$dir"
-  for daemon in zebra bgpd; do
-    ip netns exec "$ns" "/usr/lib/frr/$daemon" -d -f "$dir/frr.conf" -i "$dir/$daemon.pid" -z "$dir/zserv.api" \
-      --vty_socket "$dir" --log "file:$dir/log" > "$dir/$daemon.out" 2>&1 || { cat "$dir/$daemon.out"; return 1; }
-  done
-}
-frr_stop() { # [NAMESPACE]
-  local dir=/run/frr-${1:-customers} zebra
-  zebra=$(cat "$dir/zebra.pid")
-  kill "$(cat "$dir/bgpd.pid")" "$zebra"
-  wait_for 5 "the end of FRR" not kill -0 "$zebra"
-}
 # told MED: the customer's router has the route by BGP with this metric; nothing: it has none.
 told() { is "$(ip -n host route show $REMOTE proto bgp | sed -n 's/.*via \([^ ]*\) .*metric \([0-9]*\).*/\1/p') $(med)" "${1:+10.1.0.1 }${1:- }"; }
-med() { ip netns exec host vtysh --vty_socket /run/frr-host -c "show bgp ipv4 unicast $REMOTE json" 2> /dev/null |
+med() { frr_shows host "show bgp ipv4 unicast $REMOTE json" |
   python3 -c 'import json, sys; print(*[path["metric"] for path in json.load(sys.stdin).get("paths", [])])' 2> /dev/null; }
 
-frr host <<'C' || exit 1
+frr host bgpd <<'C' || exit 1
 hostname host
 router bgp 65002
  no bgp ebgp-requires-policy
@@ -38,7 +24,7 @@ router bgp 65002
 C
 
 frr_beside() {
-  frr customers <<'C'
+  frr customers bgpd <<'C'
 hostname gateway
 route-map STATE permit 10
  match metric 100

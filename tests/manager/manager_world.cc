@@ -320,10 +320,10 @@ std::vector<std::string> ManagerWorld::differences() const {
     for (const auto& each : child->plan.outbound_policies) in_public.add(each);
     for (const auto& each : child->plan.routes) add_route(each);
   }
-  for (const auto& [name, group] : manager->config().groups) {
-    if (const auto vrf = policy::plan_vrf(*group)) in_private.add(*vrf);
-    for (const auto& each : policy::plan_rules(*group)) in_public.add(each);
-    for (const auto& each : policy::plan_gateway_routes(*group)) in_public.add(each);
+  for (const auto& [name, shared] : manager->config().groups) {
+    if (const auto vrf = policy::plan_vrf(*shared)) in_private.add(*vrf);
+    for (const auto& each : policy::plan_rules(*shared)) in_public.add(each);
+    for (const auto& each : policy::plan_gateway_routes(*shared)) in_public.add(each);
   }
   for (const auto& [reqid, kept] : manager->orphans().children()) {
     for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})

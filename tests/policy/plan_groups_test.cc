@@ -108,7 +108,7 @@ TEST_CASE("out of an underlay VRF into another namespace: an optional inbound po
     CHECK(each.reqid == 7);
     CHECK(to_string(each.tunnel_source) == "198.51.100.7");
   }
-  CHECK(plan_link(*config->tunnels.at("a"), ids).public_device == "wan");
+  CHECK(plan_link(*config->tunnels.at("a"), ids, kUnderlayMtu).public_device == "wan");
   const auto same = accepted({.group = R"(, "private": { "vrf": "blue" })", .public_place = R"(, "vrf": "wan")"});
   CHECK(planned(same, ids).private_policies.empty());
 }

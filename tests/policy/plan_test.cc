@@ -7,6 +7,7 @@
 
 #include "policy/base/random.h"
 #include "policy/limits.h"
+#include "policy/mtu.h"
 
 using namespace ipsec;
 using namespace ipsec::policy;
@@ -437,7 +438,7 @@ TEST_CASE("plan: through an external interface the routes name the tunnel, and t
   CHECK(link.kind == LinkKind::kExternal);
   CHECK(link.if_id == 0);
   CHECK(link.altname == "group:" + group->name);
-  CHECK(link.mtu == plan_link(*tunnel, ids).mtu);
+  CHECK(link.mtu == link_mtu(*tunnel, child_mtu(*tunnel, tunnel->children.front(), {}, {}).bytes));
 }
 
 TEST_CASE("plan: the name of an external interface is the group's, as far as 15 bytes go") {
