@@ -42,7 +42,7 @@ struct NamespaceState {
   void add(const PolicyConfig& policy) { policies.insert_or_assign(policy.key, policy); }
   void add(const LinkConfig& link) { links.insert_or_assign(link.name, link); }
   void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
-  void add(const PacketRules& rules) { packet_rules = rules; }
+  void add(const PacketRules& table) { packet_rules = table; }
   void add(const RuleConfig& rule) { rules.emplace(rule, rule); }
 };
 
