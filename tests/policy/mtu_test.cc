@@ -100,8 +100,8 @@ TEST_CASE("mtu: a path that carries nothing sensible has the least MTU") {
 TEST_CASE("mtu: before anything is negotiated the largest of what is offered counts, in UDP") {
   ChildPolicy policy;
   policy.proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
-  const auto more = parse_proposal(Protocol::kEsp, "aes256-sha256-sha512").value();
-  for (const Proposal& each : more) policy.proposals.push_back(each);
+  const auto slower = parse_proposal(Protocol::kEsp, "aes256-sha256-sha512").value();
+  policy.proposals.insert(policy.proposals.end(), slower.begin(), slower.end());
   const Tunnel tunnel = tunnel_to({"10.2.0.0/16"}, policy);
 
   CHECK(mtu_of(tunnel).bytes == inner_mtu({kCbc512, kTunnel, k4, true}, 1500));
