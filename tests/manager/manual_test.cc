@@ -45,7 +45,7 @@ struct Manual : ManagerWorld {
   void lose(const std::vector<policy::SaKey>& keys) {
     for (const policy::SaKey& each : keys) pub().sas.erase(each);
     kernel.emit(policy::SaRemoved{.netns = "pub", .key = keys.front()});
-    for (int i = 0; i < 5; ++i) run();
+    for (int i = 0; i < 5; ++i) pass(100ms);
   }
 };
 

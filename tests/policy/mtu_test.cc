@@ -108,7 +108,7 @@ TEST_CASE("mtu: before anything is negotiated the largest of what is offered cou
   CHECK(mtu_of(tunnel).because.find("the largest of what is offered") != std::string::npos);
   const InnerMtu negotiated = mtu_of(tunnel, EspShape{kGcm, kTunnel, k4, false});
   CHECK(negotiated.bytes == 1446);
-  CHECK(negotiated.because == "1500 bytes of path less aes256gcm16-noesn over IPv4 (eth0)");
+  CHECK(negotiated.because == "1500 bytes of path less aes256gcm16 over IPv4 (eth0)");
 }
 
 TEST_CASE("mtu: an unknown peer may come over IPv6") {
