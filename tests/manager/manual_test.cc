@@ -45,7 +45,7 @@ struct Manual : ManagerWorld {
   void lose(const std::vector<policy::SaKey>& keys) {
     for (const policy::SaKey& each : keys) pub().sas.erase(each);
     kernel.emit(policy::SaRemoved{.netns = "pub", .key = keys.front()});
-    for (int i = 0; i < 5; ++i) run();
+    for (int i = 0; i < 5; ++i) pass(200ms);
   }
 };
 
@@ -313,7 +313,7 @@ TEST_CASE("manual: a namespace that goes takes the tunnel down, and it is up as 
   CHECK(world.state() == "establishing");
   world.kernel.add_namespace("pub").devices["ens1"] = {};
   world.kernel.emit(policy::ResyncNeeded{.netns = "pub"});
-  world.run();
+  for (int i = 0; i < 10; ++i) world.pass(500ms);
   CHECK(world.state() == "up");
   CHECK(world.pub().sas.size() == 2);
 }
@@ -323,6 +323,7 @@ TEST_CASE("manual: any operation that fails leaves nothing half done, and is tri
     for (const bool lost : {false, true}) {
       CAPTURE(at);
       CAPTURE(lost);
+      if (lost && at == 1) continue;  // an interface is made within the call: no answer can be lost
       ManagerWorld world;
       world.kernel.fail(at, {.os_errno = lost ? 0 : ENOMEM, .lost = lost});
       world.start({manual()});
