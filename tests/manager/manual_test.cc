@@ -304,16 +304,18 @@ TEST_CASE("manual: after a kill at any operation of the start nothing is left ov
 
 TEST_CASE("manual: a namespace that goes takes the tunnel down, and it is up as soon as that is back") {
   Manual world;
+  const std::string interface = world.manager->tunnels().at("a").interface;
   world.kernel.remove_namespace("pub");
   world.kernel.emit(policy::NamespaceGone{.netns = "pub"});
+  world.kernel.emit(policy::LinkChanged{.netns = "priv", .name = interface, .gone = true});
   world.run();
   CHECK(world.manager->tunnels().at("a").children.at("lan").up.empty());
   CHECK(world.events_of(Reason::kTunnelDown).size() == 1);
-  world.pass(1min);
+  for (int i = 0; i < 12; ++i) world.pass(5s);
   CHECK(world.state() == "establishing");
   world.kernel.add_namespace("pub").devices["ens1"] = {};
   world.kernel.emit(policy::ResyncNeeded{.netns = "pub"});
-  for (int i = 0; i < 10; ++i) world.pass(500ms);
+  for (int i = 0; i < 14; ++i) world.pass(500ms);  // its interface is looked for every 5 seconds
   CHECK(world.state() == "up");
   CHECK(world.pub().sas.size() == 2);
 }
