@@ -292,7 +292,7 @@ bool XfrmKernel::owns(const std::string& netns, const policy::PolicyConfig& poli
 
 bool XfrmKernel::owns(const std::string& netns, const policy::LinkConfig& link) const {
   const Journal::Entry* entry = journal_.find(journal_link_key(netns, link.name));
-  return entry != nullptr && entry->fingerprint == std::to_string(link.if_id);
+  return entry != nullptr && entry->fingerprint == fingerprint(link);
 }
 
 bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route) const {
