@@ -13,6 +13,7 @@ namespace {
 const json kTunnel = {{"name", "branch-7"},
                       {"group", "core"},
                       {"state", "up"},
+                      {"keying", "ike"},
                       {"remote", "198.51.100.7"},
                       {"local_id", "gw.example.net"},
                       {"remote_id", "branch-7.example.net"},
@@ -119,12 +120,21 @@ TEST_CASE("status: what an older daemon does not tell is unknown, not nothing") 
 
 TEST_CASE("list: a table of the kind's columns") {
   CHECK(render_list("tunnels", {kTunnel}, Color::kOff) ==
-        "NAME      GROUP  STATE  REMOTE        REMOTE ID             UP  CHILDREN  SINCE                     LAST "
-        "REASON\n"
-        "branch-7  core   up     198.51.100.7  branch-7.example.net  1   1         2026-11-21T05:13:50.123Z  "
+        "NAME      GROUP  STATE  KEYING  REMOTE        REMOTE ID             UP  CHILDREN  SINCE                     "
+        "LAST REASON\n"
+        "branch-7  core   up     ike     198.51.100.7  branch-7.example.net  1   1         2026-11-21T05:13:50.123Z  "
         "tunnel-up\n");
   CHECK(render_list("sas", {}, Color::kOff) == "No sas.\n");
   CHECK(render_list("sas", {sa("in", "c1234567")}, Color::kOff).find(" 10       unknown\n") != std::string::npos);
+}
+
+TEST_CASE("show: a tunnel with manual keys is shown as what it is, without identities that it does not have") {
+  json tunnel = kTunnel;
+  tunnel.update({{"keying", "manual"}, {"local_id", nullptr}, {"remote_id", nullptr}});
+  const std::string text = render_show("tunnels", tunnel, Color::kOff);
+  CHECK(text.find("  keys           manual: nobody renews them") != std::string::npos);
+  CHECK(text.find("local id") == std::string::npos);
+  CHECK(text.find("remote id") == std::string::npos);
 }
 
 TEST_CASE("list: sorting knows numbers, names and what is missing") {
