@@ -5,6 +5,8 @@
 #include <tuple>
 
 #include "policy/plan.h"
+#include "policy/plan_groups.h"
+#include "policy/plan_routes.h"
 
 namespace ipsec::agent {
 namespace {
@@ -89,6 +91,7 @@ class Adopter {
     for (const auto& [name, tunnel] : config_.tunnels)
       if (tunnel->group->enabled) keep_blocks(*tunnel);
     keep_exceptions();
+    for (const auto& [name, group] : config_.groups) keep_shared(*group);
     if (config_.orphan_grace == Duration{0}) return std::move(adoption_);
     for (const auto& [name, tunnel] : config_.tunnels) {
       if (!tunnel->group->enabled) continue;
@@ -202,7 +205,9 @@ class Adopter {
     std::vector<OwnedKey> all;
     for (const OwnedKey& key : found->second) {
       const Owned& owned = owned_.at(key);
-      if (std::ranges::equal(outbound_keys(owned), *keys) && is_to(*owned.policies.front(), tunnel)) all.push_back(key);
+      // One with optional templates is of a tunnel that has its SAs in another namespace.
+      const bool elsewhere = std::ranges::any_of(owned.policies, [](const auto* each) { return each->optional_template; });
+      if (!elsewhere && std::ranges::equal(outbound_keys(owned), *keys) && is_to(*owned.policies.front(), tunnel)) all.push_back(key);
     }
     return all;
   }
@@ -257,16 +262,29 @@ class Adopter {
       orphaned.policies.push_back(*each);
       outside.add(*each);
     }
+    if (policy::crosses_from_vrf(group)) adopt_private_policies(ids, orphaned);
     if (ids.if_id != 0) adopt_routes(tunnel, child, ids, orphaned);
     adoption_.children.push_back(std::move(orphaned));
   }
 
+  void adopt_private_policies(const policy::ChildIds& ids, OrphanedChild& orphaned) {
+    const auto found = owned_.find({orphaned.private_netns, 0, ids.reqid});
+    if (found == owned_.end()) return;
+    for (const policy::PolicyConfig* each : found->second.policies) {
+      orphaned.private_policies.push_back(*each);
+      adoption_.keep[orphaned.private_netns].add(*each);
+    }
+  }
+
+  /// Of the tunnel's own routes all that stand: they lead into each of its children.
   void adopt_routes(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const policy::ChildIds& ids,
                     OrphanedChild& orphaned) {
     policy::NamespaceState& inside = adoption_.keep[orphaned.private_netns];
     const uint32_t encap = tunnel.shares_interface() ? ids.if_id : 0;
     for (const policy::RouteConfig* route : routes_[{orphaned.private_netns, ids.interface, encap}]) {
-      if (route->vrf != tunnel.group->private_place.vrf || !allows(child.remote, route->destination)) continue;
+      const bool fits = allows(child.remote, route->destination) ||
+                        std::ranges::count(tunnel.routes, route->destination, &policy::StaticRoute::prefix) != 0;
+      if (route->vrf != tunnel.group->private_place.vrf || !fits) continue;
       orphaned.routes.push_back(*route);
       inside.add(*route);
     }
@@ -277,6 +295,7 @@ class Adopter {
     if (child.start != policy::StartMode::kTraffic) return;
     const auto plan = policy::plan_trap(tunnel, child, ids);
     if (plan.ok()) keep_standing(*tunnel.group, plan->policies, plan->routes);
+    keep_standing(*tunnel.group, {}, policy::plan_static_routes(tunnel, ids, policy::RouteState::kIdle));
   }
 
   void keep_blocks(const policy::Tunnel& tunnel) {
@@ -303,17 +322,35 @@ class Adopter {
   /// pass. And these routes, if they stand.
   void keep_standing(const policy::TunnelGroup& group, const std::vector<policy::PolicyConfig>& policies,
                      const std::vector<policy::RouteConfig>& routes) {
-    const auto outside = found_.find(group.public_place.netns), inside = found_.find(group.private_place.netns);
+    const auto outside = found_.find(group.public_place.netns);
     if (outside != found_.end())
       for (const policy::PolicyConfig& each : policies)
         if (const auto there = outside->second.ours.policies.find(each.key);
             there != outside->second.ours.policies.end())
           adoption_.keep[group.public_place.netns].add(there->second);
-    if (inside == found_.end()) return;
+    keep_routes(group.private_place.netns, routes);
+  }
+
+  /// What stands for a whole group.
+  void keep_shared(const policy::TunnelGroup& group) {
+    keep_routes(group.public_place.netns, policy::plan_gateway_routes(group));
+    const auto inside = found_.find(group.private_place.netns), outside = found_.find(group.public_place.netns);
+    if (const auto vrf = policy::plan_vrf(group); vrf && inside != found_.end())
+      if (const auto there = inside->second.ours.links.find(vrf->name);
+          there != inside->second.ours.links.end() && there->second.vrf_table == vrf->vrf_table)
+        adoption_.keep[group.private_place.netns].add(there->second);
+    if (outside == found_.end()) return;
+    for (const policy::RuleConfig& each : policy::plan_rules(group))
+      if (outside->second.ours.rules.contains(each)) adoption_.keep[group.public_place.netns].add(each);
+  }
+
+  void keep_routes(const std::string& netns, const std::vector<policy::RouteConfig>& routes) {
+    const auto found = found_.find(netns);
+    if (found == found_.end()) return;
     for (const policy::RouteConfig& each : routes)
-      if (const auto there = inside->second.ours.routes.find(policy::RouteKey::of(each));
-          there != inside->second.ours.routes.end() && there->second == each)
-        adoption_.keep[group.private_place.netns].add(each);
+      if (const auto there = found->second.ours.routes.find(policy::RouteKey::of(each));
+          there != found->second.ours.routes.end() && there->second == each)
+        adoption_.keep[netns].add(each);
   }
 
   const policy::Config& config_;

@@ -25,6 +25,7 @@ struct OrphanedChild {
   uint32_t number = 0;  ///< Of the tunnel: Adoption::Numbers.
   std::map<policy::SaKey, policy::SaState> inbound, outbound;
   std::vector<policy::PolicyConfig> policies;
+  std::vector<policy::PolicyConfig> private_policies;  ///< ChildPlan::private_policies
   std::vector<policy::RouteConfig> routes;
 };
 

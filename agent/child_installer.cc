@@ -117,10 +117,12 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
       remove(id);
       return done(std::move(status));
     }
-    hold_policies(id, installed->plan.inbound_policies, installed->inbound, [this, id, done](Status held) {
+    Done all = gather_outcomes(2, [this, id, done](Status held) {
       if (!held.ok()) remove(id);
       done(std::move(held));
     });
+    hold_private_policies(id, all);
+    hold_policies(id, installed->plan.inbound_policies, installed->inbound, all);
   };
   try_next(walk);
 }
@@ -170,6 +172,15 @@ void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyCo
   Done one = gather_outcomes(policies.size(), std::move(done));
   const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
   for (const policy::PolicyConfig& each : policies) shared_.hold(owner, public_netns(*child), each, one);
+}
+
+void ChildInstaller::hold_private_policies(ike::ChildId id, Done done) {
+  InstalledChild* child = find(id);
+  const std::vector<policy::PolicyConfig> policies = child->plan.private_policies;
+  if (policies.empty()) return done({});
+  Done one = gather_outcomes(policies.size(), std::move(done));
+  const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
+  for (const policy::PolicyConfig& each : policies) shared_.hold(owner, private_netns(*child), each, one);
 }
 
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
@@ -267,6 +278,8 @@ void ChildInstaller::remove(ike::ChildId id) {
   release_outbound(id, *child);
   const std::string in_public = public_netns(*child);
   for (const auto& each : child->plan.inbound_policies) shared_.release(id.value(), in_public, each.key);
+  const std::string in_private = private_netns(*child);
+  for (const auto& each : child->plan.private_policies) shared_.release(id.value(), in_private, each.key);
   if (child->inbound_sa == InstalledChild::Standing::kPresent)
     queue_.submit(in_public, policy::DeleteSa{child->plan.inbound.key}, {});
 }

@@ -68,6 +68,7 @@ class ChildInstaller {
   void on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result);
   void hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies, const hwoffload::Effective& effective,
                      Done done);
+  void hold_private_policies(ike::ChildId id, Done done);
   void hold_routes(ike::ChildId id, Done done);
   void release_outbound(ike::ChildId id, InstalledChild& child);
   hwoffload::Placement place(const InstalledChild& child, policy::Direction direction) const;

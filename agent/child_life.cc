@@ -116,6 +116,7 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   const bool renews = home != nullptr && home->replaces &&
                       std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
   child.up.push_back(id);
+  set_routes(row);
   orphans_.replace(now, child.ids.reqid);
   follow(now, id, installed);
   if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
@@ -204,14 +205,15 @@ void TunnelManager::on_remove_child(Instant now, const ike::RemoveChild& action)
 void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
   const Home* home = home_of(action.child);
   const auto ike = home != nullptr ? home->ike : action.ike;
+  TunnelRow* row = nullptr;
+  ChildRow* child = row_of(*action.spec, &row);
+  const bool was_up = child != nullptr && std::erase(child->up, action.child) != 0;
+  if (was_up) set_routes(*row);  // first, so that traffic stops taking the tunnel
   installer_.remove(action.child);
   watch_.forget(action.child);
   finish_renewal(now, action.child, false);
   forget_home(action.child);
-  TunnelRow* row = nullptr;
-  ChildRow* child = row_of(*action.spec, &row);
   if (child == nullptr) return;
-  const bool was_up = std::erase(child->up, action.child) != 0;
   if (was_up && child->up.empty()) on_child_ended(now, *row, *child, action.reason);
   auto it = ikes_.find(ike);
   if (it == ikes_.end() || !it->second.children.empty()) return;

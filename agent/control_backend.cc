@@ -150,6 +150,14 @@ json ControlBackend::group_row(const policy::TunnelGroup& group) const {
     ++all;
     up += TunnelManager::state_of(row) == "up" ? 1 : 0;
   }
+  size_t ike_sas = 0, child_sas = 0;
+  const auto is_of_group = [&](const std::string& tunnel) {
+    const auto row = agent_.manager().tunnels().find(tunnel);
+    return row != agent_.manager().tunnels().end() && row->second.tunnel->group->name == group.name;
+  };
+  for (const auto& [id, row] : agent_.manager().ike_sas()) ike_sas += row.view && is_of_group(row.tunnel) ? 1 : 0;
+  for (const auto& [id, child] : agent_.manager().installer().children())
+    child_sas += child->spec->tunnel->group->name == group.name ? 1 : 0;
   return {{"name", group.name},
           {"public_netns", or_null(group.public_place.netns)},
           {"public_vrf", or_null(group.public_place.vrf)},
@@ -164,8 +172,13 @@ json ControlBackend::group_row(const policy::TunnelGroup& group) const {
           {"offload_mode", policy::to_string(group.offload)},
           {"devices", group.offload_devices},
           {"enabled", group.enabled},
+          {"role", policy::to_string(group.role)},
+          {"private_vrf_table", group.private_vrf_table == 0 ? json(nullptr) : json(group.private_vrf_table)},
           {"tunnels", all},
-          {"tunnels_up", up}};
+          {"tunnels_up", up},
+          {"tunnels_max", group.tunnels_max == 0 ? json(nullptr) : json(group.tunnels_max)},
+          {"ike_sas", ike_sas},
+          {"child_sas", child_sas}};
 }
 
 json ControlBackend::groups() const {
@@ -298,9 +311,8 @@ json ControlBackend::credentials() const {
 }
 
 json ControlBackend::routes() const {
-  std::map<std::pair<std::string, uint32_t>, std::string> tunnel_of;  // by interface, if_id where it has several
-  for (const auto& [name, row] : agent_.manager().tunnels())
-    tunnel_of[{row.interface, row.tunnel->shares_interface() ? row.if_id : 0}] = name;
+  std::map<uint32_t, std::string> tunnel_of;
+  for (const auto& [name, row] : agent_.manager().tunnels()) tunnel_of[row.number] = name;
   json rows = json::array();
   for (const auto& each : agent_.manager().shared().routes())
     rows.push_back({{"destination", to_string(each.route.destination)},
@@ -310,7 +322,9 @@ json ControlBackend::routes() const {
                     {"device", each.route.device},
                     {"metric", each.route.metric},
                     {"protocol", each.route.protocol},
-                    {"tunnel", or_null(tunnel_of[{each.route.device, each.route.encap_if_id}])}});
+                    {"tunnel", or_null(tunnel_of[each.tunnel])},
+                    {"state", each.waits_for ? "waiting" : "held"},
+                    {"waits_for", each.waits_for ? or_null(tunnel_of[*each.waits_for]) : json(nullptr)}});
   return rows;
 }
 
@@ -356,6 +370,7 @@ Result<json> ControlBackend::show(std::string_view kind, std::string_view name) 
   result["ike_sas"] = only(peers(), "tunnel", name);
   result["children"] = only(children(), "tunnel", name);
   result["sas"] = only(sas(), "tunnel", name);
+  result["routes"] = only(routes(), "tunnel", name);
   return result;
 }
 
@@ -378,6 +393,11 @@ json ControlBackend::status() {
   if (silently != 0)
     warnings.push_back(std::to_string(silently) +
                        " SAs are in software although offload is configured: ipsecctl list sas");
+  const auto wanted_routes = agent_.manager().shared().routes();
+  const auto waiting =
+      std::ranges::count_if(wanted_routes, [](const auto& each) { return each.waits_for.has_value(); });
+  if (waiting != 0)
+    warnings.push_back(std::to_string(waiting) + " routes wait, for other tunnels have theirs: ipsecctl list routes");
   json counters = json::object();
   for (size_t i = 1; i < kReasonCount; ++i)
     if (const uint64_t count = agent_.count(static_cast<Reason>(i)); count != 0)

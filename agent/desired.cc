@@ -41,6 +41,10 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     if (!group.enabled || group.private_place.netns != netns || (row.leaving && !row.link_ready)) continue;
     wanted.state.add(link_of(row));
   }
+  for (const auto& [place, vrf] : vrfs_)
+    if (place.first == netns) wanted.state.add(vrf);
+  for (const auto& [place, rule] : rules_)
+    if (place == netns) wanted.state.add(rule);
   shared_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {
     if (standing == Standing::kPresent && read_back) {

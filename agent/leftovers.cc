@@ -23,6 +23,8 @@ Result<Found> read_ours(policy::KernelPort& kernel, const std::string& netns) {
   keep_ours(policies);
   TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
   keep_ours(routes);
+  TRY_ASSIGN(const auto rules, kernel.dump_rules(netns), "");
+  keep_ours(rules);
   TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
   for (const policy::SaState& each : sas) {
     if (each.larval || !kernel.owns(netns, each)) continue;

@@ -93,11 +93,13 @@ void TunnelManager::end_manual(TunnelRow& row, ChildRow& child, Reason reason) {
     return;
   }
   manual_.erase(it);
+  const bool was_up = std::erase(child.up, id) != 0;
+  if (was_up) set_routes(row);  // first, so that traffic stops taking the tunnel
   installer_.remove(id);
   --child.homes;
   child.step = Step::kNone;
   sweep_soon(row);
-  if (std::erase(child.up, id) != 0) return on_child_ended(now_, row, child, reason);
+  if (was_up) return on_child_ended(now_, row, child, reason);
   if (!child.held_down) begin(now_, row, child, nullptr);
 }
 

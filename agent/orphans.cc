@@ -11,6 +11,8 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
   for (OrphanedChild& each : children) {
     for (const policy::PolicyConfig& policy : each.policies)
       shared_.adopt({owner(each.reqid), each.number}, each.public_netns, policy);
+    for (const policy::PolicyConfig& policy : each.private_policies)
+      shared_.adopt({owner(each.reqid), each.number}, each.private_netns, policy);
     for (const policy::RouteConfig& route : each.routes)
       shared_.adopt({owner(each.reqid), each.number}, each.private_netns, route);
     auto& [sas, count] = told[each.tunnel];
@@ -60,6 +62,7 @@ void Orphans::release(const Kept& kept) {
   const OrphanedChild& child = kept.child;
   for (const auto& each : child.routes) shared_.release(owner(child.reqid), child.private_netns, each);
   for (const auto& each : child.policies) shared_.release(owner(child.reqid), child.public_netns, each.key);
+  for (const auto& each : child.private_policies) shared_.release(owner(child.reqid), child.private_netns, each.key);
 }
 
 void Orphans::tell(Instant now, const Kept& kept, size_t sas, Reason reason, std::optional<Reason> because) {

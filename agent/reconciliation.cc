@@ -67,6 +67,13 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
     if (auto it = spaces_.find(netns); it != spaces_.end()) it->second.reconciler.hint(now, what);
   };
   if (const auto* link = std::get_if<policy::LinkChanged>(&event)) {
+    // Links of this and other namespaces may lie over it.
+    for (auto& [netns, each] : spaces_) {
+      if (!each.undersides.contains({link->netns, link->name})) continue;
+      if (link->gone) each.reconciler.hint(now, Hint::kGone);
+      if (!link->gone && each.reconciler.state() == Reconciler::State::kAwaiting)
+        each.reconciler.hint(now, Hint::kReturned);
+    }
     const auto space = spaces_.find(link->netns);
     if (space == spaces_.end()) return;
     if (const auto what = hint_of(*link, space->second)) hint(link->netns, *what);
@@ -76,6 +83,9 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
     hint(policy->netns, Hint::kGone);
   } else if (const auto* route = std::get_if<policy::RouteRemoved>(&event)) {
     if (shared_.wants_route(route->netns, route->destination)) hint(route->netns, Hint::kGone);
+  } else if (const auto* rule = std::get_if<policy::RuleRemoved>(&event)) {
+    if (const auto space = spaces_.find(rule->netns); space != spaces_.end() && space->second.has_rules)
+      hint(rule->netns, Hint::kGone);
   } else if (const auto* gone = std::get_if<policy::NamespaceGone>(&event)) {
     hint(gone->netns, Hint::kGone);
   } else if (const auto* resync = std::get_if<policy::ResyncNeeded>(&event)) {
@@ -99,11 +109,19 @@ Result<policy::StandingState> Reconciliation::read(const std::string& netns, Des
     return kernel.owns(netns, object) ? standing.ours : standing.foreign;
   };
   TRY_ASSIGN(const auto links, kernel.dump_links(netns), "");
-  for (const policy::LinkConfig& each : links) side(each).add(each);
+  for (const policy::LinkConfig& each : links) {
+    policy::NamespaceState& owner = side(each);
+    if (each.kind != policy::LinkKind::kVrf || &owner == &standing.ours)
+      owner.add(each);
+    else  // An operator's serves as it is, and is nobody's business where none is wanted.
+      desired.state.links.erase(each.name);
+  }
   TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
   for (const policy::PolicyConfig& each : policies) side(each).add(each);
   TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
   for (const policy::RouteConfig& each : routes) side(each).add(each);
+  TRY_ASSIGN(const auto rules, kernel.dump_rules(netns), "");
+  for (const policy::RuleConfig& each : rules) side(each).add(each);
   TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
   for (const policy::SaState& each : sas)
     if (!each.larval && !desired.under_way.contains(each.key))
@@ -120,10 +138,19 @@ void Reconciliation::read_and_compare(Instant now, const std::string& netns, Spa
   space.children = std::move(desired.children);
   space.devices = std::move(desired.devices);
   space.vrfs.clear();
+  space.undersides.clear();
+  for (const auto& [name, link] : space.links)
+    if (!link.public_device.empty()) space.undersides.emplace(link.public_netns, link.public_device);
   for (const auto& [name, link] : space.links)
     if (!link.vrf.empty()) space.vrfs.insert(link.vrf);
+  for (const auto& [rule, same] : desired.state.rules)
+    if (!rule.vrf.empty()) space.vrfs.insert(rule.vrf);
+  for (const auto& [name, link] : space.links)
+    if (link.kind == policy::LinkKind::kVrf) space.vrfs.insert(name);
   const policy::NamespaceState& wanted = desired.state;
-  const size_t objects = wanted.links.size() + wanted.policies.size() + wanted.routes.size() + wanted.sas.size();
+  space.has_rules = !wanted.rules.empty();
+  const size_t objects =
+      wanted.links.size() + wanted.policies.size() + wanted.routes.size() + wanted.rules.size() + wanted.sas.size();
   space.reconciler.on_read(now, policy::diff(wanted, standing->ours), objects);
 }
 

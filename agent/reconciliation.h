@@ -74,6 +74,8 @@ class Reconciliation {
     // What was wanted at the last read, for a first look at events.
     std::map<std::string, policy::LinkConfig> links;
     std::set<std::string> vrfs, devices;
+    std::set<std::pair<std::string, std::string>> undersides;  // devices below the links, by namespace
+    bool has_rules = false;
     std::map<policy::SaKey, ike::ChildId> children;
     size_t told = 0;  // mended objects that were announced, since all was right
   };

@@ -14,6 +14,7 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
   config_ = std::move(config);
   plan_shared_links();
   set_exceptions();
+  set_group_objects();
   for (auto& [name, row] : tunnels_) {
     const auto wanted = config_->tunnels.find(name);
     const auto found = changes.find(name);
@@ -101,6 +102,7 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     add_child(row, each);
     if (row.link_ready) start_child(now, row, row.children.at(each.name));
   }
+  set_routes(row);
 }
 
 void TunnelManager::rekey_changed(const TunnelRow& row, const policy::TunnelChange& change) {
@@ -141,6 +143,7 @@ void TunnelManager::sweep(Instant now) {
     else
       sweep_children(now, it->second);
   }
+  if (unused_group_objects_) drop_unused_group_objects();
 }
 
 void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::iterator it) {

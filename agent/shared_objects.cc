@@ -1,8 +1,9 @@
 #include "agent/shared_objects.h"
 
 #include <algorithm>
-#include <optional>
+#include <set>
 
+#include "policy/base/verify.h"
 #include "policy/drift.h"
 
 namespace ipsec::agent {
@@ -49,9 +50,9 @@ void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::P
 }
 
 void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing) {
-  RouteHolders& entry = routes_[key_of(netns, standing)];
+  RouteClaims& entry = routes_[place_of(netns, standing)];
   entry.route = standing;
-  entry.owners.push_back(owner.id);
+  entry.claims.push_back({owner.id, owner.tunnel, standing});
   entry.confirmation = {.serial = ++serial_, .standing = true};
 }
 
@@ -72,36 +73,72 @@ void SharedObjects::release(uint64_t owner, const std::string& netns, const poli
   }
 }
 
+const SharedObjects::RouteClaim& SharedObjects::RouteClaims::holder() const {
+  const auto found = std::ranges::find(claims, route, &RouteClaim::route);
+  VERIFY(found != claims.end());
+  return *found;
+}
+
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done) {
-  const RouteKey key = key_of(netns, wanted);
-  RouteHolders& entry = routes_[key];
-  if (std::find(entry.owners.begin(), entry.owners.end(), owner.id) == entry.owners.end())
-    entry.owners.push_back(owner.id);
-  entry.route = wanted;
+  const RoutePlace place = place_of(netns, wanted);
+  if (const auto known = routes_.find(place); known != routes_.end())
+    if (const auto mine = std::ranges::find(known->second.claims, owner.id, &RouteClaim::owner);
+        mine != known->second.claims.end() && mine->route != wanted)
+      release(owner.id, netns, policy::RouteConfig(mine->route));
+  const auto [it, fresh] = routes_.try_emplace(place);
+  RouteClaims& entry = it->second;
+  if (fresh) entry.route = wanted;
+  const bool known = std::ranges::any_of(
+      entry.claims, [&](const RouteClaim& each) { return each.tunnel == owner.tunnel && each.route == wanted; });
+  if (std::ranges::find(entry.claims, owner.id, &RouteClaim::owner) == entry.claims.end())
+    entry.claims.push_back({owner.id, owner.tunnel, wanted});
+  if (entry.route != wanted) {
+    const uint32_t holder = entry.holder().tunnel;
+    if (!known && holder != owner.tunnel) on_conflict_({.tunnel = owner.tunnel, .holder = holder, .wanted = wanted});
+    return done({});
+  }
   if (entry.confirmation.standing) return done({});
-  queue_.submit(netns, policy::AddRoute{wanted}, confirming(routes_, key, std::move(done)));
+  queue_.submit(netns, policy::AddRoute{wanted}, confirming(routes_, place, std::move(done)));
 }
 
 void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route) {
-  auto it = routes_.find(key_of(netns, route));
-  if (it == routes_.end() || std::erase(it->second.owners, owner) == 0 || !it->second.owners.empty()) return;
-  queue_.submit(netns, policy::DeleteRoute{it->second.route}, {});
-  routes_.erase(it);
+  const auto it = routes_.find(place_of(netns, route));
+  if (it == routes_.end()) return;
+  RouteClaims& entry = it->second;
+  const auto mine = std::ranges::find_if(
+      entry.claims, [&](const RouteClaim& each) { return each.owner == owner && each.route == route; });
+  if (mine == entry.claims.end()) return;
+  const uint32_t tunnel = mine->tunnel;
+  entry.claims.erase(mine);
+  if (std::ranges::any_of(entry.claims, [&](const RouteClaim& each) { return !entry.waits(each); })) return;
+  queue_.submit(netns, policy::DeleteRoute{entry.route}, {});
+  if (entry.claims.empty())
+    routes_.erase(it);
+  else
+    hand_over(it->first, entry, tunnel);
+}
+
+/// The one that has waited longest has the place now.
+void SharedObjects::hand_over(const RoutePlace& place, RouteClaims& entry, uint32_t from) {
+  entry.route = entry.claims.front().route;
+  entry.confirmation = {};
+  // One that the kernel refuses is wanted all the same: whoever keeps the namespace true tries again, and says why.
+  queue_.submit(place.first, policy::AddRoute{entry.route}, confirming(routes_, place, {}));
+  const uint32_t holder = entry.holder().tunnel;
+  if (holder != from) on_conflict_({.tunnel = holder, .holder = holder, .wanted = entry.route, .settled = true});
 }
 
 void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
   const policy::PolicyKey least{.direction = policy::Direction::kIn};  // a key's default is none
   for (auto it = policies_.lower_bound({netns, least}); it != policies_.end() && it->first.first == netns; ++it)
     state.add(it->second.holders.back().policy);
-  for (auto it = routes_.lower_bound({netns, {}, {}, {}, 0}); it != routes_.end() && std::get<0>(it->first) == netns;
-       ++it)
-    if (it->second.confirmation.standing || !state.routes.contains(policy::RouteKey::of(it->second.route)))
-      state.add(it->second.route);
+  for (auto it = routes_.lower_bound({netns, {}}); it != routes_.end() && it->first.first == netns; ++it)
+    state.add(it->second.route);
 }
 
 bool SharedObjects::wants_route(const std::string& netns, const IpPrefix& destination) const {
-  const auto it = routes_.lower_bound({netns, destination, {}, {}, 0});
-  return it != routes_.end() && std::get<0>(it->first) == netns && std::get<1>(it->first) == destination;
+  const auto it = routes_.lower_bound({netns, {.destination = destination, .vrf = {}, .metric = 0}});
+  return it != routes_.end() && it->first.first == netns && it->first.second.destination == destination;
 }
 
 void SharedObjects::confirm(const std::string& netns, const policy::PolicyKey& key) {
@@ -109,12 +146,20 @@ void SharedObjects::confirm(const std::string& netns, const policy::PolicyKey& k
 }
 
 void SharedObjects::confirm(const std::string& netns, const policy::RouteConfig& route) {
-  if (auto it = routes_.find(key_of(netns, route)); it != routes_.end()) it->second.confirmation.standing = true;
+  const auto it = routes_.find(place_of(netns, route));
+  if (it != routes_.end() && it->second.route == route) it->second.confirmation.standing = true;
 }
 
 std::vector<SharedObjects::RouteRow> SharedObjects::routes() const {
   std::vector<RouteRow> rows;
-  for (const auto& [key, entry] : routes_) rows.push_back({std::get<0>(key), entry.route});
+  for (const auto& [place, entry] : routes_) {
+    std::set<uint32_t> told;
+    for (const RouteClaim& each : entry.claims) {
+      if (!told.insert(each.tunnel).second) continue;
+      RouteRow& row = rows.emplace_back(RouteRow{place.first, each.route, each.tunnel, {}});
+      if (entry.waits(each)) row.waits_for = entry.holder().tunnel;
+    }
+  }
   return rows;
 }
 

@@ -2,8 +2,8 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -13,9 +13,9 @@
 namespace ipsec::agent {
 
 /// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
-/// tunnel that cross): there while anybody holds them, as the latest holder of the highest rank wants them. A policy is
-/// shared within one tunnel only: attached by policy, two tunnels may come to need the same one, and the second is
-/// refused.
+/// tunnel that cross): there while anybody holds them. A policy is as the latest holder of the highest rank wants it,
+/// and shared within one tunnel only: attached by policy, two tunnels may come to need the same one, and the second is
+/// refused. A route is whose that came first; who wants another one in its place waits until it goes, and has it then.
 class SharedObjects {
  public:
   /// A block counts while nothing else stands there, a trap while no SA takes the traffic.
@@ -29,11 +29,20 @@ class SharedObjects {
   using Done = std::function<void(Status)>;
   /// Says to people who has this number.
   using NameOf = std::function<std::string(uint32_t tunnel)>;
-  SharedObjects(KernelQueue& queue, NameOf name_of) : queue_(queue), name_of_(std::move(name_of)) {}
+  /// A tunnel waits for the place of another one's route, or has its own there from now on.
+  struct RouteConflict {
+    uint32_t tunnel = 0, holder = 0;  ///< By their numbers; settled: the tunnel holds it itself.
+    const policy::RouteConfig& wanted;
+    bool settled = false;
+  };
+  using OnConflict = std::function<void(const RouteConflict&)>;
+  SharedObjects(KernelQueue& queue, NameOf name_of, OnConflict on_conflict)
+      : queue_(queue), name_of_(std::move(name_of)), on_conflict_(std::move(on_conflict)) {}
 
   /// kPolicyTaken when another tunnel holds this key: then this owner does not.
   void hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
   void release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key);
+  /// Succeeds also while another tunnel's route is in this one's place, for the tunnel can do without.
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
   bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
@@ -42,7 +51,7 @@ class SharedObjects {
   void adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing);
   void adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing);
 
-  /// Adds everything that is held in a namespace. Where two routes want one place, the one that stands there counts.
+  /// Adds everything that is held in a namespace; of the routes of one place that which counts.
   void collect(const std::string& netns, policy::NamespaceState& state) const;
   /// Whether a route to this destination is held.
   bool wants_route(const std::string& netns, const IpPrefix& destination) const;
@@ -50,9 +59,12 @@ class SharedObjects {
   void confirm(const std::string& netns, const policy::PolicyKey& key);
   void confirm(const std::string& netns, const policy::RouteConfig& route);
 
+  /// A route that is wanted, once for each tunnel that wants it.
   struct RouteRow {
     std::string netns;
     policy::RouteConfig route;
+    uint32_t tunnel = 0;
+    std::optional<uint32_t> waits_for;  ///< The tunnel whose route is in its place.
   };
   std::vector<RouteRow> routes() const;
   size_t policies() const { return policies_.size(); }
@@ -74,24 +86,33 @@ class SharedObjects {
     std::vector<PolicyHolder> holders;  // by rank; the last one counts
     Confirmation confirmation;
   };
-  using RouteKey =
-      std::tuple<std::string, IpPrefix, std::string, std::string, uint32_t>;  // netns, to, vrf, device, metric
-  struct RouteHolders {
+  struct RouteClaim {
+    uint64_t owner = 0;
+    uint32_t tunnel = 0;
     policy::RouteConfig route;
-    std::vector<uint64_t> owners;
-    Confirmation confirmation;
   };
+  struct RouteClaims {
+    policy::RouteConfig route;       // the one that counts
+    std::vector<RouteClaim> claims;  // as they came; one of them at least wants that route
+    Confirmation confirmation;
+
+    bool waits(const RouteClaim& claim) const { return claim.route != route; }
+    const RouteClaim& holder() const;
+  };
+  using RoutePlace = std::pair<std::string, policy::RouteKey>;  // namespace
   /// Notes the kernel's answer in the entry, if it is still that one, and hands it on.
   template <typename Map>
   KernelQueue::Done confirming(Map& map, const typename Map::key_type& key, Done done);
-  static RouteKey key_of(const std::string& netns, const policy::RouteConfig& route) {
-    return {netns, route.destination, route.vrf, route.device, route.metric};
+  static RoutePlace place_of(const std::string& netns, const policy::RouteConfig& route) {
+    return {netns, policy::RouteKey::of(route)};
   }
+  void hand_over(const RoutePlace& place, RouteClaims& entry, uint32_t from);
   KernelQueue& queue_;
   NameOf name_of_;
+  OnConflict on_conflict_;
   uint64_t serial_ = 0;
   std::map<std::pair<std::string, policy::PolicyKey>, PolicyHolders> policies_;
-  std::map<RouteKey, RouteHolders> routes_;
+  std::map<RoutePlace, RouteClaims> routes_;
 };
 
 }  // namespace ipsec::agent

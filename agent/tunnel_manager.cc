@@ -53,7 +53,9 @@ Error no_interface(const TunnelRow& row) {
 TunnelManager::TunnelManager(Services services)
     : services_(std::move(services)),
       queue_(services_.kernel),
-      shared_(queue_, [this](uint32_t number) { return name_of(number); }),
+      shared_(
+          queue_, [this](uint32_t number) { return name_of(number); },
+          [this](const SharedObjects::RouteConflict& conflict) { on_route_conflict(conflict); }),
       installer_(queue_, shared_, services_.devices, services_.random),
       orphans_(queue_, shared_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
@@ -75,9 +77,14 @@ TunnelManager::TunnelManager(Services services)
       last_if_id_(kFirstNumber),
       last_reqid_(kFirstNumber) {}
 
-std::string TunnelManager::name_of(uint32_t number) const {
+std::string TunnelManager::tunnel_of(uint32_t number) const {
   const auto row = std::ranges::find_if(tunnels_, [&](const auto& each) { return each.second.number == number; });
-  return row != tunnels_.end() ? "tunnel " + row->first : "an exception of the group";
+  return row != tunnels_.end() ? row->first : std::string();
+}
+
+std::string TunnelManager::name_of(uint32_t number) const {
+  const std::string tunnel = tunnel_of(number);
+  return tunnel.empty() ? "an exception of the group" : "tunnel " + tunnel;
 }
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
@@ -132,6 +139,7 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   adopted_ = std::move(adoption.numbers);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
   set_exceptions();
+  set_group_objects();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
   adopted_.clear();
   run(now);
@@ -212,16 +220,18 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
     shared_.hold(trap_owner(child), row.tunnel->group->public_place.netns, each, complain);
   for (const auto& each : plan->routes)
     shared_.hold(trap_owner(child), row.tunnel->group->private_place.netns, each, complain);
+  set_routes(row);
 }
 
 void TunnelManager::drop_trap(TunnelRow& row, ChildRow& child) {
   auto plan = policy::plan_trap(*child.tunnel, *child.config, child.ids);
   if (!plan.ok()) return;
+  child.trap = false;
+  set_routes(row);
   for (const auto& each : plan->routes)
     shared_.release(trap_owner(child).id, row.tunnel->group->private_place.netns, each);
   for (const auto& each : plan->policies)
     shared_.release(trap_owner(child).id, row.tunnel->group->public_place.netns, each.key);
-  child.trap = false;
   child.trap_dropped = child.config->start == policy::StartMode::kTraffic;
 }
 
@@ -366,6 +376,7 @@ void TunnelManager::remove_all() {
     watch_.forget(id);
   }
   for (auto& [name, row] : tunnels_) {
+    hold_routes(row, {});
     for (auto& [child_name, child] : row.children) {
       drop_block(child);
       if (!child.trap) continue;
@@ -377,6 +388,8 @@ void TunnelManager::remove_all() {
   for (auto& [name, row] : tunnels_) {
     if (row.link_ready) remove_link(row);
   }
+  hold_gateway_routes({});
+  drop_group_objects(vrfs_, rules_);
   drop_exceptions();
   queue_.drain();
 }

@@ -31,10 +31,10 @@ namespace ipsec::agent {
 /// pauses, everything out at the end. One IKE SA serves all children of a tunnel.
 /// No sockets, no threads, no clock of its own: tests run it on a fake kernel and a recorded worker port.
 /// Sources: tunnel_manager.cc (start, events, end), tunnel_attempts.cc (how children come up, or do not), child_life.cc
-/// (from InstallInbound to RemoveChild), tunnel_operations.cc (what operators ask for), duplicates.cc (a peer's second
-/// IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration), tunnel_links.cc
-/// (their interfaces), tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody
-/// negotiates).
+/// (from InstallInbound to RemoveChild), tunnel_links.cc (their interfaces), tunnel_routes.cc (routes beside those of
+/// children), group_objects.cc (what groups share), tunnel_operations.cc (what operators ask for), duplicates.cc (a
+/// peer's second IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration),
+/// tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody negotiates).
 class TunnelManager {
  public:
   struct Services {
@@ -107,6 +107,8 @@ class TunnelManager {
   const SharedObjects& shared() const { return shared_; }
   const Orphans& orphans() const { return orphans_; }
   const policy::Config& config() const { return *config_; }
+  /// By its number, ChildIds::tunnel; empty: none has it.
+  std::string tunnel_of(uint32_t number) const;
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
   static std::string_view state_of(const TunnelRow& row);
 
@@ -174,6 +176,22 @@ class TunnelManager {
   std::string name_of(uint32_t number) const;
   TunnelRow* find(const std::string& tunnel);
   static ChildRow* find(TunnelRow& row, const std::string& child);
+
+  // tunnel_routes.cc
+  void on_route_conflict(const SharedObjects::RouteConflict& conflict);
+  void set_routes(TunnelRow& row);
+  void hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted);
+
+  // group_objects.cc
+  using GatewayRoutes = std::map<std::pair<std::string, policy::RouteKey>, policy::RouteConfig>;  // by namespace
+  using Vrfs = std::map<std::pair<std::string, std::string>, policy::LinkConfig>;                 // by namespace, name
+  using Rules = std::set<std::pair<std::string, policy::RuleConfig>>;                             // by namespace
+  void set_group_objects();
+  void drop_unused_group_objects();
+  void drop_group_objects(const Vrfs& vrfs, const Rules& rules);
+  void hold_gateway_routes(GatewayRoutes wanted);
+  Vrfs wanted_vrfs() const;
+  Rules wanted_rules() const;
 
   // tunnel_blocks.cc
   void set_block(TunnelRow& row, ChildRow& child);
@@ -306,7 +324,11 @@ class TunnelManager {
   TimerQueue<ike::IkeSaId> crossings_;
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities
   std::vector<Waiter> waiters_;
-  Exceptions exceptions_;  // as they are held
+  Exceptions exceptions_;         // as they are held
+  GatewayRoutes gateway_routes_;  // as they are held
+  Vrfs vrfs_;                     // as they were asked for
+  Rules rules_;                   // as they were asked for
+  bool unused_group_objects_ = false;
   uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;

@@ -75,7 +75,8 @@ struct TunnelRow {
   bool leaving = false;     ///< Not in the configuration any more, or elsewhere: ends, then `next` is made.
   std::shared_ptr<const policy::Tunnel> next;
   std::map<std::string, ChildRow> children;
-  std::vector<ike::IkeSaId> ikes;  ///< Its IKE SAs, oldest first.
+  std::vector<policy::RouteConfig> routes;  ///< As they are held: those of the configuration, no child's.
+  std::vector<ike::IkeSaId> ikes;           ///< Its IKE SAs, oldest first.
   Reason last_reason = Reason::kNone;
   std::string last_detail;
   WallTime since;

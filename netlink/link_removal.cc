@@ -40,7 +40,8 @@ Status NamespacePort::remove_at_once(const std::vector<policy::KernelOperation>&
   for (const policy::KernelOperation& each : removals) names.insert(std::get<policy::DeleteLink>(each.change).name);
   std::vector<int> indices;
   for (const LinkInfo& link : all) {
-    const bool goes = names.contains(link.name) && is_ours(link);
+    // A VRF goes by itself: others may be in it.
+    const bool goes = names.contains(link.name) && link.kind != "vrf" && is_ours(link);
     if (goes) indices.push_back(link.index);
     if (!goes && link.group == kLeavingGroup) return Error(Reason::kKernelConflict, "the group is in use");
   }

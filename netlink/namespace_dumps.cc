@@ -6,6 +6,7 @@
 #include "netlink/namespace_port.h"
 #include "netlink/routes.h"
 #include "netlink/tunnel_links.h"
+#include "policy/plan_groups.h"
 
 // The complete reads of NamespacePort, on sockets of their own: nothing else may be in flight beside a dump.
 namespace ipsec::netlink {
@@ -83,9 +84,19 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
   for (const LinkInfo& link : all) {
     const auto tunnel = tunnel_kind(link.kind);
     // Those without ends are the kernel's own, for what no other one takes.
-    const bool counts = tunnel ? !link.ends.local.is_any() && !link.ends.remote.is_any() : link.kind == "xfrm";
-    if (!counts) continue;
+    const bool has_ends = tunnel && !link.ends.local.is_any() && !link.ends.remote.is_any();
+    if (link.kind != "xfrm" && link.kind != "vrf" && !has_ends) continue;
     policy::LinkConfig& config = found.emplace_back();
+    if (link.kind == "vrf") {
+      config.kind = policy::LinkKind::kVrf;
+      config.name = link.name;
+      const auto ours = std::ranges::find_if(
+          link.altnames, [](const std::string& each) { return each.starts_with(policy::kVrfAltname); });
+      if (ours != link.altnames.end()) config.altname = *ours;
+      config.vrf_table = link.vrf_table;
+      config.up = link.admin_up;
+      continue;
+    }
     config = {.kind = tunnel          ? *tunnel
                       : link.external ? policy::LinkKind::kExternal
                                       : policy::LinkKind::kXfrm,
@@ -100,11 +111,20 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
     if (link.master != 0) config.vrf = names.contains(link.master) ? names.at(link.master) : numbered(link.master);
     name_underside(link, config);
   }
+  public_sides_.clear();
   return found;
 }
 
-/// The kernel shows what a link lies over as numbers; those that it had when we made it have names.
-void NamespacePort::name_underside(const LinkInfo& link, policy::LinkConfig& config) const {
+/// Whether the device that a link was made over is still the one of its name.
+bool NamespacePort::stands_over(const Underside& made, int device_index) {
+  if (made.device_index != device_index) return false;
+  const auto now = public_side_of({.name = made.device, .public_netns = made.netns, .public_device = made.device});
+  return now.ok() && now->device_index == device_index;
+}
+
+/// The kernel shows what a link lies over as numbers; those that it had when we made it have names, unless another
+/// device has the name by now.
+void NamespacePort::name_underside(const LinkInfo& link, policy::LinkConfig& config) {
   const auto known = undersides_.find(link.name);
   const Underside* made = known == undersides_.end() ? nullptr : &known->second;
   if (made != nullptr && made->netns_id == link.public_netns)
@@ -113,7 +133,7 @@ void NamespacePort::name_underside(const LinkInfo& link, policy::LinkConfig& con
     config.public_netns = link.public_netns ? numbered(*link.public_netns) : netns_;
   if (link.public_device != 0)
     config.public_device =
-        made != nullptr && made->device_index == link.public_device ? made->device : numbered(link.public_device);
+        made != nullptr && stands_over(*made, link.public_device) ? made->device : numbered(link.public_device);
   const bool named = made != nullptr && std::ranges::count(link.altnames, made->altname) != 0;
   if (named)
     config.altname = made->altname;

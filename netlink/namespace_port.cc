@@ -11,6 +11,7 @@
 #include "netlink/probe.h"
 #include "netlink/routes.h"
 #include "netlink/tunnel_links.h"
+#include "netlink/vrf_links.h"
 #include "policy/base/verify.h"
 
 namespace ipsec::netlink {
@@ -253,6 +254,10 @@ Status NamespacePort::delete_link(const LinkInfo& there) {
 
 void NamespacePort::start(Running& running, policy::AddLink& add) {
   xfrm_.send();  // what was submitted before goes first
+  if (add.link.kind == policy::LinkKind::kVrf) {
+    running.decided = done(add_vrf(add.link));
+    return;
+  }
   const ObjectKey key = journal_link_key(netns_, add.link.name);
   const auto public_side = public_side_of(add.link);
   Result<std::optional<LinkInfo>> there = std::optional<LinkInfo>();
@@ -294,6 +299,8 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
     running.decided = Error(Reason::kNotFound, "interface " + link.name + " is not there");
   } else if (!is_ours(**there)) {
     running.decided = Error(Reason::kKernelConflict, "interface " + link.name + " was not made by this daemon");
+  } else if (link.kind == policy::LinkKind::kVrf) {
+    running.decided = done(update_vrf_link(route_, link, **there));
   } else {
     running.decided = done(update_link(link));
     if (auto known = undersides_.find(link.name); known != undersides_.end()) known->second.altname = link.altname;
@@ -303,8 +310,11 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
 bool NamespacePort::is_ours(const LinkInfo& link) const {
   const Journal::Entry* entry = journal_.find(journal_link_key(netns_, link.name));
   if (entry == nullptr) return false;
-  if (link.kind == "xfrm") return entry->fingerprint == std::to_string(link.if_id);
-  return tunnel_kind(link.kind) && entry->fingerprint == tunnel_fingerprint(link.kind, link.ends.local);
+  if (tunnel_kind(link.kind)) return entry->fingerprint == tunnel_fingerprint(link.kind, link.ends.local);
+  if (link.kind == "vrf")
+    return entry->fingerprint ==
+           fingerprint(policy::LinkConfig{.kind = policy::LinkKind::kVrf, .vrf_table = link.vrf_table});
+  return link.kind == "xfrm" && entry->fingerprint == fingerprint(policy::LinkConfig{.if_id = link.if_id});
 }
 
 void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
@@ -319,7 +329,8 @@ void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
     running.decided = Error(Reason::kKernelConflict, "interface " + remove.name + " was not made by this daemon");
     return;
   }
-  Status gone = *there ? delete_link(**there) : Status{};
+  const bool vrf = *there && (*there)->kind == "vrf";
+  Status gone = vrf ? delete_vrf(**there) : *there ? delete_link(**there) : Status{};
   if (gone.ok()) gone = journal_.forget(key);
   if (gone.ok()) undersides_.erase(remove.name);
   running.decided = done(std::move(gone));

@@ -22,13 +22,15 @@ namespace ipsec::netlink {
 ObjectKey journal_key(const std::string& netns, const policy::SaKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key);
 ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route);
+ObjectKey journal_key(const std::string& netns, const policy::RuleConfig& rule);
 ObjectKey journal_link_key(const std::string& netns, const std::string& name);
 /// The protocol that the key of a route names.
 std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
 std::string fingerprint(const policy::SaConfig& sa);
 std::string fingerprint(const policy::SaState& sa);
 std::string fingerprint(const policy::PolicyConfig& policy);
-/// Of an xfrm interface its if_id; of a GRE or IP-in-IP one its kind and our end, for the other end may move.
+/// Of an xfrm interface its if_id, of a VRF its table; of a GRE or IP-in-IP one its kind and our end, for the other end
+/// may move.
 std::string fingerprint(const policy::LinkConfig& link);
 std::string tunnel_fingerprint(std::string_view kind, const IpAddress& local);
 
@@ -59,6 +61,7 @@ class NamespacePort {
   Result<std::vector<policy::PolicyConfig>> dump_policies();
   Result<std::vector<policy::LinkConfig>> dump_links();
   Result<std::vector<policy::RouteConfig>> dump_routes();
+  Result<std::vector<policy::RuleConfig>> dump_rules();
   /// The protocols whose routes a dump shows: those of the routes made here.
   const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
   /// Ends everything that is queued or in flight with this error.
@@ -108,6 +111,8 @@ class NamespacePort {
   void start(Running& running, policy::DeleteLink& remove);
   void start(Running& running, policy::AddRoute& add);
   void start(Running& running, policy::DeleteRoute& remove);
+  void start(Running& running, policy::AddRule& add);
+  void start(Running& running, policy::DeleteRule& remove);
   void request(Running& running, Message message);
 
   // What the answers mean.
@@ -128,11 +133,15 @@ class NamespacePort {
   Status delete_link(const LinkInfo& there);
   Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
   void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
+  Status check_table(const policy::LinkConfig& link);
+  Status add_vrf(const policy::LinkConfig& link);
+  Status delete_vrf(const LinkInfo& vrf);
   std::vector<policy::KernelOperation> take_removals();
   void remove_links(std::vector<policy::KernelOperation> removals);
   Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
   bool is_ours(const LinkInfo& link) const;
-  void name_underside(const LinkInfo& link, policy::LinkConfig& config) const;
+  bool stands_over(const Underside& made, int device_index);
+  void name_underside(const LinkInfo& link, policy::LinkConfig& config);
   Result<Socket*> dumps_of(int protocol);
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);

@@ -10,6 +10,7 @@
 
 #include "netlink/links.h"
 #include "netlink/routes.h"
+#include "netlink/rules.h"
 #include "netlink/xfrm_codec.h"
 
 namespace ipsec::netlink {
@@ -92,13 +93,13 @@ Filter xfrm_filter(uint32_t own_port) {
   return filter;
 }
 
-/// Links, addresses that come, and routes of these protocols that go. Each of our interfaces gets an address of link
-/// scope, which nobody waits for.
+/// Links, addresses that come, rules that go, and routes of these protocols that go. Each of our interfaces gets an
+/// address of link scope, which nobody waits for.
 Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
   Filter filter;
   filter.drop_own(own_port);
   filter.load_type();
-  for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK}) filter.give_if(htons(type), Filter::kPass);
+  for (const uint16_t type : {RTM_NEWLINK, RTM_DELLINK, RTM_DELRULE}) filter.give_if(htons(type), Filter::kPass);
   filter.end_if(htons(RTM_NEWADDR), [&] {
     filter.load_address_scope();
     filter.give_if(RT_SCOPE_LINK, Filter::kDrop);
@@ -126,7 +127,7 @@ Result<EventSource> EventSource::open(const Options& options) {
              Socket::open({.protocol = NETLINK_ROUTE,
                            .netns = options.netns,
                            .groups = {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_IFADDR,
-                                      RTNLGRP_IPV6_IFADDR},
+                                      RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE},
                            .receive_buffer_bytes = options.receive_buffer_bytes,
                            .filter = route_filter(options.own_route_port, {}).program()}),
              "watch");
@@ -202,6 +203,12 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
   if (message.type == RTM_NEWADDR) {
     if (const auto added = decode_address(message.payload); added.ok() && added->usable)
       queue.push(netns_, policy::AddressAdded{.netns = netns_, .address = added->address});
+    return;
+  }
+  if (message.type == RTM_DELRULE) {
+    if (const auto rule = decode_rule(message.payload);
+        rule.ok() && rule->plain && rule->config.protocol == kRouteProtocol)
+      queue.push(netns_, policy::RuleRemoved{netns_});
     return;
   }
   if (message.type != RTM_NEWLINK && message.type != RTM_DELLINK) return;

@@ -24,7 +24,7 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   if (const auto found = ports_.find(netns); found != ports_.end()) return found->second.get();
   if (ports_.size() >= kNamespacesMax)
     return Error(Reason::kLimitReached, std::to_string(kNamespacesMax) + " namespaces are open");
-  names_.open();
+  if (!netns.empty() && names_.follow(netns)) fds_changed_ = true;
   auto opened_file = open_netns(netns);
   if (!opened_file.ok()) {
     const bool missing = opened_file.error().reason() == Reason::kNamespaceMissing;
@@ -160,6 +160,11 @@ Result<std::vector<policy::RouteConfig>> XfrmKernel::dump_routes(const std::stri
   return where->dump_routes();
 }
 
+Result<std::vector<policy::RuleConfig>> XfrmKernel::dump_rules(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all rules"), "");
+  return where->dump_rules();
+}
+
 std::vector<int> XfrmKernel::poll_fds() const {
   std::vector<int> fds;
   for (const auto& [netns, each] : ports_) fds.push_back(each->xfrm_fd());
@@ -167,7 +172,7 @@ std::vector<int> XfrmKernel::poll_fds() const {
     fds.push_back(source.xfrm_fd());
     fds.push_back(source.link_fd());
   }
-  if (names_.fd() >= 0) fds.push_back(names_.fd());
+  for (const int fd : names_.fds()) fds.push_back(fd);
   return fds;
 }
 
@@ -178,7 +183,10 @@ void XfrmKernel::process() {
     if (each->take_overrun()) events_.resync(netns);
   }
   for (auto& [netns, source] : sources_) source.drain(events_);
-  if (names_.drain()) look_at_namespaces();
+  if (names_.drain()) {
+    fds_changed_ = true;  // that of a process that has ended is not waited on any more
+    look_at_namespaces();
+  }
 }
 
 bool XfrmKernel::busy() const {
@@ -257,6 +265,8 @@ Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
   for (const policy::PolicyConfig& each : policies) keys.insert(journal_key(netns, each.key));
   TRY_ASSIGN(const auto routes, dump_routes(netns), "");
   for (const policy::RouteConfig& each : routes) keys.insert(journal_key(netns, each));
+  TRY_ASSIGN(const auto rules, dump_rules(netns), "");
+  for (const policy::RuleConfig& each : rules) keys.insert(journal_key(netns, each));
   TRY_ASSIGN(const auto sas, dump_sas(netns), "");
   for (const policy::SaState& each : sas) keys.insert(journal_key(netns, each.key));
   return keys;
@@ -297,6 +307,10 @@ bool XfrmKernel::owns(const std::string& netns, const policy::LinkConfig& link) 
 
 bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route) const {
   return journal_.owns(journal_key(netns, route));
+}
+
+bool XfrmKernel::owns(const std::string& netns, const policy::RuleConfig& rule) const {
+  return journal_.owns(journal_key(netns, rule));
 }
 
 Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddress& address) {

@@ -42,10 +42,12 @@ class XfrmKernel final : public policy::KernelPort {
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
   Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
+  bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
 
   /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
   /// something is in flight. `fds_changed()` is true once after each change of the list.

@@ -2,7 +2,6 @@
 #include <charconv>
 
 #include "netlink/namespace_port.h"
-#include "netlink/tunnel_links.h"
 
 // The operations of NamespacePort on SAs and policies: what is sent, and what the answers mean.
 namespace ipsec::netlink {
@@ -84,14 +83,6 @@ std::optional<uint8_t> journal_route_protocol(const ObjectKey& key) {
 
 std::string fingerprint(const policy::SaConfig& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }
 std::string fingerprint(const policy::SaState& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }
-std::string tunnel_fingerprint(std::string_view kind, const IpAddress& local) {
-  return std::string(kind) + " " + to_string(local);
-}
-std::string fingerprint(const policy::LinkConfig& link) {
-  if (policy::is_tunnel(link.kind))
-    return tunnel_fingerprint(tunnel_kind(link.kind, link.tunnel_local.family()), link.tunnel_local);
-  return std::to_string(link.if_id);
-}
 std::string fingerprint(const policy::PolicyConfig& policy) {
   return policy.has_template ? std::to_string(policy.reqid) : "none";
 }

@@ -81,12 +81,20 @@ struct TrafficException {
   friend bool operator==(const TrafficException&, const TrafficException&) = default;
 };
 
+/// A route into a tunnel, beside those to its children's selectors.
+struct StaticRoute {
+  IpPrefix prefix;
+  std::optional<uint32_t> metric;  ///< While the tunnel is up; nothing: RouteMetrics::alone of the group.
+  friend bool operator==(const StaticRoute&, const StaticRoute&) = default;
+};
+
 /// Where tunnels live (architecture section 5).
 struct TunnelGroup {
   std::string name;
   RoutingPlace public_place;
   std::vector<IpAddress> public_addresses;
   RoutingPlace private_place;
+  uint32_t private_vrf_table = 0;                 ///< Of the private VRF, made where it is missing; 0: never made.
   Attachment attachment = Attachment::kAuto;     ///< As configured.
   Attachment attached = Attachment::kInterface;  ///< As it is: never kAuto.
   std::string attached_because = {};             ///< Where auto chose.
@@ -96,8 +104,11 @@ struct TunnelGroup {
   OffloadMode offload = OffloadMode::kNone;
   std::vector<std::string> offload_devices;
   uint8_t route_protocol = 50;
+  bool selector_routes = true;  ///< Routes to what the peers' selectors cover.
+  bool gateway_routes = false;  ///< Routes to our own addresses, for routing daemons to tell on.
   RouteMetrics metrics;
   uint32_t tunnels_max = 0;  ///< 0: the built-in limit.
+  Role role = Role::kBoth;   ///< kRespond: its tunnels never begin, whatever their IKE policies say.
   bool enabled = true;
   friend bool operator==(const TunnelGroup&, const TunnelGroup&) = default;
 };
@@ -207,6 +218,7 @@ struct Tunnel {
   std::shared_ptr<const Credential> credential;
   std::shared_ptr<const IkePolicy> ike_policy;
   std::vector<ChildConfig> children;
+  std::vector<StaticRoute> routes;     ///< Attachment by interface only; each prefix once.
   std::optional<OffloadMode> offload;  ///< Instead of the group's.
 
   const ChildConfig* child(std::string_view name) const;

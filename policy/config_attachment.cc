@@ -4,6 +4,8 @@
 
 #include "policy/config_rules.h"
 #include "policy/limits.h"
+#include "policy/plan.h"
+#include "policy/plan_groups.h"
 
 namespace ipsec::policy {
 namespace {
@@ -33,12 +35,15 @@ class Settlement {
   void check_group(const TunnelGroup& group);
   void check_place(const TunnelGroup& group);
   void check_interfaces(const TunnelGroup& group);
+  void claim_marks(const TunnelGroup& group);
+  void check_vrf_table(const TunnelGroup& group);
+  void check_routes(const Tunnel& tunnel);
   void check_child(const Tunnel& tunnel, const ChildConfig& child);
   void check_hosts(const Tunnel& tunnel, const ChildConfig& child, std::string_view key, const SelectorList& list,
                    const IpAddress& host);
   void warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child);
   void claim_exceptions(const TunnelGroup& group);
-  void claim(const Tunnel& tunnel, const ChildConfig& child);
+  void claim(const Tunnel& tunnel, const ChildConfig& child, const std::string& netns, const std::string& because);
   void error(const Place& at, Reason reason, std::string found, std::string allowed) {
     errors_.add(*at.node, at.pointer, reason, std::move(found), std::move(allowed));
   }
@@ -55,7 +60,10 @@ class Settlement {
   std::vector<std::string>& warnings_;
   bool sound_;
   size_t warned_ = 0;
-  std::map<std::string, PolicyOwners> owners_;    // by public namespace
+  std::map<std::pair<std::string, uint32_t>, std::string> marks_;   // VRFs, by namespace
+  std::map<std::pair<std::string, std::string>, uint32_t> tables_;  // by namespace and VRF
+  std::map<std::pair<std::string, uint32_t>, std::string> vrfs_;    // by namespace and table
+  std::map<std::string, PolicyOwners> owners_;                      // of policies without if_id, by their namespace
   std::map<std::string, std::string> externals_;  // group, by public namespace
 };
 
@@ -82,27 +90,45 @@ void Settlement::choose(TunnelGroup& group) {
 
 void Settlement::check_place(const TunnelGroup& group) {
   const RoutingPlace &outside = group.public_place, &inside = group.private_place;
-  if (group.attached == Attachment::kInterface) {
-    if (!outside.vrf.empty() && inside.netns != outside.netns)
-      error(place_of(group).member("public"), Reason::kConfigNotSupported,
-            "an underlay in VRF " + outside.vrf + " with the private side in another namespace",
-            "an underlay that is not in a VRF, or both sides in one namespace: the kernel drops what comes in "
-            "over such an underlay (XfrmInNoPols)");
-    return;
-  }
+  if (group.attached == Attachment::kInterface) return;
   const std::string because = group.attached_because.empty() ? "" : " (auto chose it: " + group.attached_because + ")";
   if (inside.netns != outside.netns)
     error(place_of(group).member("private").member("netns"), Reason::kConfigConflict, "another namespace than public",
           "the namespace of public, where the policies stand, or attachment interface" + because);
-  else if (inside.vrf != outside.vrf)
-    error(place_of(group).member("private").member("vrf"), Reason::kConfigNotSupported, "another VRF than public",
-          "the VRF of public, or attachment interface; attachment by policy between two VRFs is not supported in this "
-          "version" +
-              because);
+  else if (joins_vrfs(group))
+    claim_marks(group);
+}
+
+/// Two VRFs of one mark would send packets into each other.
+void Settlement::claim_marks(const TunnelGroup& group) {
+  for (const std::string& vrf : {group.private_place.vrf, group.public_place.vrf}) {
+    const auto [mark, fresh] = marks_.try_emplace({group.public_place.netns, vrf_mark(vrf).value}, vrf);
+    if (!fresh && mark->second != vrf)
+      error(place_of(group).member("private").member("vrf"), Reason::kConfigConflict,
+            "VRFs " + vrf + " and " + mark->second + ", whose packets would get one mark",
+            "another name for one of them");
+  }
+}
+
+void Settlement::check_vrf_table(const TunnelGroup& group) {
+  if (group.private_vrf_table == 0) return;
+  const Place at = place_of(group).member("private").member("vrf_table");
+  const std::string& netns = group.private_place.netns;
+  if (group.private_place.vrf.empty())
+    return error(at, Reason::kConfigConflict, std::to_string(group.private_vrf_table), "vrf beside it: whose table");
+  const auto [table, fresh] = tables_.try_emplace({netns, group.private_place.vrf}, group.private_vrf_table);
+  if (!fresh && table->second != group.private_vrf_table)
+    error(at, Reason::kConfigConflict, std::to_string(group.private_vrf_table),
+          std::to_string(table->second) + ", as another group says of VRF " + group.private_place.vrf);
+  const auto [vrf, first] = vrfs_.try_emplace({netns, group.private_vrf_table}, group.private_place.vrf);
+  if (!first && vrf->second != group.private_place.vrf)
+    error(at, Reason::kConfigConflict, std::to_string(group.private_vrf_table),
+          "a table of its own; this one is VRF " + vrf->second + "'s");
 }
 
 void Settlement::check_group(const TunnelGroup& group) {
   check_place(group);
+  check_vrf_table(group);
   if (group.attached == Attachment::kInterface && !group.exceptions.empty())
     error(place_of(group).member("exceptions"), Reason::kConfigConflict, "exceptions",
           "none, for only what is routed into a tunnel's interface meets its policies; or attachment policy");
@@ -116,10 +142,22 @@ void Settlement::check_interfaces(const TunnelGroup& group) {
   if (group.attached != Attachment::kInterface)
     return error(at, Reason::kConfigConflict, "an external interface with attachment policy",
                  "attachment interface, or interfaces tunnel");
+  if (!group.public_place.vrf.empty())
+    error(at, Reason::kConfigNotSupported, "an external interface over an underlay in VRF " + group.public_place.vrf,
+          "an underlay that is not in a VRF, or interfaces tunnel");
   const auto [owner, first] = externals_.try_emplace(group.public_place.netns, group.name);
   if (!first)
     error(at, Reason::kConfigConflict, "a second external interface for one public namespace",
           "interfaces tunnel, or another public namespace than that of group " + owner->second);
+}
+
+void Settlement::check_routes(const Tunnel& tunnel) {
+  const TunnelGroup& group = *input_.groups.at(tunnel.group->name);
+  if (group.attached == Attachment::kInterface || tunnel.routes.empty()) return;
+  error(Place{input_.tunnel_nodes.at(tunnel.name), "/tunnels/" + tunnel.name}.member("routes"), Reason::kConfigConflict,
+        "routes",
+        "none, because group " + group.name + " is attached by policy: there is no interface to route into" +
+            (group.attached_because.empty() ? "" : " (auto chose it: " + group.attached_because + ")"));
 }
 
 /// A transport SA protects what the two gateways themselves say to one another (RFC 4301 section 4.1).
@@ -139,6 +177,10 @@ void Settlement::check_child(const Tunnel& tunnel, const ChildConfig& child) {
     if (group.attached == Attachment::kInterface)
       return error(policy, Reason::kConfigConflict, "child policy " + child.policy->name + " with mode transport",
                    "mode tunnel, or attachment policy of group " + group.name);
+    if (joins_vrfs(group))
+      return error(policy, Reason::kConfigConflict, "child policy " + child.policy->name + " with mode transport",
+                   "mode tunnel, or one VRF for public and private of group " + group.name +
+                       ": what the gateways say to one another leaves no VRF");
     const auto local = tunnel.local_address();
     if (!tunnel.remote || !local)
       return error(policy, Reason::kConfigConflict, "child policy " + child.policy->name + " with mode transport",
@@ -146,8 +188,13 @@ void Settlement::check_child(const Tunnel& tunnel, const ChildConfig& child) {
     check_hosts(tunnel, child, "local", child.local, *local);
     check_hosts(tunnel, child, "remote", child.remote, *tunnel.remote);
   }
-  if (group.attached != Attachment::kPolicy || !group.enabled) return;
-  claim(tunnel, child);
+  if (!group.enabled) return;
+  if (crosses_from_vrf(group))
+    claim(tunnel, child, group.private_place.netns,
+          "; between an underlay in a VRF and a private side in another namespace, the latter has each pair once, "
+          "whatever its VRFs");
+  if (group.attached != Attachment::kPolicy) return;
+  claim(tunnel, child, group.public_place.netns, {});
   warn_of_overlap(tunnel, child);
 }
 
@@ -164,12 +211,14 @@ void Settlement::warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child)
       }
 }
 
-void Settlement::claim(const Tunnel& tunnel, const ChildConfig& child) {
-  const Status claimed = owners_[tunnel.group->public_place.netns].claim(
-      child.local, child.remote, "child " + child.name + " of tunnel " + tunnel.name);
+void Settlement::claim(const Tunnel& tunnel, const ChildConfig& child, const std::string& netns,
+                       const std::string& because) {
+  const Status claimed =
+      owners_[netns].claim(child.local, child.remote, "child " + child.name + " of tunnel " + tunnel.name);
   if (!claimed.ok())
     error(place_of(tunnel, child).member("remote"), Reason::kConfigConflict,
-          "local " + to_string(child.local) + ", remote " + to_string(child.remote), claimed.error().detail());
+          "local " + to_string(child.local) + ", remote " + to_string(child.remote),
+          claimed.error().detail() + because);
 }
 
 void Settlement::claim_exceptions(const TunnelGroup& group) {
@@ -191,8 +240,10 @@ void Settlement::run() {
   for (auto& [name, group] : input_.groups) check_group(*group);
   if (!sound_) return;
   for (auto& [name, group] : input_.groups) claim_exceptions(*group);
-  for (const auto& [name, tunnel] : input_.tunnels)
+  for (const auto& [name, tunnel] : input_.tunnels) {
+    check_routes(*tunnel);
     for (const ChildConfig& child : tunnel->children) check_child(*tunnel, child);
+  }
 }
 
 }  // namespace

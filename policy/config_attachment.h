@@ -19,9 +19,9 @@ struct AttachmentInput {
 };
 
 /// Chooses where a group leaves it to us, and says why in a warning. Refuses what cannot be had: by policy a private
-/// side other than the public one, or one pair of selectors twice in a namespace; by interface transport mode,
-/// exceptions, and an underlay VRF with the private side elsewhere; transport mode of other addresses than the two
-/// gateways'. Tunnels are judged only while `errors` is empty, for what follows from an error is none of its own.
+/// side in another namespace than the public one, or one pair of selectors twice in a namespace; by interface transport
+/// mode and exceptions; transport mode of other addresses than the two gateways'. Tunnels are judged only while
+/// `errors` is empty, for what follows from an error is none of its own.
 void settle_attachments(const AttachmentInput& input, ErrorList& errors, std::vector<std::string>& warnings);
 
 }  // namespace ipsec::policy

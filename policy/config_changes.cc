@@ -56,6 +56,8 @@ TunnelGroup place_of(TunnelGroup group) {
   group.offload_devices.clear();
   group.tunnels_max = 0;
   group.exceptions.clear();
+  group.gateway_routes = false;       // they are the group's, not a tunnel's
+  group.role = Role::kBoth;           // in force through the tunnels' IKE policies
   group.attachment = group.attached;  // however it was chosen
   group.attached_because.clear();
   return group;
@@ -109,6 +111,9 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
   comparison.differs(from.is_manual(), to.is_manual(), "manual", Kind::kRestart);
   comparison.differs(from.group->exceptions, to.group->exceptions, "exceptions of the group", Kind::kInPlace);
+  comparison.differs(from.group->gateway_routes, to.group->gateway_routes, "routes to the group's addresses",
+                     Kind::kInPlace);
+  comparison.differs(from.routes, to.routes, "routes", Kind::kInPlace);
   comparison.differs(from.local, to.local, "local", Kind::kRestart);
   comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
   comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);

@@ -11,9 +11,20 @@ using K = KeyKind;
 constexpr int64_t kSecond = 1000, kMinute = 60 * kSecond, kHour = 60 * kMinute, kDay = 24 * kHour;
 
 constexpr std::array kPlaceKeys = {
-    KeySpec{
-        .key = "netns", .kind = K::kText, .meaning = "network namespace as in `ip netns`; the daemon's own without it"},
+    KeySpec{.key = "netns",
+            .kind = K::kText,
+            .meaning = "network namespace: a name as in `ip netns`, pid:N, or a path; the daemon's own without it"},
     KeySpec{.key = "vrf", .kind = K::kText, .meaning = "VRF in that namespace"},
+};
+constexpr std::array kPrivateKeys = {
+    kPlaceKeys[0],
+    kPlaceKeys[1],
+    KeySpec{.key = "vrf_table",
+            .kind = K::kNumber,
+            .meaning = "routing table of the VRF, which is made with it where it is missing; one that is there is used "
+                       "as it is",
+            .least = 1,
+            .most = 4294967295},
 };
 constexpr std::array kPublicKeys = {
     kPlaceKeys[0],
@@ -70,6 +81,15 @@ constexpr std::array kRouteKeys = {
             .least = 5,
             .most = 255},
     KeySpec{.key = "metric", .kind = K::kObject, .meaning = "metric by state", .members = kMetricKeys},
+    KeySpec{.key = "selectors",
+            .kind = K::kFlag,
+            .meaning = "routes to what the peers' selectors cover; false: only the tunnels' own `routes`",
+            .fallback = "true"},
+    KeySpec{.key = "gateway_addresses",
+            .kind = K::kFlag,
+            .meaning = "a route (unreachable, in the public table) to each of the group's addresses, for routing "
+                       "daemons to tell on",
+            .fallback = "false"},
 };
 constexpr std::array kExceptionKeys = {
     KeySpec{.key = "local",
@@ -94,7 +114,7 @@ constexpr std::array kGroupKeys = {
             .meaning = "where encrypted packets live",
             .members = kPublicKeys,
             .required = true},
-    KeySpec{.key = "private", .kind = K::kObject, .meaning = "where clear packets live", .members = kPlaceKeys},
+    KeySpec{.key = "private", .kind = K::kObject, .meaning = "where clear packets live", .members = kPrivateKeys},
     KeySpec{.key = "attachment",
             .kind = K::kWord,
             .meaning = "how clear traffic reaches the tunnels: through an interface each, or by kernel policies in the "
@@ -117,7 +137,12 @@ constexpr std::array kGroupKeys = {
             .meaning = "true: what the children's selectors cover never leaves in the clear while they are down",
             .fallback = "false"},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "NIC offload", .members = kGroupOffloadKeys},
-    KeySpec{.key = "routes", .kind = K::kObject, .meaning = "routes to the peers' selectors", .members = kRouteKeys},
+    KeySpec{.key = "routes", .kind = K::kObject, .meaning = "routes into the tunnels", .members = kRouteKeys},
+    KeySpec{.key = "role",
+            .kind = K::kWord,
+            .meaning = "respond: the group's tunnels never begin, whatever their IKE policies say",
+            .fallback = "both",
+            .words = "respond both"},
     KeySpec{.key = "tunnels_max",
             .kind = K::kNumber,
             .meaning = "tunnels in this group; 0: only the built-in limit",
@@ -394,6 +419,17 @@ constexpr std::array kChildKeys = {
                        "df, dscp and policies_max count: there is no lifetime and no replay protection",
             .members = kManualKeys},
 };
+constexpr std::array kStaticRouteKeys = {
+    KeySpec{.key = "prefix",
+            .kind = K::kText,
+            .meaning = "destination, as 10.9.0.0/16: a part of what the children's remote selectors cover",
+            .required = true},
+    KeySpec{.key = "metric",
+            .kind = K::kNumber,
+            .meaning = "while the tunnel is up; routes.metric.alone of the group without it",
+            .least = 1,
+            .most = 4294967293},
+};
 constexpr std::array kTunnelOffloadKeys = {kGroupOffloadKeys[0]};
 constexpr std::array kTunnelKeys = {
     KeySpec{.key = "group", .kind = K::kText, .meaning = "name of the tunnel group", .required = true},
@@ -415,6 +451,12 @@ constexpr std::array kTunnelKeys = {
     KeySpec{.key = "ike_policy", .kind = K::kText, .meaning = "name of an IKE policy; defaults.ike_policy without it"},
     KeySpec{
         .key = "children", .kind = K::kNamedObjects, .meaning = "child SAs", .members = kChildKeys, .required = true},
+    KeySpec{.key = "routes",
+            .kind = K::kObjectList,
+            .meaning = "further routes into the tunnel while a child is up, and with the idle metric while one waits "
+                       "for traffic",
+            .most = static_cast<int64_t>(kStaticRoutesMax),
+            .members = kStaticRouteKeys},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "instead of the group's", .members = kTunnelOffloadKeys},
 };
 constexpr std::array kAdmissionKeys = {

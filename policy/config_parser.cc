@@ -7,22 +7,13 @@
 #include "policy/config_manual.h"
 #include "policy/config_policies.h"
 #include "policy/config_reader.h"
+#include "policy/config_routes.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
 #include "policy/selector_fit.h"
 
 namespace ipsec::policy {
 namespace {
-
-bool is_object_name(std::string_view name) {
-  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-  return !name.empty() && name.size() <= kObjectNameMax && name.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
-/// A file or interface name from the configuration that becomes part of a path.
-bool is_place_name(std::string_view name) {
-  return name.empty() || (is_object_name(name) && name != "." && name != "..");
-}
 
 /// One parse: the errors, the configuration that is being made, and the objects by name.
 class Parser {
@@ -156,9 +147,11 @@ void Parser::read_top(const JsonNode& document) {
 void Parser::read_place(ObjectReader& reader, RoutingPlace& place) {
   reader.text("netns", place.netns);
   reader.text("vrf", place.vrf);
-  if (!is_place_name(place.netns))
+  if (auto netns = canonical_netns(place.netns))
+    place.netns = std::move(*netns);
+  else
     reader.error("netns", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.netns)) + "\"",
-                 "a name as in `ip netns list`");
+                 "a name as in `ip netns list`, pid:N, or an absolute path");
   if (!is_place_name(place.vrf) || place.vrf.size() > 15)
     reader.error("vrf", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.vrf)) + "\"",
                  "an interface name of at most 15 characters");
@@ -189,7 +182,11 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
         group->public_addresses.push_back(*address);
     }
   }
-  if (auto place = reader.object("private")) read_place(*place, group->private_place);
+  if (auto place = reader.object("private")) {
+    read_place(*place, group->private_place);
+    read_vrf_table(*place, *group);
+  }
+  if (auto word = reader.word("role")) group->role = *word == 0 ? Role::kRespond : Role::kBoth;
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
   if (auto word = reader.word("interfaces")) group->interfaces = static_cast<InterfaceScope>(*word);
   if (auto offload = reader.object("offload")) {
@@ -204,15 +201,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
       offload->error("devices", Reason::kConfigMissing, {},
                      "the NICs that carry this group's packets, since offload is wanted");
   }
-  if (auto routes = reader.object("routes")) {
-    routes->number("protocol", group->route_protocol);
-    if (auto metric = routes->object("metric")) {
-      metric->number("master", group->metrics.master);
-      metric->number("alone", group->metrics.alone);
-      metric->number("standby", group->metrics.standby);
-      metric->number("idle", group->metrics.idle);
-    }
-  }
+  if (auto routes = reader.object("routes")) read_group_routes(*routes, *group);
   reader.number("tunnels_max", group->tunnels_max);
   reader.flag("enabled", group->enabled);
   reader.flag("default_block", group->default_block);
@@ -303,7 +292,9 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
   const bool starts = child.start != StartMode::kRespond;
   if (starts && tunnel.ike_policy->role == Role::kRespond)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
-                 "respond, because the IKE policy has role respond");
+                 tunnel.group->role == Role::kRespond
+                     ? "respond, because group " + tunnel.group->name + " has role respond"
+                     : std::string("respond, because the IKE policy has role respond"));
   if (starts && !tunnel.remote)
     reader.error("start", Reason::kConfigConflict, std::string("\"").append(to_string(child.start)) + "\"",
                  "respond, because the remote address is not known");
@@ -422,7 +413,13 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
     reader.error("offload", Reason::kConfigConflict, std::string("\"").append(to_string(*tunnel->offload)) + "\"",
                  "none, because group " + tunnel->group->name + " has no devices");
   read_ends(reader, *tunnel);
+  if (tunnel->group->role == Role::kRespond && tunnel->ike_policy->role != Role::kRespond) {
+    auto responder = std::make_shared<IkePolicy>(*tunnel->ike_policy);
+    responder->role = Role::kRespond;
+    tunnel->ike_policy = std::move(responder);
+  }
   read_children(reader, *tunnel);
+  read_static_routes(reader, *tunnel);
   if (manual)
     check_manual_tunnel(reader, *tunnel);
   else

@@ -89,6 +89,15 @@ void warn_of_lifetimes(const Config& config, std::vector<std::string>& warnings)
 
 }  // namespace
 
+bool is_object_name(std::string_view name) {
+  constexpr std::string_view kAllowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+  return !name.empty() && name.size() <= kObjectNameMax && name.find_first_not_of(kAllowed) == std::string_view::npos;
+}
+
+bool is_place_name(std::string_view name) {
+  return name.empty() || (is_object_name(name) && name != "." && name != "..");
+}
+
 bool is_device_name(std::string_view name) {
   constexpr size_t kNameMax = 15;  // IFNAMSIZ without the final NUL
   return !name.empty() && name.size() <= kNameMax && name != "." && name != ".." &&

@@ -11,6 +11,11 @@
 /// What must hold between the settings of a configuration, beyond the type and range of each value.
 namespace ipsec::policy {
 
+/// A name of an object: 1 to 64 letters, digits, '.', '_' and '-'.
+bool is_object_name(std::string_view name);
+/// A file or interface name from the configuration that becomes part of a path; may be empty.
+bool is_place_name(std::string_view name);
+
 /// A device as the kernel would name it: 1 to 15 printable characters without blank, '/' and ':'.
 bool is_device_name(std::string_view name);
 

@@ -34,11 +34,13 @@ struct NamespaceState {
   std::map<PolicyKey, PolicyConfig> policies;
   std::map<std::string, LinkConfig> links;
   std::map<RouteKey, RouteConfig> routes;
+  std::map<RuleConfig, RuleConfig> rules;  ///< Each is its own key: nothing of a rule can be changed in place.
   friend bool operator==(const NamespaceState&, const NamespaceState&) = default;
 
   void add(const PolicyConfig& policy) { policies.insert_or_assign(policy.key, policy); }
   void add(const LinkConfig& link) { links.insert_or_assign(link.name, link); }
   void add(const RouteConfig& route) { routes.insert_or_assign(RouteKey::of(route), route); }
+  void add(const RuleConfig& rule) { rules.emplace(rule, rule); }
 };
 
 /// What stands in one namespace: what is proven ours, and what is not.

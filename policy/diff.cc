@@ -1,5 +1,7 @@
 #include "policy/diff.h"
 
+#include <algorithm>
+
 namespace ipsec::policy {
 namespace {
 
@@ -11,7 +13,7 @@ bool has_equal(const Map& map, const typename Map::value_type& wanted) {
 
 /// Same name, kind, if_id, underside and end of ours: what else a link has can be changed in place.
 bool is_same_link(const LinkConfig& a, const LinkConfig& b) {
-  return a.kind == b.kind && a.if_id == b.if_id && a.tunnel_local == b.tunnel_local &&
+  return a.kind == b.kind && a.vrf_table == b.vrf_table && a.if_id == b.if_id && a.tunnel_local == b.tunnel_local &&
          a.public_netns == b.public_netns && a.public_device == b.public_device;
 }
 
@@ -30,6 +32,38 @@ bool loses_its_link(const NamespaceState& desired, const NamespaceState& ours, c
          (wanted != desired.links.end() && wanted->second.vrf != link->second.vrf);
 }
 
+/// VRFs come first, and go last.
+enum class Links : uint8_t { kVrfs, kOthers };
+
+bool is_one_of(Links which, const LinkConfig& link) { return (link.kind == LinkKind::kVrf) == (which == Links::kVrfs); }
+
+void mend_links(const NamespaceState& desired, const NamespaceState& ours, Links which,
+                std::vector<KernelChange>& changes) {
+  for (const auto& link : desired.links) {
+    if (!is_one_of(which, link.second)) continue;
+    const auto there = ours.links.find(link.first);
+    if (there == ours.links.end() || is_replaced(desired, there->second))
+      changes.emplace_back(AddLink{link.second});
+    else if (there->second != link.second)
+      changes.emplace_back(UpdateLink{link.second});
+  }
+}
+
+void remove_links(const NamespaceState& desired, const NamespaceState& ours, Links which,
+                  std::vector<KernelChange>& changes) {
+  for (const auto& [name, link] : ours.links)
+    if (is_one_of(which, link) && desired.links.count(name) == 0) changes.emplace_back(DeleteLink{name});
+}
+
+/// One that takes the place of another: the kernel's table of the VRF is another one now.
+bool is_replaced(const NamespaceState& desired, const RuleConfig& rule) {
+  if (desired.rules.count(rule) != 0) return false;
+  return std::any_of(desired.rules.begin(), desired.rules.end(), [&](const auto& each) {
+    const RuleConfig& other = each.first;
+    return other.family == rule.family && other.priority == rule.priority && other.mark == rule.mark;
+  });
+}
+
 }  // namespace
 
 StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
@@ -40,13 +74,12 @@ StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
   for (const auto& link : ours.links)
     if (is_replaced(desired, link.second)) changes.emplace_back(DeleteLink{link.first});
 
-  for (const auto& link : desired.links) {
-    const auto there = ours.links.find(link.first);
-    if (there == ours.links.end() || is_replaced(desired, there->second))
-      changes.emplace_back(AddLink{link.second});
-    else if (there->second != link.second)
-      changes.emplace_back(UpdateLink{link.second});
-  }
+  mend_links(desired, ours, Links::kVrfs, changes);
+  mend_links(desired, ours, Links::kOthers, changes);
+  for (const auto& [rule, same] : ours.rules)
+    if (is_replaced(desired, rule)) changes.emplace_back(DeleteRule{rule});
+  for (const auto& [rule, same] : desired.rules)
+    if (ours.rules.count(rule) == 0) changes.emplace_back(AddRule{rule});
   for (const auto& policy : desired.policies) {
     if (ours.policies.count(policy.first) == 0)
       changes.emplace_back(AddPolicy{policy.second});
@@ -68,8 +101,11 @@ StateDiff diff(const NamespaceState& desired, const NamespaceState& ours) {
     if (!has_equal(desired.sas, sa)) changes.emplace_back(DeleteSa{sa.first});
   for (const auto& [key, policy] : ours.policies)
     if (desired.policies.count(key) == 0) changes.emplace_back(DeletePolicy{key});
-  for (const auto& [name, link] : ours.links)
-    if (desired.links.count(name) == 0) changes.emplace_back(DeleteLink{name});
+  // Not before the SAs: what they let out would go on in the table of the underlay, in the clear.
+  for (const auto& [rule, same] : ours.rules)
+    if (desired.rules.count(rule) == 0 && !is_replaced(desired, rule)) changes.emplace_back(DeleteRule{rule});
+  remove_links(desired, ours, Links::kOthers, changes);
+  remove_links(desired, ours, Links::kVrfs, changes);
 
   for (const auto& sa : desired.sas)
     if (!has_equal(ours.sas, sa)) result.missing.push_back(sa.first);

@@ -71,6 +71,7 @@ std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
   differences.compare("group", found.group, wanted.group);
   differences.compare("altname", found.altname, wanted.altname);
   differences.compare("if_id", found.if_id, wanted.if_id);
+  differences.compare("table", found.vrf_table, wanted.vrf_table);
   differences.compare("public namespace", found.public_netns, wanted.public_netns);
   differences.compare("public device", found.public_device, wanted.public_device);
   return differences.take();
@@ -88,6 +89,10 @@ std::string difference(const RouteConfig& found, const RouteConfig& wanted) {
   return differences.take();
 }
 
+/// Never asked: a rule is its own key.
+std::string difference(const RuleConfig&, const RuleConfig&) { return {}; }
+
+std::string text_of(const std::pair<const RuleConfig, RuleConfig>& rule) { return object_text(rule.first); }
 std::string text_of(const std::pair<const SaKey, SaIdentity>& sa) { return object_text(sa.first); }
 std::string text_of(const std::pair<const PolicyKey, PolicyConfig>& policy) { return object_text(policy.first); }
 std::string text_of(const std::pair<const std::string, LinkConfig>& link) { return object_text(link.second); }
@@ -125,6 +130,8 @@ struct Describe {
   ChangeText operator()(const DeleteLink& each) const { return {"link", each.name, "removed"}; }
   ChangeText operator()(const AddRoute& each) const { return {"route", object_text(each.route), "made"}; }
   ChangeText operator()(const DeleteRoute& each) const { return {"route", object_text(each.route), "removed"}; }
+  ChangeText operator()(const AddRule& each) const { return {"rule", object_text(each.rule), "made"}; }
+  ChangeText operator()(const DeleteRule& each) const { return {"rule", object_text(each.rule), "removed"}; }
 };
 
 }  // namespace
@@ -166,6 +173,12 @@ std::string object_text(const RouteConfig& route) {
   return text.append(" metric ").append(std::to_string(route.metric));
 }
 
+std::string object_text(const RuleConfig& rule) {
+  std::string text = rule.family == Family::kIpv4 ? "IPv4" : "IPv6";
+  text.append(" mark ").append(hex32(rule.mark.value)).append("/").append(hex32(rule.mark.mask));
+  return text.append(rule.vrf.empty() ? " main" : " vrf " + rule.vrf);
+}
+
 ChangeText change_text(const KernelChange& change) { return std::visit(Describe{}, change); }
 
 std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desired, const StandingState& standing) {
@@ -175,6 +188,7 @@ std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desi
   compare(row("link"), desired.links, ours.links, foreign.links, rows);
   compare(row("policy"), desired.policies, ours.policies, foreign.policies, rows);
   compare(row("route"), desired.routes, ours.routes, foreign.routes, rows);
+  compare(row("rule"), desired.rules, ours.rules, foreign.rules, rows);
   compare(row("sa"), desired.sas, ours.sas, foreign.sas, rows);
   return rows;
 }

@@ -19,7 +19,7 @@ enum class DriftVerdict : uint8_t {
 std::string_view to_string(DriftVerdict verdict);
 
 struct DriftRow {
-  std::string kind;  ///< "link", "policy", "route", "sa".
+  std::string kind;  ///< "link", "policy", "route", "rule", "sa".
   std::string netns;
   std::string object;  ///< As object_text() has it.
   DriftVerdict verdict = DriftVerdict::kMissing;
@@ -32,6 +32,7 @@ std::string object_text(const SaKey& key);
 std::string object_text(const PolicyKey& key);
 std::string object_text(const LinkConfig& link);
 std::string object_text(const RouteConfig& route);
+std::string object_text(const RuleConfig& rule);  ///< "IPv4 mark 0x69123400/0xffffff00 vrf blue".
 
 /// The object that an operation acts on, and how.
 struct ChangeText {
@@ -41,7 +42,8 @@ struct ChangeText {
 };
 ChangeText change_text(const KernelChange& change);
 
-/// All rows: links, policies, routes, SAs; of each kind what is wanted first, in the order of keys, then foreign ones.
+/// All rows: links, policies, routes, rules, SAs; of each kind what is wanted first, in the order of keys, then foreign
+/// ones.
 std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desired, const StandingState& standing);
 /// Whether any row is more than a foreign object.
 bool has_drift(const std::vector<DriftRow>& rows);

@@ -33,7 +33,7 @@ struct DeletePolicy {
 };
 struct AddLink {
   LinkConfig link;
-};  ///< Made, enslaved, MTU set, up: or not there at all.
+};  ///< Made, enslaved, MTU set, up: or not there at all. A VRF of the name that somebody else made serves as it is.
 /// VRF, MTU, group, alternative name, up: brought to what is wanted, for a link that the journal knows. While its VRF
 /// is missing (kVrfMissing) the link is down, so that nothing gets out of it into another table.
 struct UpdateLink {
@@ -41,16 +41,22 @@ struct UpdateLink {
 };
 struct DeleteLink {
   std::string name;
-};
+};  ///< A VRF in which somebody else's interfaces are stays: kKernelConflict.
 struct AddRoute {
   RouteConfig route;
 };
 struct DeleteRoute {
   RouteConfig route;
 };
+struct AddRule {
+  RuleConfig rule;
+};
+struct DeleteRule {
+  RuleConfig rule;
+};
 
 using KernelChange = std::variant<AddSa, DeleteSa, ReadSa, AddPolicy, UpdatePolicy, DeletePolicy, AddLink, UpdateLink,
-                                  DeleteLink, AddRoute, DeleteRoute>;
+                                  DeleteLink, AddRoute, DeleteRoute, AddRule, DeleteRule>;
 
 struct KernelOperation {
   uint64_t id = 0;    ///< Chosen by the caller; comes back in the completion.
@@ -115,6 +121,10 @@ struct RouteRemoved {
   IpPrefix destination;
   uint32_t metric = 0;
 };
+/// Somebody else removed a rule of our protocol; whose it was shows only in a dump.
+struct RuleRemoved {
+  std::string netns;
+};
 /// The namespace of this name went, or another one has the name now: nothing of ours is there. It is met anew by
 /// watch().
 struct NamespaceGone {
@@ -125,7 +135,7 @@ struct ResyncNeeded {
   std::string netns;
 };
 using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, SaRemoved,
-                                 PolicyDisturbed, RouteRemoved, NamespaceGone, ResyncNeeded>;
+                                 PolicyDisturbed, RouteRemoved, RuleRemoved, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace
@@ -145,17 +155,21 @@ class KernelPort {
   // Complete reads, for start-up, resync and drift; these send what is queued first, and wait for the answer.
   virtual Result<std::vector<SaState>> dump_sas(const std::string& netns) = 0;
   virtual Result<std::vector<PolicyConfig>> dump_policies(const std::string& netns) = 0;
-  /// All xfrm interfaces. What cannot be named (a namespace that no link of ours lies over) is "#" and its number.
+  /// All xfrm interfaces and VRFs. What cannot be named (a namespace that no link of ours lies over) is "#" and its
+  /// number.
   virtual Result<std::vector<LinkConfig>> dump_links(const std::string& netns) = 0;
   /// All routes of the protocols that we use, out of one device each, of all tables. A table without a VRF is "#" and
   /// its number.
   virtual Result<std::vector<RouteConfig>> dump_routes(const std::string& netns) = 0;
+  /// All rules of our protocol that look at nothing but the mark. A table without a VRF is "#" and its number.
+  virtual Result<std::vector<RuleConfig>> dump_rules(const std::string& netns) = 0;
 
   // Which of what a dump shows is ours: what the journal knows, and what it was made for. Asks no kernel.
   virtual bool owns(const std::string& netns, const SaState& sa) const = 0;
   virtual bool owns(const std::string& netns, const PolicyConfig& policy) const = 0;
   virtual bool owns(const std::string& netns, const LinkConfig& link) const = 0;
   virtual bool owns(const std::string& netns, const RouteConfig& route) const = 0;
+  virtual bool owns(const std::string& netns, const RuleConfig& rule) const = 0;
 };
 
 }  // namespace ipsec::policy

@@ -14,6 +14,7 @@ inline constexpr size_t kConfigWarningsMax = 100;    ///< Warnings of one kind f
 inline constexpr size_t kConfigComparisonsMax = 4'000'000;  ///< Pairs of selectors compared for warnings.
 inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one configuration.
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
+inline constexpr size_t kStaticRoutesMax = 256;             ///< Of one tunnel.
 inline constexpr size_t kExceptionsMax = 256;               ///< Exceptions of a tunnel group.
 inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per list.
 inline constexpr size_t kTransformsMax = 64;                ///< Transforms per proposal.

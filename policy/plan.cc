@@ -6,6 +6,7 @@
 
 #include "policy/limits.h"
 #include "policy/manual.h"
+#include "policy/plan_groups.h"
 
 namespace ipsec::policy {
 namespace {
@@ -102,13 +103,7 @@ std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tu
   if (ids.if_id == 0) return routes;
   for (const TrafficSelector& remote : remotes)
     for (const IpPrefix& prefix : remote.addresses.prefixes())
-      routes.push_back({.destination = prefix,
-                        .vrf = tunnel.group->private_place.vrf,
-                        .device = ids.interface,
-                        .protocol = tunnel.group->route_protocol,
-                        .metric = metric,
-                        .preferred_source = {},
-                        .encap_if_id = tunnel.shares_interface() ? ids.if_id : 0});
+      routes.push_back(route_into(tunnel, ids, prefix, metric));
   auto less = [](const RouteConfig& a, const RouteConfig& b) { return a.destination < b.destination; };
   std::sort(routes.begin(), routes.end(), less);
   routes.erase(std::unique(routes.begin(), routes.end()), routes.end());
@@ -133,6 +128,8 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction,
     sa.encap_source_port = source.port;
     sa.encap_destination_port = destination.port;
   }
+  if (joins_vrfs(*spec.tunnel->group))
+    sa.output_mark = vrf_mark(in ? spec.tunnel->group->private_place.vrf : spec.tunnel->group->public_place.vrf);
   sa.df_clear = policy.df == DfMode::kClear;
   sa.dscp_zero = policy.dscp == DscpMode::kZero;
   // The kernel's clock is a backstop behind our own timers (architecture, decision 12): a fifth later.
@@ -225,7 +222,7 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids) {
           .altname = tunnel.name,
           .if_id = ids.if_id,
           .public_netns = tunnel.group->public_place.netns,
-          .public_device = {},
+          .public_device = tunnel.group->public_place.vrf,  // in its table the outer route is looked up
           .vrf = tunnel.group->private_place.vrf,
           .mtu = mtu,
           .group = kLinkGroup};
@@ -271,6 +268,11 @@ VolumeLimits volume_limits(const ChildPolicy& policy, uint64_t spread) {
   return limits;
 }
 
+bool crosses_from_vrf(const TunnelGroup& group) {
+  return group.attached == Attachment::kInterface && !group.public_place.vrf.empty() &&
+         group.private_place.netns != group.public_place.netns;
+}
+
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread) {
   ChildPlan plan;
   plan.inbound = sa_for(spec, ids, Direction::kIn, spread);
@@ -282,11 +284,28 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id, most), "selectors");
   for (const PolicyKey& key : keys) {
     plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
+    if (crosses_from_vrf(*spec.tunnel->group)) {
+      PolicyConfig inside = policy_for(mirrored(key, Direction::kIn), in, ids.reqid, spec.mode);
+      inside.key.if_id = 0;
+      inside.optional_template = true;
+      plan.private_policies.push_back(std::move(inside));
+    }
     for (Direction direction : inbound_directions(spec.mode))
       plan.inbound_policies.push_back(policy_for(mirrored(key, direction), in, ids.reqid, spec.mode));
   }
-  plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
+  if (spec.tunnel->group->selector_routes)
+    plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
   return plan;
+}
+
+RouteConfig route_into(const Tunnel& tunnel, const ChildIds& ids, const IpPrefix& destination, uint32_t metric) {
+  return {.destination = destination,
+          .vrf = tunnel.group->private_place.vrf,
+          .device = ids.interface,
+          .protocol = tunnel.group->route_protocol,
+          .metric = metric,
+          .preferred_source = {},
+          .encap_if_id = tunnel.shares_interface() ? ids.if_id : 0};
 }
 
 Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
@@ -298,7 +317,7 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
              policy_keys(child.local, child.remote, ids.if_id, child.policy->policies_max), "selectors");
   for (const PolicyKey& key : keys)
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
-  plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
+  if (tunnel.group->selector_routes) plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
   return plan;
 }
 

@@ -41,8 +41,14 @@ struct ChildPlan {
   SaConfig inbound, outbound;
   std::vector<PolicyConfig> inbound_policies;  ///< Directions in and forward.
   std::vector<PolicyConfig> outbound_policies;
-  std::vector<RouteConfig> routes;  ///< To the peer's selectors, with the metric of an active tunnel.
+  std::vector<PolicyConfig> private_policies;  ///< Of the private namespace: where crosses_from_vrf().
+  std::vector<RouteConfig> routes;             ///< To the peer's selectors, with the metric of an active tunnel.
 };
+
+/// Whether what comes in over a group's underlay VRF goes on in another namespace. There the kernel looks for the
+/// interface by the VRF's member instead of the if_id, finds none, and drops what no inbound policy without if_id
+/// accepts. Such a policy is optional (level "use"): what is not protected passes as before.
+bool crosses_from_vrf(const TunnelGroup& group);
 
 /// Keys of the outbound policies for every combination that the selectors allow, sorted. Fails as plan_child() does,
 /// beyond `most` keys.
@@ -54,6 +60,9 @@ Result<std::vector<PolicyKey>> policy_keys(const SelectorList& local, const Sele
 /// several ICMP types).
 /// `spread`: see volume_limits().
 Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_t spread = 0);
+
+/// A route into a tunnel that has an interface.
+RouteConfig route_into(const Tunnel& tunnel, const ChildIds& ids, const IpPrefix& destination, uint32_t metric);
 
 /// What makes a packet of an idle child ask for the tunnel (`start: traffic`): outbound policies whose SA is missing,
 /// so that the kernel sends an acquire, and routes with the idle metric.

@@ -59,6 +59,7 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"public_vrf", "PUBLIC VRF"},
                               {"private_netns", "PRIVATE NETNS"},
                               {"private_vrf", "PRIVATE VRF"},
+                              {"private_vrf_table", ""},
                               {"attachment", "ATTACHMENT"},
                               {"attached", "ATTACHED"},
                               {"attached_because", "BECAUSE"},
@@ -66,15 +67,26 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"exceptions", "EXCEPTIONS"},
                               {"offload_mode", "OFFLOAD"},
                               {"devices", "DEVICES"},
+                              {"role", "ROLE"},
                               {"tunnels_up", "UP"},
-                              {"tunnels", "TUNNELS"}};
+                              {"tunnels", "TUNNELS"},
+                              {"tunnels_max", "MOST"},
+                              {"ike_sas", "IKE SAS"},
+                              {"child_sas", "CHILD SAS"}};
 constexpr Column kDevices[] = {{"name", "NAME"},       {"netns", "NETNS"}, {"group", "GROUP"},
                                {"present", "PRESENT"}, {"up", "LINK UP"},  {"sas", "SAS"}};
 constexpr Column kCredentials[] = {
     {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
-constexpr Column kRoutes[] = {
-    {"destination", "DESTINATION"}, {"kind", "KIND"},     {"vrf", "VRF"},           {"netns", "NETNS"},
-    {"device", "DEVICE"},           {"metric", "METRIC"}, {"protocol", "PROTOCOL"}, {"tunnel", "TUNNEL"}};
+constexpr Column kRoutes[] = {{"destination", "DESTINATION"},
+                              {"kind", "KIND"},
+                              {"vrf", "VRF"},
+                              {"netns", "NETNS"},
+                              {"device", "DEVICE"},
+                              {"metric", "METRIC"},
+                              {"protocol", "PROTOCOL"},
+                              {"tunnel", "TUNNEL"},
+                              {"state", "STATE"},
+                              {"waits_for", "WAITS FOR"}};
 
 struct Entry {
   std::string_view kind;

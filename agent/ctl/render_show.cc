@@ -128,6 +128,12 @@ std::string render_tunnel(const json& tunnel, Color color) {
     out.append("\n").append(heading("Configuration", color));
     flatten("", config, out);
   }
+  for (const json& route : member_at(tunnel, "routes")) {
+    if (text_at(route, "state") != "waiting") continue;
+    out.append(line(2, "no route to",
+                    at(route, "destination") + " metric " + at(route, "metric") + ": tunnel " + at(route, "waits_for") +
+                        " has it"));
+  }
   for (const json& sa : member_at(tunnel, "ike_sas")) out.append("\n").append(render_ike_sa(sa, color));
   for (const json& child : children)
     if (child.is_object()) out.append("\n").append(render_child(child, member_at(tunnel, "sas"), color));

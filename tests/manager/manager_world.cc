@@ -18,13 +18,19 @@ std::string manual_child(const TunnelText& tunnel) {
          std::to_string(tunnel.manual->first) + R"(, "spi_out": )" + std::to_string(tunnel.manual->second) + " } }";
 }
 
-std::string document(const std::vector<TunnelText>& tunnels, const std::string& group, const std::string& offload) {
+struct GroupText {
+  const std::string &group, &public_more, &offload;
+};
+
+std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
   std::string text = R"({ "version": 1,
     "tunnel_groups": { "core": {
-      "public": { "netns": "pub", "addresses": ["192.0.2.1"] },
-      )" + group + R"(,
+      "public": { "netns": "pub", "addresses": ["192.0.2.1"])" +
+                     shape.public_more + R"( },
+      )" + shape.group +
+                     R"(,
       "offload": { "mode": ")" +
-                     offload + R"(", "devices": ["ens1"] } } },
+                     shape.offload + R"(", "devices": ["ens1"] } } },
     "node": { "allow_manual_keys": true },
     "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
     "credentials": { "key": { "psk": { "file": "key" } },
@@ -43,7 +49,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const std::string& 
     for (const auto& [name, selector] : each.more)
       text += ",\"" + name + "\": { \"local\": [\"" + each.local + "\"], \"remote\": [\"" + selector +
               "\"], \"start\": \"" + each.start + "\" }";
-    text += "} }";
+    text += "}" + each.members + " }";
   }
   return text + "}}";
 }
@@ -72,6 +78,8 @@ policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
     if (link.maker == Maker::kOurs) state.add(link.config);
   for (const auto& [key, route] : space.routes)
     if (route.maker == Maker::kOurs) state.add(route.config);
+  for (const auto& [rule, maker] : space.rules)
+    if (maker == Maker::kOurs) state.add(rule);
   return state;
 }
 
@@ -125,7 +133,8 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 }
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
-  auto outcome = policy::parse_config({{.name = "test.json", .text = document(tunnels, group, offload_)}});
+  auto outcome =
+      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -279,31 +288,40 @@ std::string ManagerWorld::last_answer() const {
 
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
+  const auto rows = manager->shared().routes();
+  const auto add_route = [&](const policy::RouteConfig& route) {
+    const bool waits =
+        std::ranges::any_of(rows, [&](const auto& each) { return each.route == route && each.waits_for.has_value(); });
+    if (!waits) in_private.add(route);
+  };
   for (const auto& [name, row] : manager->tunnels()) {
     if (row.link_ready && !row.interface.empty())
       in_private.add(row.tunnel->shares_interface() ? policy::plan_external_link(manager->config(), *row.tunnel->group)
                                                     : policy::plan_link(*row.tunnel, row.children.begin()->second.ids));
+    for (const auto& each : row.routes) add_route(each);
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;
       const policy::TrapPlan trap = policy::plan_trap(*row.tunnel, *child.config, child.ids).value();
       for (const auto& each : trap.policies) in_public.add(each);
-      for (const auto& each : trap.routes) in_private.add(each);
+      for (const auto& each : trap.routes) add_route(each);
     }
   }
   for (const auto& [id, child] : manager->installer().children()) {
     in_public.sas[child->plan.inbound.key] = policy::SaIdentity::of(child->plan.inbound);
     for (const auto& each : child->plan.inbound_policies) in_public.add(each);
+    for (const auto& each : child->plan.private_policies) in_private.add(each);
     if (!child->has_outbound) continue;
     in_public.sas[child->plan.outbound.key] = policy::SaIdentity::of(child->plan.outbound);
     for (const auto& each : child->plan.outbound_policies) in_public.add(each);
-    for (const auto& each : child->plan.routes) in_private.add(each);
+    for (const auto& each : child->plan.routes) add_route(each);
   }
   for (const auto& [reqid, kept] : manager->orphans().children()) {
     for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})
       for (const auto& [key, state] : *sas) in_public.sas[key] = policy::SaIdentity::of(state);
     if (kept.replaced) continue;
     for (const auto& each : kept.child.policies) in_public.add(each);
-    for (const auto& each : kept.child.routes) in_private.add(each);
+    for (const auto& each : kept.child.private_policies) in_private.add(each);
+    for (const auto& each : kept.child.routes) add_route(each);
   }
   std::vector<std::string> lines;
   for (const auto& [desired, space] : {std::pair(&in_public, "pub"), std::pair(&in_private, "priv")}) {

@@ -23,6 +23,7 @@ struct TunnelText {
   std::string local = "10.1.0.0/16";
   /// The SPIs of child "lan", in and out, when its keys are manual; "start" does not count then.
   std::optional<std::pair<uint32_t, uint32_t>> manual = {};
+  std::string members = {};  ///< Further members of the tunnel: ", "routes": ...".
 };
 
 /// One child SA that IKE speaks of.
@@ -93,6 +94,8 @@ class ManagerWorld {
   Log log{LogLevel::kError, [](LogLevel, std::string_view, const std::vector<Field>&) {}};
   /// Members of the tunnels' group, besides its public side.
   std::string group = R"("private": { "netns": "priv", "vrf": "red" })";
+  /// Further members of its public side: ", "vrf": ...".
+  std::string public_more;
   /// What IKE narrows the remote selector of these tunnels to.
   std::map<std::string, std::string> narrowed;
   std::vector<hwoffload::DeviceFacts> devices;

@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include "policy/plan.h"
+#include "policy/plan_groups.h"
 #include "tests/policy/config_support.h"
 
 // How groups are attached, and which settings do not go with that.
@@ -75,8 +77,57 @@ TEST_CASE("attachment by policy: the private side is the public one, also when n
   CHECK(group_of(said).private_place == RoutingPlace{"outside", ""});
   refuses({.group = std::string(kPolicy) + R"(, "private": { "netns": "customers" })"}, Reason::kConfigConflict,
           "/tunnel_groups/core/private/netns", "the namespace of public");
-  refuses({.group = std::string(kPolicy) + R"(, "private": { "vrf": "blue" })"}, Reason::kConfigNotSupported,
-          "/tunnel_groups/core/private/vrf", "the VRF of public");
+}
+
+TEST_CASE("attachment by policy: between two VRFs of one namespace, in tunnel mode only") {
+  const std::string members = std::string(kPolicy) + R"(, "private": { "vrf": "blue" })";
+  CHECK(joins_vrfs(group_of(accepted({.group = members}))));
+  CHECK(joins_vrfs(group_of(accepted({.group = members, .public_place = R"(, "vrf": "wan")"}))));
+  CHECK_FALSE(joins_vrfs(group_of(accepted({.group = members, .public_place = R"(, "vrf": "blue")"}))));
+  Document transport = hosts();
+  transport.group = members;
+  refuses(transport, Reason::kConfigConflict, "/tunnels/a/children/lan/policy", "one VRF for public and private");
+}
+
+TEST_CASE("attachment by interface: out of an underlay VRF into another namespace, each pair of selectors once there") {
+  const char* const vrf = R"(, "vrf": "wan")";
+  const std::string inside = R"(, "private": { "netns": "customers", "vrf": "blue" })";
+  CHECK(crosses_from_vrf(group_of(accepted({.group = inside, .public_place = vrf}))));
+  CHECK_FALSE(crosses_from_vrf(group_of(accepted({.group = inside}))));
+  CHECK_FALSE(
+      crosses_from_vrf(group_of(accepted({.group = R"(, "private": { "vrf": "blue" })", .public_place = vrf}))));
+  // Another VRF of that namespace does not help; another namespace does.
+  const auto second = [&](const std::string& place) {
+    Document document = with_second(R"(, "private": )" + place, "10.2.0.0/16");
+    document.group = inside + document.group.substr(std::string(kPolicy).size());
+    document.group.replace(document.group.find(R"("192.0.2.3"])"), 12, R"("192.0.2.3"], "vrf": "wan")");
+    document.public_place = vrf;
+    return document;
+  };
+  refuses(second(R"({ "netns": "customers", "vrf": "red" })"), Reason::kConfigConflict,
+          "/tunnels/b/children/dmz/remote", "the latter has each pair once, whatever its VRFs");
+  CHECK(accepted(second(R"({ "netns": "others", "vrf": "red" })"))->tunnels.size() == 2);
+}
+
+TEST_CASE("vrf_table: one VRF has one table, and one table is of one VRF, within a namespace") {
+  const auto groups = [](const std::string& first, const std::string& second) {
+    Document document = with_second(R"(, "attachment": "interface", "private": )" + second, "10.3.0.0/16");
+    document.group = R"(, "private": )" + first + document.group.substr(std::string(kPolicy).size());
+    return document;
+  };
+  const char* const blue = R"({ "netns": "a", "vrf": "blue", "vrf_table": 7 })";
+  CHECK(accepted(groups(blue, blue))->groups.size() == 2);
+  CHECK(accepted(groups(blue, R"({ "netns": "b", "vrf": "red", "vrf_table": 7 })"))->groups.size() == 2);
+  CHECK(accepted(groups(blue, R"({ "netns": "a", "vrf": "blue" })"))->groups.size() == 2);
+  refuses(groups(blue, R"({ "netns": "a", "vrf": "blue", "vrf_table": 8 })"), Reason::kConfigConflict,
+          "/tunnel_groups/edge/private/vrf_table", "7, as another group says of VRF blue");
+  refuses(groups(blue, R"({ "netns": "a", "vrf": "red", "vrf_table": 7 })"), Reason::kConfigConflict,
+          "/tunnel_groups/edge/private/vrf_table", "this one is VRF blue's");
+}
+
+TEST_CASE("attachment by policy: there is no interface to route into") {
+  refuses({.group = kPolicy, .tunnel = R"(, "routes": [{ "prefix": "10.2.1.0/24" }])"}, Reason::kConfigConflict,
+          "/tunnels/a/routes", "none, because group core is attached by policy");
 }
 
 TEST_CASE("attachment: what auto chose is told where it does not fit") {
@@ -165,6 +216,8 @@ TEST_CASE("an external interface: one for a public namespace, and not with attac
   refuses(second(external), Reason::kConfigConflict, "/tunnel_groups/edge/interfaces", "that of group core");
   CHECK(accepted(second("")) != nullptr);
   CHECK(accepted(second(external + R"(, "enabled": false)")) != nullptr);
+  refuses({.group = external, .public_place = R"(, "vrf": "under")"}, Reason::kConfigNotSupported,
+          "/tunnel_groups/core/interfaces", "interfaces tunnel");
   refuses({.group = external + kPolicy}, Reason::kConfigConflict, "/tunnel_groups/core/interfaces",
           "attachment interface");
 }

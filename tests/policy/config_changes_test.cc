@@ -40,7 +40,9 @@ TEST_CASE("config changes: the same document again changes nothing") {
 TEST_CASE("config changes: what only we go by is taken over in place") {
   for (const Document& to :
        {Document{.ike_policy = R"(, "dpd": "7s")"}, Document{.ike_policy = R"(, "retry": { "first": "9s" })"},
-        Document{.child_policy = R"(, "idle": "end")"}, Document{.child = R"(, "start": "now")"}}) {
+        Document{.child_policy = R"(, "idle": "end")"}, Document{.child = R"(, "start": "now")"},
+        Document{.tunnel = R"(, "routes": [{ "prefix": "10.2.1.0/24" }])"},
+        Document{.group = R"(, "routes": { "gateway_addresses": true })"}}) {
     const TunnelChange made = change(to);
     CHECK(made.kind == Kind::kInPlace);
     CHECK(made.settings.size() == 1);
@@ -69,7 +71,7 @@ TEST_CASE("config changes: another end, name or place is another tunnel") {
   for (const Document& to :
        {Document{.remote = "198.51.100.8"}, Document{.tunnel = R"(, "local_id": "x.example")"},
         Document{.tunnel = R"(, "remote_id": "y.example")"}, Document{.group = R"(, "private": { "vrf": "blue" })"},
-        Document{.group = R"(, "enabled": false)"}}) {
+        Document{.group = R"(, "enabled": false)"}, Document{.group = R"(, "routes": { "selectors": false })"}}) {
     const TunnelChange made = change(to);
     CHECK(made.kind == Kind::kRestart);
     CHECK(made.children_rekeyed.empty());

@@ -69,6 +69,8 @@ const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanio
     {"/tunnels/a/children/lan/manual/spi_in", kManual},
     {"/tunnels/a/children/lan/manual/spi_out", kManual},
     {"/tunnels/a/children/lan/manual/credential", kManual},
+    {"/tunnel_groups/core/private/vrf_table", {{"/tunnel_groups/core/private/vrf", "blue"}}},
+    {"/tunnels/a/routes/0/metric", {{"/tunnels/a/routes/0/prefix", "10.2.1.0/24"}}},
     {"/node/admission/half_open_max",
      {{"/node/admission/half_open_cookie_from", 0}, {"/node/admission/half_open_cookie_until", 0}}},
     {"/node/admission/half_open_cookie_from",

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "policy/drift.h"
+
 namespace ipsec::testing {
 
 using namespace ipsec::policy;
@@ -129,13 +131,16 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeletePolicy& remove) {
 
 FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
   const LinkConfig& wanted = add.link;
+  if (wanted.kind == LinkKind::kVrf) return add_vrf(space, wanted);
   const auto outside = namespaces_.find(wanted.public_netns);
   if (outside == namespaces_.end()) return Error(Reason::kNamespaceMissing, "\"" + wanted.public_netns + "\"", ENOENT);
-  if (!wanted.public_device.empty() && outside->second.devices.count(wanted.public_device) == 0)
+  if (!wanted.public_device.empty() &&
+      outside->second.devices.count(wanted.public_device) + outside->second.vrfs.count(wanted.public_device) == 0)
     return Error(Reason::kDeviceMissing, "there is no device " + wanted.public_device, ENODEV);
   if (!wanted.vrf.empty() && space.vrfs.count(wanted.vrf) == 0)
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
   for (const auto& [name, there] : space.links) {
+    if (there.config.kind == LinkKind::kVrf) continue;
     const bool same_ends = there.config.kind == wanted.kind && there.config.tunnel_local == wanted.tunnel_local &&
                            there.config.tunnel_remote == wanted.tunnel_remote &&
                            there.config.tunnel_key == wanted.tunnel_key;
@@ -155,7 +160,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
   auto there = space.links.find(update.link.name);
   if (there == space.links.end()) return Error(Reason::kNotFound, "interface " + update.link.name);
   LinkConfig& link = there->second.config;
-  if (there->second.maker == Maker::kForeign || link.if_id != update.link.if_id)
+  if (there->second.maker == Maker::kForeign || link.if_id != update.link.if_id || link.kind != update.link.kind)
     return not_ours("interface " + update.link.name);
   if (!update.link.vrf.empty() && space.vrfs.count(update.link.vrf) == 0) {
     link.up = false;
@@ -175,6 +180,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteLink& remove) {
   auto there = space.links.find(remove.name);
   if (there == space.links.end()) return KernelReply{};
   if (there->second.maker == Maker::kForeign) return not_ours("interface " + remove.name);
+  if (there->second.config.kind == LinkKind::kVrf) return delete_vrf(space, remove.name);
   space.links.erase(there);
   std::erase_if(space.routes, [&](const auto& each) { return each.second.config.device == remove.name; });
   return KernelReply{};
@@ -198,6 +204,46 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteRoute& remove) {
   if (there == space.routes.end() || there->second.maker == Maker::kForeign || there->second.config != remove.route)
     return KernelReply{};
   space.routes.erase(there);
+  return KernelReply{};
+}
+
+// ---- VRFs and rules
+
+FakeKernel::Outcome FakeKernel::add_vrf(Namespace& space, const LinkConfig& wanted) {
+  const auto there = space.links.find(wanted.name);
+  if (there != space.links.end() && there->second.config.kind != LinkKind::kVrf)
+    return conflict("interface " + wanted.name);
+  if (space.vrfs.count(wanted.name) != 0) return KernelReply{};  // ours, or an operator's that serves as it is
+  for (const auto& [name, link] : space.links)
+    if (link.config.kind == LinkKind::kVrf && link.config.vrf_table == wanted.vrf_table)
+      return conflict("table " + std::to_string(wanted.vrf_table));
+  space.vrfs.insert(wanted.name);
+  space.links.emplace(wanted.name, Link{.config = wanted});
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::delete_vrf(Namespace& space, const std::string& name) {
+  for (const auto& [member, link] : space.links)
+    if (link.config.vrf == name && link.maker == Maker::kForeign) return conflict(member + " in VRF " + name);
+  space.links.erase(name);
+  space.vrfs.erase(name);
+  for (auto& [member, link] : space.links)
+    if (link.config.vrf == name) link.config.vrf.clear();
+  std::erase_if(space.routes, [&](const auto& each) { return each.second.config.vrf == name; });
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, AddRule& add) {
+  if (!add.rule.vrf.empty() && space.vrfs.count(add.rule.vrf) == 0)
+    return Error(Reason::kVrfMissing, "there is no VRF " + add.rule.vrf);
+  const auto [there, fresh] = space.rules.try_emplace(add.rule, Maker::kOurs);
+  if (!fresh && there->second == Maker::kForeign) return conflict("rule for VRF " + add.rule.vrf);
+  return KernelReply{};
+}
+
+FakeKernel::Outcome FakeKernel::change(Namespace& space, DeleteRule& remove) {
+  const auto there = space.rules.find(remove.rule);
+  if (there != space.rules.end() && there->second == Maker::kOurs) space.rules.erase(there);
   return KernelReply{};
 }
 
@@ -313,6 +359,14 @@ Result<std::vector<RouteConfig>> FakeKernel::dump_routes(const std::string& netn
   return all_of<RouteConfig>(in(netns).routes, &Route::config);
 }
 
+Result<std::vector<RuleConfig>> FakeKernel::dump_rules(const std::string& netns) {
+  flush();
+  if (!namespaces_.contains(netns)) return no_namespace(netns);
+  std::vector<RuleConfig> all;
+  for (const auto& [rule, maker] : in(netns).rules) all.push_back(rule);
+  return all;
+}
+
 Status FakeKernel::watch(const std::string& netns) {
   if (!namespaces_.contains(netns)) return no_namespace(netns);
   return {};
@@ -328,6 +382,10 @@ bool FakeKernel::owns(const std::string& netns, const LinkConfig& link) const {
 bool FakeKernel::owns(const std::string& netns, const RouteConfig& route) const {
   return is_ours(in(netns).routes, key_of(route));
 }
+bool FakeKernel::owns(const std::string& netns, const RuleConfig& rule) const {
+  const auto there = in(netns).rules.find(rule);
+  return there != in(netns).rules.end() && there->second == Maker::kOurs;
+}
 
 void FakeKernel::remove_namespace(const std::string& name) {
   namespaces_.erase(name);
@@ -338,6 +396,7 @@ void FakeKernel::remove_namespace(const std::string& name) {
 void FakeKernel::remove_vrf(const std::string& netns, const std::string& vrf) {
   Namespace& space = in(netns);
   space.vrfs.erase(vrf);
+  if (const auto made = space.links.find(vrf); made != space.links.end()) space.links.erase(made);
   for (auto& [name, link] : space.links)
     if (link.config.vrf == vrf) link.config.vrf.clear();
   std::erase_if(space.routes, [&](const auto& each) { return each.second.config.vrf == vrf; });
@@ -370,6 +429,8 @@ std::vector<std::string> FakeKernel::list(Maker maker) const {
       if (each.maker == maker) lines.push_back(where + "policy " + text_of(each.config));
     for (const auto& [key, each] : space.routes)
       if (each.maker == maker) lines.push_back(where + "route " + text_of(each.config));
+    for (const auto& [rule, made_by] : space.rules)
+      if (made_by == maker) lines.push_back(where + "rule " + object_text(rule));
   }
   return lines;
 }

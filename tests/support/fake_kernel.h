@@ -55,10 +55,11 @@ class FakeKernel final : public policy::KernelPort {
     std::map<policy::PolicyKey, Policy> policies;
     std::map<std::string, Link> links;
     std::map<RouteKey, Route> routes;
-    std::set<std::string> vrfs;
+    std::map<policy::RuleConfig, Maker> rules;
+    std::set<std::string> vrfs;  ///< Those that we made are links as well.
     std::map<std::string, Device> devices;
 
-    bool empty() const { return sas.empty() && policies.empty() && links.empty() && routes.empty(); }
+    bool empty() const { return sas.empty() && policies.empty() && links.empty() && routes.empty() && rules.empty(); }
   };
   /// What an operation does besides what it should.
   struct Fault {
@@ -78,11 +79,13 @@ class FakeKernel final : public policy::KernelPort {
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
   Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
+  Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   Status watch(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
+  bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
 
   // The surroundings.
   Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
@@ -147,6 +150,10 @@ class FakeKernel final : public policy::KernelPort {
   Outcome change(Namespace& space, policy::DeleteLink& remove);
   Outcome change(Namespace& space, policy::AddRoute& add);
   Outcome change(Namespace& space, policy::DeleteRoute& remove);
+  Outcome change(Namespace& space, policy::AddRule& add);
+  Outcome change(Namespace& space, policy::DeleteRule& remove);
+  static Outcome add_vrf(Namespace& space, const policy::LinkConfig& wanted);
+  static Outcome delete_vrf(Namespace& space, const std::string& name);
   Status check_sa(const Namespace& space, const policy::SaConfig& sa) const;
   /// Where the SA really ends up; an error where the driver or the kernel refuses.
   Result<policy::OffloadKind> place(const Namespace& space, const policy::SaConfig& sa) const;

@@ -1,5 +1,7 @@
 #include "tests/support/kernel_texts.h"
 
+#include "policy/drift.h"
+
 namespace ipsec::testing {
 
 using namespace ipsec::policy;
@@ -50,6 +52,8 @@ struct Describe {
   std::string operator()(const DeleteLink& each) const { return "delete-link " + each.name; }
   std::string operator()(const AddRoute& each) const { return "add-route " + text_of(each.route); }
   std::string operator()(const DeleteRoute& each) const { return "delete-route " + text_of(each.route); }
+  std::string operator()(const AddRule& each) const { return "add-rule " + object_text(each.rule); }
+  std::string operator()(const DeleteRule& each) const { return "delete-rule " + object_text(each.rule); }
 };
 
 }  // namespace

@@ -1,0 +1,57 @@
+#include <algorithm>
+#include <utility>
+
+#include "agent/tunnel_manager.h"
+#include "policy/plan_routes.h"
+
+// Routes beside those that children bring, as the configuration wants them of a tunnel; and whose a route is when two
+// tunnels want it.
+namespace ipsec::agent {
+namespace {
+
+using policy::RouteState;
+
+/// Beside those of children, traps, blocks and orphans.
+SharedObjects::Owner routes_owner(const TunnelRow& row) { return {(uint64_t{row.number} << 32) | 3, row.number}; }
+
+}  // namespace
+
+/// The end of a conflict is told as well, so that nobody goes on looking for it.
+void TunnelManager::on_route_conflict(const SharedObjects::RouteConflict& conflict) {
+  const std::string tunnel = tunnel_of(conflict.tunnel);
+  event(tunnel.empty() ? std::string() : "tunnel/" + tunnel, Reason::kRouteConflict,
+        {field("destination", policy::object_text(conflict.wanted)),
+         field("holder", conflict.holder == 0 ? "a group" : tunnel_of(conflict.holder)),
+         field("state", std::string(conflict.settled ? "settled" : "waiting"))});
+}
+
+/// Brings a tunnel's own routes to what its state deserves: after whatever may have changed that.
+void TunnelManager::set_routes(TunnelRow& row) {
+  const auto any = [&](auto&& is) {
+    return std::ranges::any_of(row.children, [&](const auto& each) { return is(each.second); });
+  };
+  std::vector<policy::RouteConfig> wanted;
+  const auto add = [&](RouteState state) {
+    const policy::ChildIds ids{.if_id = row.if_id, .interface = row.interface, .tunnel = row.number};
+    for (policy::RouteConfig& each : policy::plan_static_routes(*row.tunnel, ids, state))
+      wanted.push_back(std::move(each));
+  };
+  if (any([](const ChildRow& child) { return !child.up.empty(); })) add(RouteState::kUp);
+  if (any([](const ChildRow& child) { return child.trap; })) add(RouteState::kIdle);
+  hold_routes(row, std::move(wanted));
+}
+
+/// What is new stands before what is old goes.
+void TunnelManager::hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted) {
+  const std::string& netns = row.tunnel->group->private_place.netns;
+  const std::vector<policy::RouteConfig> before = std::exchange(row.routes, std::move(wanted));
+  const auto complain = [this, object = "tunnel/" + row.tunnel->name](const Status& status) {
+    if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
+  };
+  for (const policy::RouteConfig& each : row.routes)
+    if (std::ranges::find(before, each) == before.end()) shared_.hold(routes_owner(row), netns, each, complain);
+  for (const policy::RouteConfig& each : before)
+    if (std::ranges::find(row.routes, each) == row.routes.end()) shared_.release(routes_owner(row).id, netns, each);
+}
+
+}  // namespace ipsec::agent

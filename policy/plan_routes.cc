@@ -1,0 +1,29 @@
+#include "policy/plan_routes.h"
+
+namespace ipsec::policy {
+
+std::vector<RouteConfig> plan_static_routes(const Tunnel& tunnel, const ChildIds& ids, RouteState state) {
+  std::vector<RouteConfig> routes;
+  if (ids.if_id == 0) return routes;
+  const RouteMetrics& metrics = tunnel.group->metrics;
+  for (const StaticRoute& each : tunnel.routes)
+    routes.push_back(route_into(tunnel, ids, each.prefix,
+                                state == RouteState::kUp ? each.metric.value_or(metrics.alone) : metrics.idle));
+  return routes;
+}
+
+std::vector<RouteConfig> plan_gateway_routes(const TunnelGroup& group) {
+  std::vector<RouteConfig> routes;
+  if (!group.enabled || !group.gateway_routes) return routes;
+  for (const IpAddress& each : group.public_addresses)
+    routes.push_back({.destination = IpPrefix::host(each),
+                      .vrf = group.public_place.vrf,
+                      .device = {},
+                      .protocol = group.route_protocol,
+                      .metric = group.metrics.alone,
+                      .preferred_source = {},
+                      .kind = RouteKind::kUnreachable});
+  return routes;
+}
+
+}  // namespace ipsec::policy
