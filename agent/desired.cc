@@ -14,7 +14,11 @@ Reconciliation::Hooks TunnelManager::reconciliation_hooks() {
                             const std::vector<policy::SaState>& states) { on_saw_sas(netns, states); },
           .replace_child = [this](ike::ChildId id, const policy::SaKey& key,
                                   uint32_t tries) { replace_child(id, key, tries); },
-          .link_made = [this](const std::string& link) { on_link_made(link); },
+          .link_made =
+              [this](const std::string& link) {
+                on_link_made(link);
+                wake_manual_on(link);
+              },
           .event = [this](const std::string& object, Reason reason,
                           std::vector<Field> fields) { event(object, reason, std::move(fields)); },
           .count = [this](Reason reason) { services_.counters.add(reason); }};

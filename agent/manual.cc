@@ -93,11 +93,13 @@ void TunnelManager::end_manual(TunnelRow& row, ChildRow& child, Reason reason) {
     return;
   }
   manual_.erase(it);
+  const bool was_up = std::erase(child.up, id) != 0;
+  if (was_up) set_routes(row);  // first, so that traffic stops taking the tunnel
   installer_.remove(id);
   --child.homes;
   child.step = Step::kNone;
   sweep_soon(row);
-  if (std::erase(child.up, id) != 0) return on_child_ended(now_, row, child, reason);
+  if (was_up) return on_child_ended(now_, row, child, reason);
   if (!child.held_down) begin(now_, row, child, nullptr);
 }
 
@@ -114,14 +116,27 @@ void TunnelManager::end_manual_in(const std::string& netns) {
       end_manual(row, std::string(), Reason::kNamespaceMissing);
 }
 
-/// What could not be installed because it was not there is tried at once.
-void TunnelManager::wake_manual(Instant now, const std::string& netns) {
-  for (auto& [name, row] : tunnels_) {
-    if (!row.tunnel->is_manual() || row.tunnel->group->public_place.netns != netns) continue;
-    if (row.last_reason != Reason::kNamespaceMissing) continue;
-    for (auto& [each, child] : row.children)
-      if (child.retry_at) begin(now, row, child, nullptr);
+void TunnelManager::wake_manual(TunnelRow& row) {
+  if (!row.tunnel->is_manual()) return;
+  for (auto& [name, child] : row.children)
+    if (child.retry_at) begin(now_, row, child, nullptr);
+}
+
+/// What could not be installed because the namespace was not there is tried at once.
+void TunnelManager::wake_manual_in(const std::string& netns) {
+  for (auto& [name, row] : tunnels_)
+    if (row.last_reason == Reason::kNamespaceMissing && row.tunnel->group->public_place.netns == netns)
+      wake_manual(row);
+}
+
+/// The same of an interface that was made anew.
+void TunnelManager::wake_manual_on(const std::string& link) {
+  if (const auto own = tunnel_by_interface_.find(link); own != tunnel_by_interface_.end()) {
+    if (TunnelRow* row = find(own->second); row != nullptr) wake_manual(*row);
+    return;
   }
+  for (auto& [name, row] : tunnels_)
+    if (row.interface == link) wake_manual(row);
 }
 
 /// At least one of its SAs is not as it should be: looks which.
@@ -197,7 +212,7 @@ void TunnelManager::on_manual_renewed(ike::ChildId id, const Status& status) {
 void TunnelManager::refresh_manual(Instant now, TunnelRow& row, const policy::TunnelChange* change) {
   for (auto& [name, child] : row.children) {
     if (child.leaving) continue;
-    if (child.retry_at) begin(now, row, child, nullptr);
+    if (child.retry_at) begin(now, row, child, nullptr);  // with other keys, perhaps
     const auto it = manual_.find(id_of(child));
     if (it == manual_.end() || it->second.reqid != child.ids.reqid) continue;
     const auto keys = services_.manual_keys(*child.config);

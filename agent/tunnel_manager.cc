@@ -315,7 +315,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_link_changed(*link);
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
     services_.namespace_changed(met->netns, true);
-    wake_manual(now, met->netns);
+    wake_manual_in(met->netns);
   }
   if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
     services_.namespace_changed(added->netns, true);

@@ -281,7 +281,9 @@ class TunnelManager {
   void end_manual(TunnelRow& row, ChildRow& child, Reason reason);
   void end_manual(TunnelRow& row, const std::string& child, Reason reason);
   void end_manual_in(const std::string& netns);
-  void wake_manual(Instant now, const std::string& netns);
+  void wake_manual(TunnelRow& row);
+  void wake_manual_in(const std::string& netns);
+  void wake_manual_on(const std::string& link);
   void mend_manual(ike::ChildId id);
   void renew_manual(ike::ChildId id);
   void renew_manual_sa(ike::ChildId id, policy::Direction direction);

@@ -6,6 +6,7 @@
 #include "netlink/namespace_port.h"
 #include "netlink/routes.h"
 #include "netlink/rules.h"
+#include "netlink/tunnel_links.h"
 #include "netlink/vrf_links.h"
 
 // The operations of NamespacePort on what groups share: VRFs and rules.
@@ -36,7 +37,13 @@ ObjectKey journal_key(const std::string& netns, const policy::RuleConfig& rule) 
   return {.netns = netns, .kind = "rule", .name = std::move(name)};
 }
 
+std::string tunnel_fingerprint(std::string_view kind, const IpAddress& local) {
+  return std::string(kind) + " " + to_string(local);
+}
+
 std::string fingerprint(const policy::LinkConfig& link) {
+  if (policy::is_tunnel(link.kind))
+    return tunnel_fingerprint(tunnel_kind(link.kind, link.tunnel_local.family()), link.tunnel_local);
   return link.kind == policy::LinkKind::kVrf ? "vrf " + std::to_string(link.vrf_table) : std::to_string(link.if_id);
 }
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "netlink/tunnel_links.h"
+
 namespace ipsec::netlink {
 namespace {
 
@@ -27,6 +29,9 @@ Status read_kind(const Attributes& attributes, LinkInfo& link) {
   } else if (link.kind == "vrf") {
     TRY_ASSIGN(const auto table, data.get<uint32_t>(kVrfTable), "VRF table");
     link.vrf_table = table.value_or(0);
+  } else if (tunnel_kind(link.kind)) {
+    TRY_ASSIGN(link.ends, read_tunnel_ends(link.kind, data), "tunnel");
+    link.public_device = static_cast<int>(link.ends.device);
   }
   return {};
 }

@@ -14,6 +14,14 @@
 /// the kernel gives within the send call.
 namespace ipsec::netlink {
 
+/// Of a GRE or IP-in-IP interface what tells it from others in its public namespace.
+struct TunnelEnds {
+  IpAddress local, remote;
+  uint32_t key = 0;     ///< Of GRE; 0: none.
+  uint32_t device = 0;  ///< What it lies over, in its public namespace; 0: whatever its routes say.
+  friend bool operator==(const TunnelEnds&, const TunnelEnds&) = default;
+};
+
 struct LinkInfo {
   int index = 0;
   std::string name;
@@ -28,6 +36,7 @@ struct LinkInfo {
   int public_device = 0;  ///< Of an xfrm interface: what it lies over, in its public namespace; 0: nothing.
   std::optional<uint32_t> public_netns;  ///< Number of the namespace that it lies over, where that is another one.
   uint32_t vrf_table = 0;                ///< Of a VRF.
+  TunnelEnds ends;                       ///< Of a GRE or IP-in-IP interface (netlink/tunnel_links.h).
 };
 
 /// The payload of RTM_NEWLINK or RTM_DELLINK.

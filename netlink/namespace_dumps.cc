@@ -5,6 +5,7 @@
 #include "netlink/links.h"
 #include "netlink/namespace_port.h"
 #include "netlink/routes.h"
+#include "netlink/tunnel_links.h"
 #include "policy/plan_groups.h"
 
 // The complete reads of NamespacePort, on sockets of their own: nothing else may be in flight beside a dump.
@@ -81,7 +82,10 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
   for (const LinkInfo& link : all) names.emplace(link.index, link.name);
   std::vector<policy::LinkConfig> found;
   for (const LinkInfo& link : all) {
-    if (link.kind != "xfrm" && link.kind != "vrf") continue;
+    const auto tunnel = tunnel_kind(link.kind);
+    // Those without ends are the kernel's own, for what no other one takes.
+    const bool has_ends = tunnel && !link.ends.local.is_any() && !link.ends.remote.is_any();
+    if (link.kind != "xfrm" && link.kind != "vrf" && !has_ends) continue;
     policy::LinkConfig& config = found.emplace_back();
     if (link.kind == "vrf") {
       config.kind = policy::LinkKind::kVrf;
@@ -93,12 +97,17 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
       config.up = link.admin_up;
       continue;
     }
-    config = {.kind = link.external ? policy::LinkKind::kExternal : policy::LinkKind::kXfrm,
+    config = {.kind = tunnel          ? *tunnel
+                      : link.external ? policy::LinkKind::kExternal
+                                      : policy::LinkKind::kXfrm,
               .name = link.name,
               .if_id = link.if_id,
               .mtu = link.mtu,
               .group = link.group,
-              .up = link.admin_up};
+              .up = link.admin_up,
+              .tunnel_local = link.ends.local,
+              .tunnel_remote = link.ends.remote,
+              .tunnel_key = link.ends.key};
     if (link.master != 0) config.vrf = names.contains(link.master) ? names.at(link.master) : numbered(link.master);
     name_underside(link, config);
   }

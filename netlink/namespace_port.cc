@@ -10,6 +10,7 @@
 #include "netlink/links.h"
 #include "netlink/probe.h"
 #include "netlink/routes.h"
+#include "netlink/tunnel_links.h"
 #include "netlink/vrf_links.h"
 #include "policy/base/verify.h"
 
@@ -172,6 +173,17 @@ Result<policy::SaState> NamespacePort::read_state(const Reply& reply, const poli
 // ----------------------------------------------------------------------------------
 
 namespace {
+/// What a link is to the kernel.
+std::string_view kernel_kind(const policy::LinkConfig& link) {
+  return policy::is_tunnel(link.kind) ? tunnel_kind(link.kind, link.tunnel_local.family()) : "xfrm";
+}
+
+/// What of a link no other one of its namespace may have.
+std::string identity_text(const policy::LinkConfig& link) {
+  if (!policy::is_tunnel(link.kind)) return "if_id " + std::to_string(link.if_id);
+  return "from " + to_string(link.tunnel_local) + " to " + to_string(link.tunnel_remote);
+}
+
 Result<KernelReply> done(Status status) {
   if (!status.ok()) return std::move(status).error();
   return KernelReply{};
@@ -209,7 +221,10 @@ void NamespacePort::note_underside(const policy::LinkConfig& link, const PublicS
 }
 
 Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide& public_side) {
-  TRY(add_xfrm_link(route_, link, public_side), "");
+  if (policy::is_tunnel(link.kind))
+    TRY(add_tunnel_link(route_, link, public_side), "");
+  else
+    TRY(add_xfrm_link(route_, link, public_side), "");
   note_underside(link, public_side);
   return {};
 }
@@ -217,13 +232,24 @@ Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide&
 /// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
 Status NamespacePort::take_over_link(const policy::LinkConfig& link, const PublicSide& public_side,
                                      const LinkInfo& there) {
-  if (there.external != (link.kind == policy::LinkKind::kExternal) || there.public_netns != public_side.netns_id ||
-      there.public_device != public_side.device_index) {
-    TRY(delete_xfrm_link(route_, link.name), "");
+  const bool same_link = there.kind == kernel_kind(link) &&
+                         there.external == (link.kind == policy::LinkKind::kExternal) &&
+                         there.ends.local == link.tunnel_local;
+  if (!same_link || there.public_netns != public_side.netns_id || there.public_device != public_side.device_index) {
+    TRY(delete_link(there), "");
+    TRY(journal_.intend(journal_link_key(netns_, link.name), fingerprint(link)), "");
     return add_link(link, public_side);
   }
   note_underside(link, public_side);
-  return update_xfrm_link(route_, link);
+  return update_link(link);
+}
+
+Status NamespacePort::update_link(const policy::LinkConfig& link) {
+  return policy::is_tunnel(link.kind) ? update_tunnel_link(route_, link) : update_xfrm_link(route_, link);
+}
+
+Status NamespacePort::delete_link(const LinkInfo& there) {
+  return tunnel_kind(there.kind) ? delete_tunnel_link(route_, there.name) : delete_xfrm_link(route_, there.name);
 }
 
 void NamespacePort::start(Running& running, policy::AddLink& add) {
@@ -241,10 +267,12 @@ void NamespacePort::start(Running& running, policy::AddLink& add) {
     return;
   }
   if (*there && is_ours(**there) && (*there)->if_id == add.link.if_id) {
-    running.decided = done(take_over_link(add.link, *public_side, **there));
+    Status taken = take_over_link(add.link, *public_side, **there);
+    if (taken.ok()) journal_.confirm(key);
+    running.decided = done(std::move(taken));
     return;
   }
-  const std::string print = std::to_string(add.link.if_id);
+  const std::string print = fingerprint(add.link);
   if (Status written = journal_.intend(key, print); !written.ok()) {
     running.decided = std::move(written).error();
     return;
@@ -256,7 +284,8 @@ void NamespacePort::start(Running& running, policy::AddLink& add) {
     (void)journal_.forget(key);  // the error of the link is the one to report
   if (!made.ok() && made.error().os_errno() == EEXIST)
     made = Error(Reason::kKernelConflict,
-                 "an interface " + add.link.name + ", or one of if_id " + print + ", is there already", EEXIST);
+                 "an interface " + add.link.name + ", or one of " + identity_text(add.link) + ", is there already",
+                 EEXIST);
   running.decided = done(std::move(made));
 }
 
@@ -273,7 +302,7 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
   } else if (link.kind == policy::LinkKind::kVrf) {
     running.decided = done(update_vrf_link(route_, link, **there));
   } else {
-    running.decided = done(update_xfrm_link(route_, link));
+    running.decided = done(update_link(link));
     if (auto known = undersides_.find(link.name); known != undersides_.end()) known->second.altname = link.altname;
   }
 }
@@ -281,6 +310,7 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
 bool NamespacePort::is_ours(const LinkInfo& link) const {
   const Journal::Entry* entry = journal_.find(journal_link_key(netns_, link.name));
   if (entry == nullptr) return false;
+  if (tunnel_kind(link.kind)) return entry->fingerprint == tunnel_fingerprint(link.kind, link.ends.local);
   if (link.kind == "vrf")
     return entry->fingerprint ==
            fingerprint(policy::LinkConfig{.kind = policy::LinkKind::kVrf, .vrf_table = link.vrf_table});
@@ -300,7 +330,7 @@ void NamespacePort::start(Running& running, policy::DeleteLink& remove) {
     return;
   }
   const bool vrf = *there && (*there)->kind == "vrf";
-  Status gone = vrf ? delete_vrf(**there) : *there ? delete_xfrm_link(route_, remove.name) : Status{};
+  Status gone = vrf ? delete_vrf(**there) : *there ? delete_link(**there) : Status{};
   if (gone.ok()) gone = journal_.forget(key);
   if (gone.ok()) undersides_.erase(remove.name);
   running.decided = done(std::move(gone));

@@ -31,7 +31,10 @@ std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
 std::string fingerprint(const policy::SaConfig& sa);
 std::string fingerprint(const policy::SaState& sa);
 std::string fingerprint(const policy::PolicyConfig& policy);
+/// Of an xfrm interface its if_id, of a VRF its table; of a GRE or IP-in-IP one its kind and our end, for the other end
+/// may move.
 std::string fingerprint(const policy::LinkConfig& link);
+std::string tunnel_fingerprint(std::string_view kind, const IpAddress& local);
 
 /// The operations of one namespace: its sockets, its queue, what is in flight. XFRM requests leave many at a time and
 /// their answers are collected later; links and routes are done at their turn, within the call.
@@ -135,6 +138,8 @@ class NamespacePort {
   Result<Ours> check_policy(const policy::PolicyKey& key);
   Result<PublicSide> public_side_of(const policy::LinkConfig& link);
   Status add_link(const policy::LinkConfig& link, const PublicSide& public_side);
+  Status update_link(const policy::LinkConfig& link);
+  Status delete_link(const LinkInfo& there);
   Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
   void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
   Status check_table(const policy::LinkConfig& link);

@@ -11,10 +11,10 @@ bool has_equal(const Map& map, const typename Map::value_type& wanted) {
   return there != map.end() && there->second == wanted.second;
 }
 
-/// Same name, kind, if_id and underside: what else a link has can be changed in place.
+/// Same name, kind, if_id, underside and end of ours: what else a link has can be changed in place.
 bool is_same_link(const LinkConfig& a, const LinkConfig& b) {
-  return a.kind == b.kind && a.vrf_table == b.vrf_table && a.if_id == b.if_id && a.public_netns == b.public_netns &&
-         a.public_device == b.public_device;
+  return a.kind == b.kind && a.vrf_table == b.vrf_table && a.if_id == b.if_id && a.tunnel_local == b.tunnel_local &&
+         a.public_netns == b.public_netns && a.public_device == b.public_device;
 }
 
 /// What cannot be changed in place: it goes before its successor is made, because both have one key.

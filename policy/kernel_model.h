@@ -125,6 +125,9 @@ enum class LinkKind : uint8_t {
 
 std::string_view to_string(LinkKind kind);
 
+/// Whether it is one between two gateways, with ends of its own.
+constexpr bool is_tunnel(LinkKind kind) { return kind == LinkKind::kGre || kind == LinkKind::kIpIp; }
+
 /// An interface of ours.
 struct LinkConfig {
   LinkKind kind = LinkKind::kXfrm;

@@ -45,7 +45,7 @@ struct Manual : ManagerWorld {
   void lose(const std::vector<policy::SaKey>& keys) {
     for (const policy::SaKey& each : keys) pub().sas.erase(each);
     kernel.emit(policy::SaRemoved{.netns = "pub", .key = keys.front()});
-    for (int i = 0; i < 5; ++i) pass(100ms);
+    for (int i = 0; i < 5; ++i) pass(200ms);
   }
 };
 
@@ -325,6 +325,7 @@ TEST_CASE("manual: any operation that fails leaves nothing half done, and is tri
     for (const bool lost : {false, true}) {
       CAPTURE(at);
       CAPTURE(lost);
+      if (lost && at == 1) continue;  // an interface is made within the call: no answer can be lost
       ManagerWorld world;
       world.kernel.fail(at, {.os_errno = lost ? 0 : ENOMEM, .lost = lost});
       world.start({manual()});

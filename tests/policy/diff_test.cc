@@ -175,6 +175,27 @@ TEST_CASE(
         Texts{"delete-route 10.2.0.1/32 dev ips1 metric 100", "add-route 10.2.0.1/32 dev ips2 metric 100"});
 }
 
+TEST_CASE("diff: the other end of a GRE interface moves in place; with another end of ours it is made anew") {
+  NamespaceState ours, moved, elsewhere;
+  LinkConfig link{.kind = LinkKind::kGre,
+                  .name = "gre1",
+                  .mtu = 1400,
+                  .tunnel_local = IpAddress::v4(0xc0000201),
+                  .tunnel_remote = IpAddress::v4(0xc0000202),
+                  .tunnel_key = 7};
+  ours.add(link);
+  link.tunnel_remote = IpAddress::v4(0xc0000203);
+  moved.add(link);
+  link.tunnel_local = IpAddress::v4(0xc0000209);
+  elsewhere.add(link);
+  const auto in_place = diff(moved, ours).changes, anew = diff(elsewhere, ours).changes;
+  REQUIRE(in_place.size() == 1);
+  CHECK(std::get<UpdateLink>(in_place[0]).link.tunnel_remote == IpAddress::v4(0xc0000203));
+  REQUIRE(anew.size() == 2);
+  CHECK(std::holds_alternative<DeleteLink>(anew[0]));
+  CHECK(std::holds_alternative<AddLink>(anew[1]));
+}
+
 TEST_CASE("diff: of equal states is empty") {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     CAPTURE(seed);

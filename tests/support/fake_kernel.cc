@@ -141,8 +141,12 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     return Error(Reason::kVrfMissing, "there is no VRF " + wanted.vrf);
   for (auto& [name, there] : space.links) {
     if (there.config.kind == LinkKind::kVrf) continue;
-    const bool same_id =
-        there.config.if_id == wanted.if_id && there.config.public_netns == wanted.public_netns;  // 0: both external
+    const bool same_ends = there.config.kind == wanted.kind && there.config.tunnel_local == wanted.tunnel_local &&
+                           there.config.tunnel_remote == wanted.tunnel_remote &&
+                           there.config.tunnel_key == wanted.tunnel_key;
+    const bool tunnels = is_tunnel(wanted.kind) || is_tunnel(there.config.kind);
+    const bool same_id = (tunnels ? same_ends : there.config.if_id == wanted.if_id) &&  // 0: both external
+                         there.config.public_netns == wanted.public_netns;
     if (name != wanted.name && !same_id) continue;
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
     if (same) {  // made before a restart of the daemon
