@@ -32,8 +32,6 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kConfigWeak, "config-weak-algorithm", "an algorithm is too weak to be used without being named as an exception", "algorithm", "Use a stronger one, or allow it by name in `defaults.allow_weak`."},
     {Reason::kConfigSecretFile, "config-secret-file", "a secret's file cannot be used", "file", "The file must exist, belong to root or the daemon's user and have mode 0600."},
     {Reason::kConfigManualKeys, "config-manual-keys", "a tunnel with manual keys, which this node does not allow", "key", "Keys that nobody renews are unsafe: use IKE, or set node.allow_manual_keys."},
-    {Reason::kConfigUnconfirmed, "config-unconfirmed", "a configuration was not confirmed in time; the one before is in force again", "seconds", "Apply it again and confirm it: `ipsecctl config confirm`."},
-    {Reason::kConfigRolledBack, "config-rolled-back", "an operator went back to an earlier configuration", "generation", ""},
     // Datagrams
     {Reason::kIkeShort, "ike-short", "a datagram is shorter than an IKE header", "peer", "Something else sends to this port; the counter tells how often."},
     {Reason::kIkeVersion, "ike-version", "a message of another major version of IKE", "peer,version", "IKEv1 is not supported: configure the peer for IKEv2."},
@@ -155,7 +153,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kDriftStays, "drift-stays", "an object of ours is not as it should be, and the kernel or a foreign object is in the way", "kind,name,detail", "Remove what is in its place, if it is not needed: `ipsecctl drift`. It is tried again from time to time."},
     {Reason::kReconcileWaiting, "reconcile-waiting", "a namespace, VRF or device is missing; what belongs into it is made when it is back", "netns,detail", "Create it again."},
     {Reason::kReconciled, "reconciled", "a namespace holds again what it should", "netns,mended,ms", ""},
-    {Reason::kSaLost, "sa-lost", "somebody else removed an SA of ours; IKE makes another", "tunnel,child,spi", "Find out who does it: `ip xfrm state flush`, or another daemon."},
+    {Reason::kSaLost, "sa-lost", "somebody else removed an SA of ours; another one is made", "tunnel,child,spi", "Find out who does it: `ip xfrm state flush`, or another daemon."},
     {Reason::kOrphansKept, "orphans-kept", "SAs of an earlier run go on carrying traffic until their tunnel is up again", "sas,children,grace_s", ""},
     {Reason::kOrphansReplaced, "orphans-replaced", "new SAs took the place of those of an earlier run", "child,sas,kept_s", ""},
     {Reason::kOrphansGraceEnded, "orphans-grace-ended", "SAs of an earlier run were removed, for their tunnel did not come up again in time", "child,sas,kept_s", "See why the tunnel does not come up: `ipsecctl show tunnel NAME`; `node.orphan_grace` sets the time."},
@@ -165,7 +163,6 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kRouteConflict, "route-conflict", "two tunnels want a route to the same destination in one table; the first one has it", "tunnel,child,destination,holder", "Give the children other remote selectors, the groups other VRFs, or one of them another metric."},
     {Reason::kPacketRulesRefused, "packet-rules-refused", "the kernel refused our table of packet rules (MSS, DSCP, marks, MTU)", "netns,detail", "The kernel needs nf_tables; the detail holds its own words."},
     {Reason::kManualSasInstalled, "manual-sas-installed", "SAs with keys from the configuration stand in the kernel; nothing replaces these keys", "tunnel,spi_in,spi_out", ""},
-    {Reason::kCarrierMoved, "carrier-moved", "a GRE or IP-in-IP tunnel goes to another remote gateway", "carrier,from,to,because", ""},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

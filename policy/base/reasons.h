@@ -37,8 +37,6 @@ enum class Reason : uint16_t {
   kConfigWeak,
   kConfigSecretFile,
   kConfigManualKeys,
-  kConfigUnconfirmed,
-  kConfigRolledBack,
 
   // Datagrams
   kIkeShort,
@@ -174,7 +172,6 @@ enum class Reason : uint16_t {
   kRouteConflict,
   kPacketRulesRefused,
   kManualSasInstalled,
-  kCarrierMoved,
 
   // Offload
   kOffloadNotRequested,

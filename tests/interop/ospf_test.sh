@@ -34,7 +34,7 @@ eval "demo_$(declare -f gateway_config)"
 gateway_config() {
   demo_gateway_config "$@" | sed 's/"attachment": "interface"/&, "routes": { "selectors": false }/'
 }
-site_gateway '{ "net": { "local": ["0.0.0.0/0"], "remote": ["0.0.0.0/0"], "start": "now" } }' || exit 1
+site_gateway '{ "net": { "local": ["0.0.0.0/0"], "remote": ["0.0.0.0/0"], "start": "now" } }' "" '{"mtu": 1400}' || exit 1
 check "the tunnel comes up" wait_for 15 "the tunnel" state_is site up
 LINK=$(ip -n customers -o link show type xfrm | sed 's/^[0-9]*: \([^@]*\).*/\1/')
 check "it has no route of ours" is "$(ip -n customers route show table 20 proto 50 | wc -l)" 0
