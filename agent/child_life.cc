@@ -89,7 +89,7 @@ void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::Install
   }
   if (const auto it = installer_.children().find(id); it != installer_.children().end())
     orphans_.give_way(it->second->spec->tunnel->group->public_place.netns, it->second->plan.outbound.key);
-  installer_.install_outbound(id, std::move(action.keys), [this, now, worker, id, ike](Status status) {
+  installer_.install_outbound(id, std::move(action.keys), [this, now, worker, id, ike](const Status& status) {
     // IKE has agreed and the kernel will not: the child must go on both sides.
     if (!status.ok()) services_.workers.close_child(worker, ike, id, status.error().reason());
     on_outbound(now, id, status);

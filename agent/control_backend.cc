@@ -298,8 +298,8 @@ json ControlBackend::credentials() const {
   json rows = json::array();
   for (const auto& [name, credential] : agent_.config().credentials) {
     json used_by = json::array();
-    const auto uses = [&](const policy::ChildConfig& child) {
-      return child.manual && child.manual->credential == credential;
+    const auto uses = [&each = credential](const policy::ChildConfig& child) {
+      return child.manual && child.manual->credential == each;
     };
     for (const auto& [tunnel_name, tunnel] : agent_.config().tunnels)
       if (tunnel->credential == credential || std::ranges::any_of(tunnel->children, uses))

@@ -167,8 +167,8 @@ void TunnelManager::renew_manual(ike::ChildId id) {
   TunnelRow* row = nullptr;
   const ChildRow& child = manual_row(manual, &row);
   auto keys = services_.manual_keys(*child.config);
-  Status ready = keys.ok() ? installer_.respecify(id, policy::manual_spec(row->tunnel, *child.config))
-                           : Status(std::move(keys).error());
+  Status ready =
+      keys.ok() ? installer_.respecify(id, policy::manual_spec(row->tunnel, *child.config)) : Status(keys.error());
   if (!ready.ok()) {  // what is there goes on
     event("tunnel/" + row->tunnel->name, ready.error().reason(),
           {field("child", child.config->name), field("detail", ready.error().text())});

@@ -7,7 +7,7 @@ make_network veth; peer_inside; secret gw peer.psk
 hash() { ip -n "$1" -s -s xfrm policy count | sed -n 's/.*local \([0-9]*\) remote \([0-9]*\).*/\1 \2/p' | tr '\n' ' ' | sed 's/ $//'; }
 calm() { ctl gw drift; }
 links() { ip -n customers -o -d link show type xfrm | sed 's/^[0-9]*: \([^@:]*\).*/\1/' | sort | tr '\n' ' '; }
-encapsulated() { ip -n customers route show table 20 proto 50 "$@" | grep -c 'encap xfrm if_id 1[0-9]* dev ipsx-core'; }
+encapsulated() { ip -n customers route show table 20 proto 50 | grep -c 'encap xfrm if_id 1[0-9]* dev ipsx-core'; }
 both_up() { state_is branch-4 up && state_is branch-6 up; }
 pings6() { is "$(ip netns exec host ping -q -c 3 -i 0.05 -W 1 fd00:2::1 | sed -n 's/.* \([0-9]*\) received.*/\1/p')" 3; }
 both_pass() { pings 10.2.0.1 && pings6; }

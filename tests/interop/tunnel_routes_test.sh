@@ -6,7 +6,7 @@ make_network veth; peer_inside; secret gw peer.psk
 
 # iproute2 knows our protocol's name by the file that packages install.
 mkdir -p /etc/iproute2/rt_protos.d; cp packaging/rt_protos.d/ipsecd.conf /etc/iproute2/rt_protos.d/
-routes() { ip -n customers route show vrf "${1:-blue}" proto ipsec | sed 's/ dev ips[0-9a-f]* / /; s/ scope link//' | sort | tr -s ' ' | tr '\n' ';' | sed 's/ *;/;/g'; }
+routes() { ip -n customers route show vrf blue proto ipsec | sed 's/ dev ips[0-9a-f]* / /; s/ scope link//' | sort | tr -s ' ' | tr '\n' ';' | sed 's/ *;/;/g'; }
 own() { ip -n gw route show proto ipsec | tr -s ' ' | sed 's/ *$//'; ip -n gw -6 route show proto ipsec | sed 's/ dev lo//; s/ pref.*//' | tr -s ' '; }
 calm() { ctl gw drift; }
 # change PYTHON: the configuration anew, `group` and `tunnels` at hand, and applied if the daemon runs.
