@@ -219,7 +219,7 @@ void TunnelManager::set_trap(TunnelRow& row, ChildRow& child) {
   if (!plan.ok()) return event(object, plan.error().reason(), {field("detail", plan.error().text())});
   child.trap = true;
   child.trap_dropped = false;
-  auto complain = [this, object](Status status) {
+  auto complain = [this, object](const Status& status) {
     if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
   };
   for (const auto& each : plan->policies)

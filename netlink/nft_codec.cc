@@ -219,11 +219,12 @@ struct Element {
 using Elements = std::map<std::string, std::vector<Element>>;  // by map
 
 void add_elements(uint16_t type, const Elements& elements, std::vector<Message>& messages) {
-  for (const auto& [map, list] : elements)
+  for (const auto& entry : elements) {
+    const std::vector<Element>& list = entry.second;
     for (size_t from = 0; from < list.size(); from += kElementsPerMessage) {
       Message message = request(type, type == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0);
       message.put_text(NFTA_SET_ELEM_LIST_TABLE, kNftTable);
-      message.put_text(NFTA_SET_ELEM_LIST_SET, map);
+      message.put_text(NFTA_SET_ELEM_LIST_SET, entry.first);
       message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&] {
         for (size_t i = from; i < std::min(list.size(), from + kElementsPerMessage); ++i)
           message.nest(NFTA_LIST_ELEM, [&] {
@@ -239,6 +240,7 @@ void add_elements(uint16_t type, const Elements& elements, std::vector<Message>&
       });
       messages.push_back(std::move(message));
     }
+  }
 }
 
 Elements elements_of(const PacketRules& rules) {
@@ -295,10 +297,10 @@ void add_base_chains(const NftStructure& structure, std::vector<Message>& messag
 void add_action_chains(const NftStructure& structure, std::vector<Message>& messages) {
   for (const MssLimits& limits : structure.mss) {
     messages.push_back(new_chain(chain_of(limits)));
-    for (const auto& [family, bytes] : {std::pair(Family::kIpv4, limits.ipv4), {Family::kIpv6, limits.ipv6}})
+    for (const auto& each : {std::pair(Family::kIpv4, limits.ipv4), {Family::kIpv6, limits.ipv6}})
       messages.push_back(new_rule(chain_of(limits), [&](NftRule& rule) {
-        rule.match_family(family);
-        rule.set_mss(bytes);
+        rule.match_family(each.first);
+        rule.set_mss(each.second);
       }));
   }
   for (const OuterHeader& header : structure.outer) {

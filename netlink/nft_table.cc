@@ -20,7 +20,7 @@ std::array<sock_filter, 4> not_of(uint32_t port) {
            {.code = BPF_RET | BPF_K, .jt = 0, .jf = 0, .k = UINT32_MAX}}};
 }
 
-Error refused(Error why) {
+Error refused(const Error& why) {
   const std::string detail = why.text();
   return Error(Reason::kPacketRulesRefused, "table inet " + std::string(kNftTable) + ": " + detail, why.os_errno());
 }

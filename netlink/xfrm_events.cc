@@ -187,7 +187,7 @@ void EventSource::on_disturbed_policy(const Received& message, EventQueue& queue
     auto key = message.type == XFRM_MSG_DELPOLICY ? decode_policy_removed(message.payload)
                                                   : decode_policy_overwritten(message.payload);
     if (!key.ok()) return;
-    event.key = std::move(*key);
+    event.key = *key;
   }
   queue.push(netns_, std::move(event));
 }

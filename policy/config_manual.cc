@@ -109,8 +109,8 @@ void settle_manual_keys(Config& config, const std::map<std::string, const JsonNo
     for (const ChildConfig& child : tunnel->children) {
       if (!child.manual || !tunnel->remote) continue;
       const std::string owner = "child " + child.name + " of tunnel " + name;
-      const auto taken = [&](std::string_view key, uint32_t spi, const std::string& by) {
-        auto [node, pointer] = place_of(*nodes.at(name), name, child, key);
+      const auto taken = [&, &of = name](std::string_view key, uint32_t spi, const std::string& by) {
+        auto [node, pointer] = place_of(*nodes.at(of), of, child, key);
         if (node != nullptr)
           errors.add(*node, std::move(pointer), Reason::kConfigConflict, std::to_string(spi),
                      "an SPI that " + by + " does not have");

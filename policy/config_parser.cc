@@ -251,6 +251,7 @@ std::shared_ptr<const T> Parser::resolve(ObjectReader& reader, std::string_view 
   // Reported already: a value that is no text, a required key that is missing, a default that names nothing.
   if (node == nullptr || node->kind != JsonNode::Kind::kText) return nullptr;
   std::vector<std::string> names;
+  names.reserve(known.size());
   for (const auto& [each, object] : known) names.push_back(each);
   reader.error(key, Reason::kConfigBadReference, "\"" + printable(as_bytes(name)) + "\"",
                "the name of " + std::string(kind) + did_you_mean(name, names));
