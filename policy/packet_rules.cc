@@ -26,7 +26,7 @@ std::optional<uint8_t> dscp_of_name(std::string_view name) {
 }
 
 template <typename Map, typename Changes>
-void apply(const Changes& changes, Map& map) {
+void merge_into(const Changes& changes, Map& map) {
   for (const auto& [key, value] : changes) {
     if (value)
       map.insert_or_assign(key, *value);
@@ -54,9 +54,9 @@ std::string to_string(const PacketRules& rules) {
 }
 
 void PacketRuleChange::apply_to(PacketRules& rules) const {
-  apply(interfaces, rules.interfaces);
-  apply(reqids, rules.reqids);
-  apply(outer, rules.outer);
+  merge_into(interfaces, rules.interfaces);
+  merge_into(reqids, rules.reqids);
+  merge_into(outer, rules.outer);
   for (const auto& [clearing, wanted] : inner_df) {
     if (wanted)
       rules.inner_df.insert(clearing);
