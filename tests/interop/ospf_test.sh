@@ -44,8 +44,8 @@ check "both ends of the link see one another" wait_for 5 "an answer" ip netns ex
 ospf customers "$LINK" "vrf blue" 10.1.0.0/24 || exit 1
 ospf peer xfrm0 "" 10.2.0.0/24 || exit 1
 check "they are neighbours" wait_for 30 "OSPF" neighbour customers "vrf blue"
-check "the customers' side has learnt the way" wait_for 10 "a route" learnt customers 20 10.2.0.1 "$LINK"
-check "the peer too" wait_for 10 "a route" learnt peer main 10.1.0.0/24 xfrm0
+check "the customers' side has learnt the way" wait_for 60 "a route" learnt customers 20 10.2.0.1 "$LINK"
+check "the peer too" wait_for 60 "a route" learnt peer main 10.1.0.0/24 xfrm0
 check "it carries traffic" wait_for 5 "an answer" pings 10.2.0.1
 check "a rekey leaves it as it is" ctl gw rekey site
 check "still neighbours" neighbour customers "vrf blue"
@@ -54,7 +54,7 @@ check "down" ctl gw down site
 check "without the tunnel no neighbour" wait_for 15 "the end" not neighbour customers "vrf blue"
 check "and no route" wait_for 5 "its end" not learnt customers 20 10.2.0.1 "$LINK"
 check "up" ctl gw up site
-check "with the tunnel it is back" wait_for 30 "a route" learnt customers 20 10.2.0.1 "$LINK"
+check "with the tunnel it is back" wait_for 60 "a route" learnt customers 20 10.2.0.1 "$LINK"
 check "and carries traffic" wait_for 5 "an answer" pings 10.2.0.1
 check "what OSPF has added is no drift" ctl gw drift
 stop_ipsecd gw
