@@ -184,6 +184,11 @@ enum class Reason : uint16_t {
   kOffloadNoDevice,
   kOffloadTableFull,
   kOffloadNotCounting,
+  kOffloadBusierFirst,
+  kOffloadTooQuiet,
+  kOffloadPinned,
+  kOffloadDeviceLost,
+  kOffloadDeviceSettling,
 
   // Control
   kControlBadRequest,
