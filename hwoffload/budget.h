@@ -64,27 +64,27 @@ struct DeviceRoom {
   std::optional<size_t> configured;  ///< Seats (pairs of SAs) worth placing on it; nothing: until it refuses.
 };
 
-/// Why a seat is where it is or goes where it is sent.
+/// Why a seat is where it is, or goes where it is sent.
 enum class Why : uint8_t {
   kNotPlaced,       ///< Nothing was heard of it yet.
   kPinned,          ///< To a NIC or to software, as configured.
   kRoom,            ///< On a NIC: there was room.
-  kBusiest,         ///< On a NIC: busier than the one that went for it.
-  kPushedOut,       ///< In software: the room went to a busier or a pinned one.
-  kTooQuiet,        ///< In software: below least_rate, or no busier than those on the NIC.
-  kTableFull,       ///< In software: its devices have no room (configured or learnt).
-  kRoomShrank,      ///< In software or on another NIC: the room became less, and it was among the quietest.
-  kDeviceLost,      ///< In software or on another NIC: its device was lost.
+  kBusiest,         ///< On a NIC: busier than those that have to do without.
+  kMadeRoom,        ///< On another NIC: for one that can use only the first.
+  kPreferred,       ///< On a device that is earlier in its list than the one where it was.
+  kBalanced,        ///< On another NIC, with less load.
+  kPushedOut,       ///< Into software: a busier or a pinned one gets the room.
+  kRoomShrank,      ///< Off a NIC: the room became less, and it was among the quietest.
+  kDeviceLost,      ///< Off a NIC that was lost; in software, since all its devices are.
   kDeviceSettling,  ///< In software: its device has come back and is not trusted yet.
   kRefused,         ///< In software: the device refused it, for another reason than its room.
-  kNotConfigured,   ///< In software: no device, or the one where it was is not its own any more.
-  kMadeRoom,        ///< On another NIC: for one that can use only the first.
-  kPreferred,       ///< Back on a device that is earlier in its list.
-  kBalanced,        ///< On another NIC, with less load.
+  kNotConfigured,   ///< In software: it has no device. Off a NIC: that one is none of its own.
+  kTooQuiet,        ///< In software: below least_rate.
+  kRoomTaken,       ///< In software: busier or pinned ones have the configured room.
+  kTableFull,       ///< In software: the same, where the room was learnt from a refusal.
+  kWaiting,         ///< In software: it will be moved when the minute allows it or its stay is over.
 };
 std::string_view to_string(Why why);
-/// The reason of the catalogue for `show`: kOffloadEffective for all that are on a NIC.
-Reason reason_of(Why why);
 
 struct Move {
   SeatId seat = 0;
@@ -109,6 +109,9 @@ struct SeatView {
   double rate = 0;  ///< Bytes per second, moving average.
   Why why = Why::kNotPlaced;
 };
+
+/// The reason of the catalogue for `show`: kOffloadEffective for all that are on a NIC.
+Reason reason_of(const SeatView& seat);
 
 struct DeviceView {
   std::string name;

@@ -189,6 +189,7 @@ enum class Reason : uint16_t {
   kOffloadPinned,
   kOffloadDeviceLost,
   kOffloadDeviceSettling,
+  kOffloadWaiting,
 
   // Control
   kControlBadRequest,

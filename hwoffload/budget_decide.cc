@@ -1,0 +1,340 @@
+#include <algorithm>
+#include <cmath>
+
+#include "hwoffload/budget_table.h"
+
+namespace ipsec::hwoffload {
+namespace {
+
+using Rooms = BudgetTable::Rooms;
+using SeatIndexes = std::vector<uint32_t>;
+
+/// What one pass finds on a device.
+struct OnDevice {
+  SeatIndexes all;      ///< May be moved: their stay is over.
+  SeatIndexes victims;  ///< Of these, not pinned; a heap with the quietest on top when `heaped`.
+  SeatIndexes mobile;   ///< Of these, pinned or not, with room on another device of theirs; the same kind of heap.
+  double quietest = INFINITY;  ///< Rate of the quietest victim.
+  size_t coming = 0;           ///< Room that swaps under way will free.
+  bool heaped = false;
+};
+
+/// One decide(): a look at all seats, then one kind of move after the other while the minute allows it.
+class Pass {
+ public:
+  explicit Pass(BudgetTable& table) : table_(table), on_(table.devices.size()) {}
+  std::vector<Move> run();
+
+ private:
+  /// A swap takes two of the minute's moves and begins with one.
+  bool may_move(size_t moves) const { return at_once_ > 0 && allowance_ >= moves; }
+  Seat& seat(uint32_t at) { return table_.seats[at]; }
+  bool busier(uint32_t a, uint32_t b) const;
+  bool beats(const Seat& challenger, double rate) const;
+  void emit(Seat& seat, Going how, DeviceIndex to, Why why);
+
+  void grow_rooms();
+  void collect();
+  void look_at(uint32_t at);
+  void look_on_device(uint32_t at);
+  void flee();
+  void leave_what_is_not_theirs();
+  void shrink();
+  void fill();
+  bool may_get_in(const Seat& seat) const;
+  void get_in(Seat& seat);
+  bool wait_for_swap(const Seat& seat);
+  bool shift_for(const Seat& seat);
+  void swap_for(const Seat& seat);
+  void forget_owed();
+  void go_home();
+  DeviceIndex lighter(const Seat& seat) const;
+  void balance();
+
+  BudgetTable& table_;
+  std::vector<OnDevice> on_;
+  SeatIndexes lost_, foreign_, away_, challengers_;
+  std::vector<Move> moves_;
+  size_t allowance_ = 0, at_once_ = 0, owed_ = 0;
+  double load_ = 0;
+  size_t seats_ = 0;
+};
+
+/// Pinned before others, then by rate; of equals the lower number. So no two are equal, and runs repeat.
+bool Pass::busier(uint32_t a, uint32_t b) const {
+  const Seat &one = table_.seats[a], &other = table_.seats[b];
+  if ((one.pin == Pin::kNic) != (other.pin == Pin::kNic)) return one.pin == Pin::kNic;
+  if (one.rate != other.rate) return one.rate > other.rate;
+  return one.id < other.id;
+}
+
+bool Pass::beats(const Seat& challenger, double rate) const {
+  return challenger.pin == Pin::kNic || challenger.rate * 100 > rate * (100 + table_.settings.hysteresis_percent);
+}
+
+void Pass::emit(Seat& seat, Going how, DeviceIndex to, Why why) {
+  const Place from = seat.placed ? table_.name_of(seat.place) : Place();
+  moves_.push_back({.seat = seat.id, .from = from, .to = table_.name_of(to), .why = why, .rate = seat.rate});
+  table_.send(seat, how, to, why);
+  if (how == Going::kFlee) return;
+  seat.stays_until = table_.now + table_.settings.stay_least;
+  table_.moved.push_back(table_.now);
+  --at_once_;
+  allowance_ -= how == Going::kSwap ? 2 : 1;
+}
+
+/// A room that was learnt is tried to be one step larger when it is full and nothing was refused for long.
+void Pass::grow_rooms() {
+  for (Device& device : table_.devices) {
+    if (!device.learnt || table_.now < device.grows_at || device.used < table_.room(device).value_or(0)) continue;
+    if (device.grown) device.refusals = 0;  // the step before went well
+    *device.learnt += std::max<size_t>(1, *device.learnt / kGrowthPart);
+    if (device.configured && *device.learnt >= *device.configured) device.learnt.reset();
+    device.grown = true;
+    device.grows_at = table_.now + table_.settings.grow_after * (1 << device.refusals);
+  }
+}
+
+void Pass::look_on_device(uint32_t at) {
+  const Seat& each = seat(at);
+  if (table_.lost(each.place)) return lost_.push_back(at);
+  table_.devices[each.place].load += each.rate;
+  load_ += each.rate;
+  ++seats_;
+  if (table_.now < each.stays_until) return;
+  const Choice* own = each.choice(each.place);
+  if (own == nullptr || each.pin == Pin::kSoftware) return foreign_.push_back(at);
+  OnDevice& on = on_[each.place];
+  on.all.push_back(at);
+  if (each.pin == Pin::kNone) {
+    on.victims.push_back(at);
+    on.quietest = std::min(on.quietest, each.rate);
+  }
+  if (each.choices.size() == 1) return;
+  const DeviceIndex elsewhere = table_.choose(each, Rooms::kForAll);
+  if (elsewhere == kInSoftware) return;
+  on.mobile.push_back(at);
+  if (each.choice(elsewhere) < own) away_.push_back(at);
+}
+
+void Pass::look_at(uint32_t at) {
+  Seat& each = seat(at);
+  if (each.going != Going::kNowhere) {
+    const bool to_lost = each.target != kInSoftware && table_.lost(each.target);
+    if (!to_lost && table_.now < each.patience) {
+      if (each.target != kInSoftware) table_.devices[each.target].load += each.rate;
+      return;
+    }
+    table_.stop(each);
+  }
+  if (!each.placed) return;
+  if (each.place != kInSoftware) return look_on_device(at);
+  if (each.pin == Pin::kSoftware || table_.now < each.stays_until) return;
+  if (each.pin == Pin::kNic || each.rate >= static_cast<double>(table_.settings.least_rate)) challengers_.push_back(at);
+}
+
+void Pass::collect() {
+  for (Device& each : table_.devices) each.load = 0;
+  for (uint32_t at = 0; at < table_.seats.size(); ++at) look_at(at);
+  table_.mean_rate = seats_ == 0 ? 0 : load_ / static_cast<double>(seats_);
+  for (size_t i = 0; i < on_.size(); ++i) on_[i].coming = table_.devices[i].swapping;
+}
+
+/// Off lost devices, whatever the minute allows: the kernel has dropped their SAs.
+void Pass::flee() {
+  std::ranges::sort(lost_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
+  for (const uint32_t at : lost_) {
+    Seat& each = seat(at);
+    const DeviceIndex to = each.pin == Pin::kSoftware ? kInSoftware : table_.choose(each, Rooms::kForAll);
+    emit(each, Going::kFlee, to, Why::kDeviceLost);
+  }
+}
+
+void Pass::leave_what_is_not_theirs() {
+  std::ranges::sort(foreign_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
+  for (const uint32_t at : foreign_) {
+    if (!may_move(1)) return;
+    Seat& each = seat(at);
+    if (each.pin == Pin::kSoftware)
+      emit(each, Going::kMove, kInSoftware, Why::kPinned);
+    else
+      emit(each, Going::kMove, table_.choose(each, Rooms::kForAll), Why::kNotConfigured);
+  }
+}
+
+/// Where there is less room than seats, the quietest go.
+void Pass::shrink() {
+  for (size_t i = 0; i < on_.size(); ++i) {
+    const Device& device = table_.devices[i];
+    const auto room = table_.room(device);
+    if (!room || device.used <= *room + device.leaving) continue;
+    SeatIndexes& all = on_[i].all;
+    const size_t excess = std::min(device.used - device.leaving - *room, all.size());
+    const auto quieter = [&](uint32_t a, uint32_t b) { return busier(b, a); };
+    std::ranges::partial_sort(all, all.begin() + static_cast<ptrdiff_t>(excess), quieter);
+    for (size_t k = 0; k < excess && may_move(1); ++k)
+      emit(seat(all[k]), Going::kMove, table_.choose(seat(all[k]), Rooms::kForAll), Why::kRoomShrank);
+    // Some victims are on their way now; those that are left are found in the next pass.
+    on_[i].victims.clear();
+    on_[i].mobile.clear();
+    on_[i].quietest = INFINITY;
+  }
+}
+
+/// Whether a look at the devices as a whole leaves hope. Keeps the many that have none out of the heap.
+bool Pass::may_get_in(const Seat& seat) const {
+  return std::ranges::any_of(seat.choices, [&](const Choice& each) {
+    const OnDevice& on = on_[each.device];
+    if (!table_.open_to(each)) return false;
+    return table_.free_room(each.device) > 0 || on.coming > 0 || !on.mobile.empty() ||
+           (!on.victims.empty() && beats(seat, on.quietest));
+  });
+}
+
+void Pass::get_in(Seat& seat) {
+  const DeviceIndex to = table_.choose(seat, Rooms::kWithOwed);
+  if (to != kInSoftware) {
+    const bool owed = table_.devices[to].owed > 0;
+    if (!owed && !may_move(1)) return;
+    if (owed) {  // its move was kept aside when the swap began
+      --table_.devices[to].owed;
+      --owed_;
+      ++allowance_;
+    }
+    emit(seat, Going::kMove, to, seat.pin == Pin::kNic ? Why::kPinned : owed ? Why::kBusiest : Why::kRoom);
+    return;
+  }
+  if (wait_for_swap(seat) || !may_move(2) || shift_for(seat)) return;
+  swap_for(seat);
+}
+
+/// A swap that was begun earlier makes room for the busiest who wait, whoever they are by now.
+bool Pass::wait_for_swap(const Seat& seat) {
+  for (const Choice& each : seat.choices) {
+    if (!table_.open_to(each) || on_[each.device].coming == 0) continue;
+    --on_[each.device].coming;
+    return true;
+  }
+  return false;
+}
+
+/// One who can use another device as well makes room, and everybody is on a NIC.
+bool Pass::shift_for(const Seat& challenger) {
+  const auto quietest_last = [&](uint32_t a, uint32_t b) { return busier(a, b); };
+  for (const Choice& each : challenger.choices) {
+    if (!table_.open_to(each)) continue;
+    SeatIndexes& mobile = on_[each.device].mobile;
+    while (!mobile.empty()) {
+      const auto at = std::ranges::max_element(mobile, quietest_last);
+      Seat& one = seat(*at);
+      *at = mobile.back();
+      mobile.pop_back();
+      if (one.going != Going::kNowhere) continue;
+      const DeviceIndex to = table_.choose(one, Rooms::kForAll);
+      if (to == kInSoftware) continue;
+      emit(one, Going::kSwap, to, Why::kMadeRoom);
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The quietest of those that the challenger may push out goes into software.
+void Pass::swap_for(const Seat& challenger) {
+  const auto quietest_first = [&](uint32_t a, uint32_t b) { return busier(a, b); };
+  OnDevice* from = nullptr;
+  for (const Choice& each : challenger.choices) {
+    OnDevice& on = on_[each.device];
+    if (!table_.open_to(each) || on.victims.empty()) continue;
+    if (!on.heaped) std::ranges::make_heap(on.victims, quietest_first);
+    on.heaped = true;
+    while (!on.victims.empty() && seat(on.victims.front()).going != Going::kNowhere) {
+      std::ranges::pop_heap(on.victims, quietest_first);
+      on.victims.pop_back();
+    }
+    if (on.victims.empty()) continue;
+    if (from == nullptr || busier(from->victims.front(), on.victims.front())) from = &on;
+  }
+  if (from == nullptr || !beats(challenger, seat(from->victims.front()).rate)) return;
+  emit(seat(from->victims.front()), Going::kSwap, kInSoftware, Why::kPushedOut);
+  std::ranges::pop_heap(from->victims, quietest_first);
+  from->victims.pop_back();
+}
+
+void Pass::fill() {
+  std::erase_if(challengers_, [&](uint32_t at) { return !may_get_in(seat(at)); });
+  const auto busiest_first = [&](uint32_t a, uint32_t b) { return busier(b, a); };
+  std::ranges::make_heap(challengers_, busiest_first);
+  for (const Device& each : table_.devices) owed_ += each.owed;
+  while (!challengers_.empty() && at_once_ > 0 && (allowance_ > 0 || owed_ > 0)) {
+    std::ranges::pop_heap(challengers_, busiest_first);
+    const uint32_t at = challengers_.back();
+    challengers_.pop_back();
+    get_in(seat(at));
+  }
+}
+
+/// Room that was made for somebody whom it does not interest any more is free for all.
+void Pass::forget_owed() {
+  if (at_once_ == 0) return;  // not all who want it could be asked
+  for (Device& each : table_.devices) each.owed = 0;
+  allowance_ = table_.allowance();
+}
+
+void Pass::go_home() {
+  std::ranges::sort(away_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
+  for (const uint32_t at : away_) {
+    if (!may_move(table_.settings.moves_per_minute / 2 + 1)) return;
+    Seat& each = seat(at);
+    if (each.going != Going::kNowhere) continue;
+    const DeviceIndex to = table_.choose(each, Rooms::kForAll);
+    if (to != kInSoftware && each.choice(to) < each.choice(each.place)) emit(each, Going::kMove, to, Why::kPreferred);
+  }
+}
+
+/// Where the seat would go for balance: to where the load stays clearly less than here.
+DeviceIndex Pass::lighter(const Seat& seat) const {
+  if (seat.rate < static_cast<double>(table_.settings.least_rate)) return kInSoftware;
+  const DeviceIndex to = table_.choose(seat, Rooms::kForAll);
+  if (to == kInSoftware) return to;
+  const double slack = 1 + table_.settings.hysteresis_percent / 100.0;
+  return table_.devices[seat.place].load > (table_.devices[to].load + seat.rate) * slack ? to : kInSoftware;
+}
+
+/// From each device to those with less load, the busiest first, while that makes the larger load smaller.
+void Pass::balance() {
+  for (OnDevice& on : on_) {
+    std::erase_if(on.mobile,
+                  [&](uint32_t at) { return seat(at).going != Going::kNowhere || lighter(seat(at)) == kInSoftware; });
+    std::ranges::sort(on.mobile, [&](uint32_t a, uint32_t b) { return busier(a, b); });
+    for (const uint32_t at : on.mobile) {
+      if (!may_move(table_.settings.moves_per_minute / 2 + 1)) return;
+      const DeviceIndex to = lighter(seat(at));
+      if (to != kInSoftware) emit(seat(at), Going::kMove, to, Why::kBalanced);
+    }
+  }
+}
+
+std::vector<Move> Pass::run() {
+  grow_rooms();
+  collect();
+  allowance_ = table_.allowance();
+  at_once_ = table_.settings.moves_at_once - std::min<size_t>(table_.settings.moves_at_once, table_.under_way);
+  flee();
+  leave_what_is_not_theirs();
+  shrink();
+  fill();
+  forget_owed();
+  // What only makes things nicer leaves half of the minute's moves to what is worth more.
+  if (table_.settings.spread == Spread::kPriority)
+    go_home();
+  else
+    balance();
+  return std::move(moves_);
+}
+
+}  // namespace
+
+std::vector<Move> decide(BudgetTable& table) { return Pass(table).run(); }
+
+}  // namespace ipsec::hwoffload
