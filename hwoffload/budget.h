@@ -46,7 +46,7 @@ struct BudgetSettings {
   Duration move_patience = 60s;     ///< A move of which nothing was heard is given up. 1 s to 1 h.
   Duration grow_after = 300s;       ///< A learnt room is tried to be larger; doubles, up to 16 times, with each refusal
                                     ///< that follows. 10 s to 1 d.
-  uint32_t moves_per_minute = 600;  ///< In any 60 s; moves off a lost device are not counted. 0: no moves.
+  uint32_t moves_per_minute = 600;  ///< In any 60 s, lost devices aside. 0: none; a swap takes 2, so not 1.
   uint32_t moves_at_once = 64;      ///< Under way, lost devices aside. 1 to kMovesPerMinuteMax.
   uint32_t hysteresis_percent = 25;  ///< So much busier is who pushes another one out. 0 to 1000.
   uint32_t reserve_percent = 2;      ///< Of a device's room, for the second pair of SAs during rekeys. 0 to 50.

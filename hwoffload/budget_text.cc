@@ -41,6 +41,9 @@ Status check(const BudgetSettings& settings) {
   for (const NumberRange& each : numbers)
     if (each.value < each.least || each.value > each.most)
       return out_of_range(each.name, std::to_string(each.value), std::to_string(each.least), std::to_string(each.most));
+  if (settings.moves_per_minute == 1)
+    return Error(Reason::kConfigBadValue,
+                 "offload budget: moves_per_minute is 1; 0 or at least 2 is possible, since an exchange takes two");
   return {};
 }
 

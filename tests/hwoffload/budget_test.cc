@@ -353,7 +353,7 @@ TEST_CASE("budget: a device that refuses one seat for another reason is left alo
 }
 
 TEST_CASE("budget: seats of a lost device go to another one, the busiest while it has room, at once and all of them") {
-  World world({.moves_per_minute = 1, .moves_at_once = 1});
+  World world({.moves_per_minute = 2, .moves_at_once = 1});
   world.nic("ens1", 3);
   world.nic("ens2", 2);
   for (SeatId id = 1; id <= 3; ++id) world.seat(id, 10000.0 * static_cast<double>(id), {"ens1", "ens2"}, kNic);
@@ -588,6 +588,7 @@ TEST_CASE("budget: settings outside their limits are named with what is possible
   CHECK_FALSE(check({.move_patience = 0s}).ok());
   CHECK_FALSE(check({.grow_after = 1s}).ok());
   CHECK_FALSE(check({.moves_per_minute = 60001}).ok());
+  CHECK_FALSE(check({.moves_per_minute = 1}).ok());
   CHECK_FALSE(check({.moves_at_once = 0}).ok());
   CHECK_FALSE(check({.reserve_percent = 51}).ok());
 }
