@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "hwoffload/budget_table.h"
@@ -259,18 +260,27 @@ void Pass::swap_for(const Seat& challenger) {
   emit(seat(from->victims.front()), Going::kSwap, kInSoftware, Why::kPushedOut);
   std::ranges::pop_heap(from->victims, quietest_first);
   from->victims.pop_back();
+  from->quietest = from->victims.empty() ? INFINITY : seat(from->victims.front()).rate;
 }
 
+/// The busiest first. Most of those who wait have no hope once the room that was free is taken: they are sorted out
+/// again after the first one that got nothing, the second, the fourth ..., and not asked one by one.
 void Pass::fill() {
-  std::erase_if(challengers_, [&](uint32_t at) { return !may_get_in(seat(at)); });
   const auto busiest_first = [&](uint32_t a, uint32_t b) { return busier(b, a); };
-  std::ranges::make_heap(challengers_, busiest_first);
+  const auto sort_out = [&] {
+    std::erase_if(challengers_, [&](uint32_t at) { return !may_get_in(seat(at)); });
+    std::ranges::make_heap(challengers_, busiest_first);
+  };
   for (const Device& each : table_.devices) owed_ += each.owed;
+  sort_out();
+  size_t in_vain = 0;
   while (!challengers_.empty() && at_once_ > 0 && (allowance_ > 0 || owed_ > 0)) {
     std::ranges::pop_heap(challengers_, busiest_first);
     const uint32_t at = challengers_.back();
     challengers_.pop_back();
+    const size_t before = moves_.size();
     get_in(seat(at));
+    if (moves_.size() == before && std::has_single_bit(++in_vain)) sort_out();
   }
 }
 
