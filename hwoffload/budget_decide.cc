@@ -8,13 +8,29 @@ namespace ipsec::hwoffload {
 namespace {
 
 using Rooms = BudgetTable::Rooms;
-using SeatIndexes = std::vector<uint32_t>;
+
+/// A seat in an order. With what orders it, since looking at a hundred thousand seats here and there takes long.
+struct Candidate {
+  double rate = 0;
+  SeatId id = 0;
+  uint32_t at = 0;  ///< In the table.
+  bool pinned = false;
+};
+using Candidates = std::vector<Candidate>;
+
+/// Pinned before others, then by rate; of equals the lower number. So no two are equal, and runs repeat.
+bool busier(const Candidate& one, const Candidate& other) {
+  if (one.pinned != other.pinned) return one.pinned;
+  if (one.rate != other.rate) return one.rate > other.rate;
+  return one.id < other.id;
+}
+bool quieter(const Candidate& one, const Candidate& other) { return busier(other, one); }
 
 /// What one pass finds on a device.
 struct OnDevice {
-  SeatIndexes all;      ///< May be moved: their stay is over.
-  SeatIndexes victims;  ///< Of these, not pinned; a heap with the quietest on top when `heaped`.
-  SeatIndexes mobile;   ///< Of these, pinned or not, with room on another device of theirs; the same kind of heap.
+  Candidates all;      ///< May be moved: their stay is over.
+  Candidates victims;  ///< Of these, not pinned; a heap with the quietest on top when `heaped`.
+  Candidates mobile;   ///< Of these, pinned or not, with room on another device of theirs; the same kind of heap.
   double quietest = INFINITY;  ///< Rate of the quietest victim.
   size_t coming = 0;           ///< Room that swaps under way will free.
   bool heaped = false;
@@ -29,15 +45,14 @@ class Pass {
  private:
   /// A swap takes two of the minute's moves and begins with one.
   bool may_move(size_t moves) const { return at_once_ > 0 && allowance_ >= moves; }
-  Seat& seat(uint32_t at) { return table_.seats[at]; }
-  bool busier(uint32_t a, uint32_t b) const;
+  Seat& seat(const Candidate& candidate) { return table_.seats[candidate.at]; }
   bool beats(const Seat& challenger, double rate) const;
   void emit(Seat& seat, Going how, DeviceIndex to, Why why);
 
   void grow_rooms();
   void collect();
   void look_at(uint32_t at);
-  void look_on_device(uint32_t at);
+  void look_on_device(const Candidate& candidate);
   void flee();
   void leave_what_is_not_theirs();
   void shrink();
@@ -54,20 +69,12 @@ class Pass {
 
   BudgetTable& table_;
   std::vector<OnDevice> on_;
-  SeatIndexes lost_, foreign_, away_, challengers_;
+  Candidates lost_, foreign_, away_, challengers_;
   std::vector<Move> moves_;
   size_t allowance_ = 0, at_once_ = 0, owed_ = 0;
   double load_ = 0;
   size_t seats_ = 0;
 };
-
-/// Pinned before others, then by rate; of equals the lower number. So no two are equal, and runs repeat.
-bool Pass::busier(uint32_t a, uint32_t b) const {
-  const Seat &one = table_.seats[a], &other = table_.seats[b];
-  if ((one.pin == Pin::kNic) != (other.pin == Pin::kNic)) return one.pin == Pin::kNic;
-  if (one.rate != other.rate) return one.rate > other.rate;
-  return one.id < other.id;
-}
 
 bool Pass::beats(const Seat& challenger, double rate) const {
   return challenger.pin == Pin::kNic || challenger.rate * 100 > rate * (100 + table_.settings.hysteresis_percent);
@@ -96,30 +103,30 @@ void Pass::grow_rooms() {
   }
 }
 
-void Pass::look_on_device(uint32_t at) {
-  const Seat& each = seat(at);
-  if (table_.lost(each.place)) return lost_.push_back(at);
+void Pass::look_on_device(const Candidate& candidate) {
+  const Seat& each = seat(candidate);
+  if (table_.lost(each.place)) return lost_.push_back(candidate);
   table_.devices[each.place].load += each.rate;
   load_ += each.rate;
   ++seats_;
   if (table_.now < each.stays_until) return;
   const Choice* own = each.choice(each.place);
-  if (own == nullptr || each.pin == Pin::kSoftware) return foreign_.push_back(at);
+  if (own == nullptr || each.pin == Pin::kSoftware) return foreign_.push_back(candidate);
   OnDevice& on = on_[each.place];
-  on.all.push_back(at);
+  on.all.push_back(candidate);
   if (each.pin == Pin::kNone) {
-    on.victims.push_back(at);
+    on.victims.push_back(candidate);
     on.quietest = std::min(on.quietest, each.rate);
   }
   if (each.choices.size() == 1) return;
   const DeviceIndex elsewhere = table_.choose(each, Rooms::kForAll);
   if (elsewhere == kInSoftware) return;
-  on.mobile.push_back(at);
-  if (each.choice(elsewhere) < own) away_.push_back(at);
+  on.mobile.push_back(candidate);
+  if (each.choice(elsewhere) < own) away_.push_back(candidate);
 }
 
 void Pass::look_at(uint32_t at) {
-  Seat& each = seat(at);
+  Seat& each = table_.seats[at];
   if (each.going != Going::kNowhere) {
     const bool to_lost = each.target != kInSoftware && table_.lost(each.target);
     if (!to_lost && table_.now < each.patience) {
@@ -129,9 +136,11 @@ void Pass::look_at(uint32_t at) {
     table_.stop(each);
   }
   if (!each.placed) return;
-  if (each.place != kInSoftware) return look_on_device(at);
+  const Candidate candidate{.rate = each.rate, .id = each.id, .at = at, .pinned = each.pin == Pin::kNic};
+  if (each.place != kInSoftware) return look_on_device(candidate);
   if (each.pin == Pin::kSoftware || table_.now < each.stays_until) return;
-  if (each.pin == Pin::kNic || each.rate >= static_cast<double>(table_.settings.least_rate)) challengers_.push_back(at);
+  if (each.pin == Pin::kNic || each.rate >= static_cast<double>(table_.settings.least_rate))
+    challengers_.push_back(candidate);
 }
 
 void Pass::collect() {
@@ -143,19 +152,19 @@ void Pass::collect() {
 
 /// Off lost devices, whatever the minute allows: the kernel has dropped their SAs.
 void Pass::flee() {
-  std::ranges::sort(lost_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
-  for (const uint32_t at : lost_) {
-    Seat& each = seat(at);
+  std::ranges::sort(lost_, busier);
+  for (const Candidate& candidate : lost_) {
+    Seat& each = seat(candidate);
     const DeviceIndex to = each.pin == Pin::kSoftware ? kInSoftware : table_.choose(each, Rooms::kForAll);
     emit(each, Going::kFlee, to, Why::kDeviceLost);
   }
 }
 
 void Pass::leave_what_is_not_theirs() {
-  std::ranges::sort(foreign_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
-  for (const uint32_t at : foreign_) {
+  std::ranges::sort(foreign_, busier);
+  for (const Candidate& candidate : foreign_) {
     if (!may_move(1)) return;
-    Seat& each = seat(at);
+    Seat& each = seat(candidate);
     if (each.pin == Pin::kSoftware)
       emit(each, Going::kMove, kInSoftware, Why::kPinned);
     else
@@ -169,9 +178,8 @@ void Pass::shrink() {
     const Device& device = table_.devices[i];
     const auto room = table_.room(device);
     if (!room || device.used <= *room + device.leaving) continue;
-    SeatIndexes& all = on_[i].all;
+    Candidates& all = on_[i].all;
     const size_t excess = std::min(device.used - device.leaving - *room, all.size());
-    const auto quieter = [&](uint32_t a, uint32_t b) { return busier(b, a); };
     std::ranges::partial_sort(all, all.begin() + static_cast<ptrdiff_t>(excess), quieter);
     for (size_t k = 0; k < excess && may_move(1); ++k)
       emit(seat(all[k]), Going::kMove, table_.choose(seat(all[k]), Rooms::kForAll), Why::kRoomShrank);
@@ -221,12 +229,11 @@ bool Pass::wait_for_swap(const Seat& seat) {
 
 /// One who can use another device as well makes room, and everybody is on a NIC.
 bool Pass::shift_for(const Seat& challenger) {
-  const auto quietest_last = [&](uint32_t a, uint32_t b) { return busier(a, b); };
   for (const Choice& each : challenger.choices) {
     if (!table_.open_to(each)) continue;
-    SeatIndexes& mobile = on_[each.device].mobile;
+    Candidates& mobile = on_[each.device].mobile;
     while (!mobile.empty()) {
-      const auto at = std::ranges::max_element(mobile, quietest_last);
+      const auto at = std::ranges::max_element(mobile, busier);
       Seat& one = seat(*at);
       *at = mobile.back();
       mobile.pop_back();
@@ -242,15 +249,14 @@ bool Pass::shift_for(const Seat& challenger) {
 
 /// The quietest of those that the challenger may push out goes into software.
 void Pass::swap_for(const Seat& challenger) {
-  const auto quietest_first = [&](uint32_t a, uint32_t b) { return busier(a, b); };
   OnDevice* from = nullptr;
   for (const Choice& each : challenger.choices) {
     OnDevice& on = on_[each.device];
     if (!table_.open_to(each) || on.victims.empty()) continue;
-    if (!on.heaped) std::ranges::make_heap(on.victims, quietest_first);
+    if (!on.heaped) std::ranges::make_heap(on.victims, busier);
     on.heaped = true;
     while (!on.victims.empty() && seat(on.victims.front()).going != Going::kNowhere) {
-      std::ranges::pop_heap(on.victims, quietest_first);
+      std::ranges::pop_heap(on.victims, busier);
       on.victims.pop_back();
     }
     if (on.victims.empty()) continue;
@@ -258,7 +264,7 @@ void Pass::swap_for(const Seat& challenger) {
   }
   if (from == nullptr || !beats(challenger, seat(from->victims.front()).rate)) return;
   emit(seat(from->victims.front()), Going::kSwap, kInSoftware, Why::kPushedOut);
-  std::ranges::pop_heap(from->victims, quietest_first);
+  std::ranges::pop_heap(from->victims, busier);
   from->victims.pop_back();
   from->quietest = from->victims.empty() ? INFINITY : seat(from->victims.front()).rate;
 }
@@ -266,20 +272,19 @@ void Pass::swap_for(const Seat& challenger) {
 /// The busiest first. Most of those who wait have no hope once the room that was free is taken: they are sorted out
 /// again after the first one that got nothing, the second, the fourth ..., and not asked one by one.
 void Pass::fill() {
-  const auto busiest_first = [&](uint32_t a, uint32_t b) { return busier(b, a); };
   const auto sort_out = [&] {
-    std::erase_if(challengers_, [&](uint32_t at) { return !may_get_in(seat(at)); });
-    std::ranges::make_heap(challengers_, busiest_first);
+    std::erase_if(challengers_, [&](const Candidate& each) { return !may_get_in(seat(each)); });
+    std::ranges::make_heap(challengers_, quieter);
   };
   for (const Device& each : table_.devices) owed_ += each.owed;
   sort_out();
   size_t in_vain = 0;
   while (!challengers_.empty() && at_once_ > 0 && (allowance_ > 0 || owed_ > 0)) {
-    std::ranges::pop_heap(challengers_, busiest_first);
-    const uint32_t at = challengers_.back();
+    std::ranges::pop_heap(challengers_, quieter);
+    Seat& busiest = seat(challengers_.back());
     challengers_.pop_back();
     const size_t before = moves_.size();
-    get_in(seat(at));
+    get_in(busiest);
     if (moves_.size() == before && std::has_single_bit(++in_vain)) sort_out();
   }
 }
@@ -292,10 +297,10 @@ void Pass::forget_owed() {
 }
 
 void Pass::go_home() {
-  std::ranges::sort(away_, [&](uint32_t a, uint32_t b) { return busier(a, b); });
-  for (const uint32_t at : away_) {
+  std::ranges::sort(away_, busier);
+  for (const Candidate& candidate : away_) {
     if (!may_move(table_.settings.moves_per_minute / 2 + 1)) return;
-    Seat& each = seat(at);
+    Seat& each = seat(candidate);
     if (each.going != Going::kNowhere) continue;
     const DeviceIndex to = table_.choose(each, Rooms::kForAll);
     if (to != kInSoftware && each.choice(to) < each.choice(each.place)) emit(each, Going::kMove, to, Why::kPreferred);
@@ -314,13 +319,14 @@ DeviceIndex Pass::lighter(const Seat& seat) const {
 /// From each device to those with less load, the busiest first, while that makes the larger load smaller.
 void Pass::balance() {
   for (OnDevice& on : on_) {
-    std::erase_if(on.mobile,
-                  [&](uint32_t at) { return seat(at).going != Going::kNowhere || lighter(seat(at)) == kInSoftware; });
-    std::ranges::sort(on.mobile, [&](uint32_t a, uint32_t b) { return busier(a, b); });
-    for (const uint32_t at : on.mobile) {
+    std::erase_if(on.mobile, [&](const Candidate& each) {
+      return seat(each).going != Going::kNowhere || lighter(seat(each)) == kInSoftware;
+    });
+    std::ranges::sort(on.mobile, busier);
+    for (const Candidate& each : on.mobile) {
       if (!may_move(table_.settings.moves_per_minute / 2 + 1)) return;
-      const DeviceIndex to = lighter(seat(at));
-      if (to != kInSoftware) emit(seat(at), Going::kMove, to, Why::kBalanced);
+      const DeviceIndex to = lighter(seat(each));
+      if (to != kInSoftware) emit(seat(each), Going::kMove, to, Why::kBalanced);
     }
   }
 }
