@@ -184,6 +184,12 @@ enum class Reason : uint16_t {
   kOffloadNoDevice,
   kOffloadTableFull,
   kOffloadNotCounting,
+  kOffloadBusierFirst,
+  kOffloadTooQuiet,
+  kOffloadPinned,
+  kOffloadDeviceLost,
+  kOffloadDeviceSettling,
+  kOffloadWaiting,
 
   // Control
   kControlBadRequest,
