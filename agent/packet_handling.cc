@@ -62,6 +62,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
   const policy::TunnelGroup& group = *row.tunnel->group;
   if (!group.enabled || row.leaving) return;
   row.path = look_at_path(row);
+  seat_children(row);
   const uint32_t before = row.mtu.bytes;
   std::optional<policy::InnerMtu> least;
   for (auto& [name, child] : row.children) {

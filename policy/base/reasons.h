@@ -190,6 +190,10 @@ enum class Reason : uint16_t {
   kOffloadDeviceLost,
   kOffloadDeviceSettling,
   kOffloadWaiting,
+  kOffloadUnsupported,
+  kOffloadMoving,
+  kOffloadMoved,
+  kOffloadProbeFailed,
 
   // Control
   kControlBadRequest,
