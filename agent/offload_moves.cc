@@ -95,7 +95,6 @@ void TunnelManager::look_at_offload(Instant now) {
   std::map<ike::ChildId, std::string> suspects;
   std::set<policy::SaKey> watched;
   for (const auto& [netns, owners] : by_netns) {
-    look_at_paths(netns);  // nobody tells of routes
     const auto states = services_.kernel.dump_sas(netns);
     if (!states.ok()) continue;  // reconciliation says so
     std::map<policy::SaKey, uint64_t>& before = carried_[netns];
@@ -158,6 +157,7 @@ void TunnelManager::offload_not_counting(Instant now, ike::ChildId id, const std
 /// A device went, came or changed.
 void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& change) {
   if (!offload_.on_link(now, change)) return;
+  look_at_paths(change.netns);  // packets may leave by another one now
   offload_decide_at_ = now;
   probe_devices();
   if (change.up && !change.gone) {

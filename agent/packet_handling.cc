@@ -159,4 +159,26 @@ void TunnelManager::look_at_paths(const std::string& netns) {
   last.clear();  // from the first one again
 }
 
+/// After a change of routes: all tunnels, a part at a time. The next change is told from then on, so that a routing
+/// daemon with a full table costs a look each kPathLookRest at most.
+void TunnelManager::run_paths(Instant now) {
+  for (auto it = paths_due_.begin(); it != paths_due_.end();) {
+    if (it->second > now) {
+      ++it;
+      continue;
+    }
+    const std::string netns = it->first;
+    const bool begins = paths_seen_[netns].empty();
+    if (begins) (void)services_.kernel.watch_routes(netns);  // a namespace that is gone is met anew
+    look_at_paths(netns);
+    if (paths_seen_[netns].empty()) {
+      paths_looked_[netns] = now;
+      it = paths_due_.erase(it);
+    } else {
+      it->second = now + kPathPartPause;
+      ++it;
+    }
+  }
+}
+
 }  // namespace ipsec::agent

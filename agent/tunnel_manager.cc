@@ -319,8 +319,11 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
     on_link_changed(*link);
     on_offload_link(now, *link);
   }
+  if (const auto* routes = std::get_if<policy::RoutesChanged>(&kernel_event))
+    paths_due_.try_emplace(routes->netns, std::max(now + kPathLookPause, paths_looked_[routes->netns] + kPathLookRest));
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
     services_.namespace_changed(met->netns, true);
+    paths_due_.try_emplace(met->netns, now);
     wake_manual_in(met->netns);
   }
   if (const auto* added = std::get_if<policy::AddressAdded>(&kernel_event))
@@ -367,6 +370,7 @@ void TunnelManager::run(Instant now) {
   expire_waiters(now);
   sweep(now);
   packet_rules_.apply();
+  run_paths(now);
   run_offload(now);
   reconciliation_.run(now);
   queue_.drain();
@@ -379,6 +383,7 @@ std::optional<Instant> TunnelManager::next_deadline() const {
                            orphans_.next_deadline(), offload_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
+  for (const auto& [netns, due] : paths_due_) consider(due);
   return next;
 }
 

@@ -225,6 +225,7 @@ class TunnelManager {
   void adopt_headers(const std::vector<OrphanedChild>& children);
   void on_device(const policy::LinkChanged& change);
   void look_at_paths(const std::string& netns);
+  void run_paths(Instant now);
 
   // offload_moves.cc
   void seat_children(const TunnelRow& row);
@@ -370,6 +371,7 @@ class TunnelManager {
   bool unused_group_objects_ = false;
   std::map<std::pair<std::string, std::string>, uint32_t> device_mtus_;  // by namespace and device
   std::map<std::string, std::string> paths_seen_;                        // the last tunnel looked at, by namespace
+  std::map<std::string, Instant> paths_due_, paths_looked_;  // because routes changed; the last look; by namespace
   uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;

@@ -202,6 +202,7 @@ std::vector<int> XfrmKernel::poll_fds() const {
     fds.push_back(source.xfrm_fd());
     fds.push_back(source.link_fd());
   }
+  for (const auto& [netns, watch] : route_watches_) fds.push_back(watch.fd());
   for (const int fd : names_.fds()) fds.push_back(fd);
   return fds;
 }
@@ -215,6 +216,8 @@ void XfrmKernel::process() {
   }
   note_rules_fds();
   for (auto& [netns, source] : sources_) source.drain(events_);
+  for (auto& [netns, watch] : route_watches_)
+    if (watch.take()) events_.push(netns, policy::RoutesChanged{netns});
   if (names_.drain()) {
     fds_changed_ = true;  // that of a process that has ended is not waited on any more
     look_at_namespaces();
@@ -249,6 +252,17 @@ Status XfrmKernel::restore_policy_hash(const std::string& netns) {
   return netlink::restore_policy_hash(where->xfrm(), journal_, netns);
 }
 
+Status XfrmKernel::watch_routes(const std::string& netns) {
+  TRY(port(netns), "watch routes");  // so that its end is noticed
+  auto watch = route_watches_.find(netns);
+  if (watch == route_watches_.end()) {
+    TRY_ASSIGN(RouteWatch opened, RouteWatch::open(netns), "");
+    watch = route_watches_.emplace(netns, std::move(opened)).first;
+    fds_changed_ = true;
+  }
+  return watch->second.arm();
+}
+
 Status XfrmKernel::watch(const std::string& netns) {
   if (sources_.contains(netns)) return {};
   if (!is_same_namespace(netns)) give_up(netns);
@@ -274,7 +288,7 @@ Status XfrmKernel::leave(const std::string& netns, Leave how) {
     fds_changed_ = true;
   }
   identities_.erase(netns);
-  if (sources_.erase(netns) != 0) fds_changed_ = true;
+  if (sources_.erase(netns) + route_watches_.erase(netns) != 0) fds_changed_ = true;
   return how == Leave::kIsGone ? journal_.forget_namespace(netns) : Status{};
 }
 

@@ -16,6 +16,7 @@
 #include "netlink/netns.h"
 #include "netlink/netns_watch.h"
 #include "netlink/probe.h"
+#include "netlink/route_watch.h"
 #include "netlink/xfrm_events.h"
 #include "policy/kernel_port.h"
 #include "policy/policy_hash.h"
@@ -65,6 +66,7 @@ class XfrmKernel final : public policy::KernelPort {
   /// Begins to report acquires, expiries, NAT mappings, link changes and what others remove in the namespace; the first
   /// event is ResyncNeeded, because nobody knows what happened before.
   Status watch(const std::string& netns) override;
+  Status watch_routes(const std::string& netns) override;
   /// The namespace is gone, or nothing in it concerns us any more: closes its sockets (open ones keep a namespace
   /// alive) and, when it is gone, forgets what was ours in it.
   enum class Leave : uint8_t { kCloseOnly, kIsGone };
@@ -120,6 +122,7 @@ class XfrmKernel final : public policy::KernelPort {
   EventQueue events_;
   std::map<std::string, std::unique_ptr<NamespacePort>> ports_;
   std::map<std::string, EventSource> sources_;
+  std::map<std::string, RouteWatch> route_watches_;
   std::map<std::string, NetnsIdentity> identities_;    // of the namespaces that are open
   std::set<uint8_t> route_protocols_{kRouteProtocol};  // of our routes, earlier runs included
   std::set<std::string> awaited_;                      // namespaces that were asked for and are not there

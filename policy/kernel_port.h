@@ -133,6 +133,10 @@ struct RouteRemoved {
   IpPrefix destination;
   uint32_t metric = 0;
 };
+/// Some route or rule of the namespace changed since KernelPort::watch_routes(): packets may leave by another way.
+struct RoutesChanged {
+  std::string netns;
+};
 /// Somebody else changed or removed our table of packet rules.
 struct PacketRulesDisturbed {
   std::string netns;
@@ -152,7 +156,7 @@ struct ResyncNeeded {
 };
 using KernelEvent =
     std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, SaRemoved, PolicyDisturbed,
-                 RouteRemoved, RuleRemoved, PacketRulesDisturbed, NamespaceGone, ResyncNeeded>;
+                 RouteRemoved, RuleRemoved, PacketRulesDisturbed, RoutesChanged, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace
@@ -168,6 +172,9 @@ class KernelPort {
 
   /// Begins to report the events of a namespace; the first is ResyncNeeded. Nothing when it is watched already.
   virtual Status watch(const std::string& netns) = 0;
+
+  /// Tells of the next change of a route, once (RoutesChanged). Nothing when that was asked for already.
+  virtual Status watch_routes(const std::string& netns) = 0;
 
   // Complete reads, for start-up, resync and drift; these send what is queued first, and wait for the answer.
   virtual Result<std::vector<SaState>> dump_sas(const std::string& netns) = 0;

@@ -11,7 +11,7 @@ CHILDREN='{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start":
             "c": { "local": ["10.1.0.0/24"], "remote": ["10.3.1.0/24"], "start": "now" } }'
 on_nic() { ctl gw --json offload list | python3 -c 'import json, sys; print("".join(sorted(each["child"] for each in json.load(sys.stdin)["rows"] if each["place"] != "software")))'; }
 on_nic_are() { is "$(on_nic)" "$1"; }
-busy() { ip netns exec host ping -q -f -s 1000 -w "$2" "$1" > /dev/null & }
+busy() { ip netns exec host ping -q -f -s 1000 -w "$2" "$1" > /dev/null & BUSY=$!; }
 
 site_peer "$(child a 10.2.0.0/24 10.1.0.0/24) $(child b 10.3.0.0/24 10.1.0.0/24) $(child c 10.3.1.0/24 10.1.0.0/24)" || exit 1
 site_gateway "$CHILDREN" '{"role": "both"}' '{}' "$(grouped packet policy "\"$GW_DEV\"")" || exit 1
@@ -32,7 +32,7 @@ check "one of them has the NIC" test "$(on_nic | wc -c)" = 2
 busy 10.3.0.1 12
 check "the busy one gets it" wait_for 20 "b on the NIC" on_nic_are b
 check "with the reason" test "$(events offload-moved)" -ge 1
-wait %1 2> /dev/null
+wait $BUSY
 busy 10.3.1.1 15
 check "then the next busy one" wait_for 20 "c on the NIC" on_nic_are c
 check "a pinned one comes first" ctl gw offload pin site nic --child a

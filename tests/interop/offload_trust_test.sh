@@ -30,5 +30,23 @@ check "the foreign SA is untouched" sh -c "ip -n gw xfrm state | grep -q 0x00004
 kill $STREAM
 ip -n gw xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x4242
 stop_ipsecd gw
+
+# A NIC that takes SAs, shows them, and carries nothing: packets go into the tunnel's interface and are counted nowhere.
+inner_neighbours gw "$GW_DEV" peer "$PEER_DEV" 10.2.0.1
+ip -n gw link del cust
+private_side customers blue cust 10.1.0.1/24 fd00:1::1/64 host 10.1.0.2/24 fd00:1::2/64 10.1.0.1 fd00:1::1
+site_gateway '{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "now" } }' '{"role": "both"}' '{}' \
+  "{\"private\": {\"netns\": \"customers\", \"vrf\": \"blue\"}, \"attachment\": \"interface\", \"offload\": {\"mode\": \"packet\", \"devices\": [\"$GW_DEV\"]}}" || exit 1
+check "an interface: it is up" wait_for 10 "a" are a
+check "an interface: outbound is on the NIC" test "$(effective | tr ' ' '\n' | grep -c out:packet)" = 1
+check "an interface: packets pass" pings 10.2.0.1
+echo Y > "$GW_PORT/ipsec_lie"
+ip netns exec host ping -q -i 0.05 -w 60 10.2.0.1 > /run/stream &
+STREAM=$!
+check "the lie is found out" wait_for 25 "software" place_is a software
+check "packets pass in software" wait_for 10 "answers" pings 10.2.0.1
+echo N > "$GW_PORT/ipsec_lie"
+kill $STREAM
+stop_ipsecd gw
 stop_strongswan
 finish

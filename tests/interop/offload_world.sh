@@ -51,6 +51,33 @@ first_cable() { # up|down
   ip -n peer route replace 10.1.0.0/24 via 192.0.2.1 src 10.2.0.1 2> /dev/null || true
 }
 
+# stream SECONDS: 1,000 packets a second from the host to the peer, in the background; `lost` waits for the end and says how many
+# did not arrive.
+stream() {
+  ip netns exec peer python3 -c '
+import socket, sys
+sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sink.bind(("10.2.0.1", 9)); sink.settimeout(float(sys.argv[1]) + 3)
+seen = set()
+while True:
+    number = int(sink.recv(64))
+    if number < 0: break
+    seen.add(number)
+print(len(seen))' "$1" > /run/arrived &
+  SINK=$!
+  ip netns exec host python3 -c '
+import socket, sys, time
+out, number, end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0, time.monotonic() + float(sys.argv[1])
+begin = time.monotonic()
+while time.monotonic() < end:
+    while number < (time.monotonic() - begin) * 1000:
+        out.sendto(b"%d" % number, ("10.2.0.1", 9)); number += 1
+    time.sleep(0.01)
+for _ in range(20): out.sendto(b"-1", ("10.2.0.1", 9)); time.sleep(0.02)
+print(number)' "$1" > /run/sent &
+  STREAM=$!
+}
+lost() { wait $STREAM $SINK; LOST=$(($(cat /run/sent) - $(cat /run/arrived))); echo "$LOST of $(cat /run/sent) packets were lost"; }
+
 record_numbers() { local port; for port; do echo > "$port/wire_esp"; done; }
 # no_number_twice PORT...: no SPI has sent one IV twice, and none of what was sent is missing in the record.
 no_number_twice() {

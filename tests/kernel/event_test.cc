@@ -209,3 +209,24 @@ TEST_CASE("probe: this kernel has what is needed, and the probe leaves nothing b
   CHECK(port.kernel->dump_sas("probe")->empty());
   CHECK(shell_output("ip -n probe link show type xfrm").empty());
 }
+
+TEST_CASE("events: a change of any route is told once, and again only when it is asked for") {
+  Network network;
+  Port port;
+  REQUIRE(port.kernel->watch_routes("left-pub").ok());
+  const auto told = [&] {
+    size_t times = 0;
+    port.kernel->process();
+    while (const auto event = port.kernel->poll_event()) times += std::holds_alternative<RoutesChanged>(*event) ? 1 : 0;
+    return times;
+  };
+  CHECK(told() == 0);
+  for (int i = 1; i < 20; ++i)
+    shell("ip -n left-pub route add 10.99." + std::to_string(i) + ".0/24 via 192.0.2.2 && true");
+  CHECK(told() == 1);
+  shell("ip -n left-pub route add 10.98.0.0/24 via 192.0.2.2");
+  CHECK(told() == 0);
+  REQUIRE(port.kernel->watch_routes("left-pub").ok());
+  shell("ip -n left-pub route del 10.98.0.0/24");
+  CHECK(told() == 1);
+}

@@ -89,6 +89,7 @@ class FakeKernel final : public policy::KernelPort {
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   Status watch(const std::string& netns) override;
+  Status watch_routes(const std::string&) override { return {}; }
   Result<bool> writes_df() override { return !refuses_df_; }
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
