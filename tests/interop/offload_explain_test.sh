@@ -51,7 +51,23 @@ check "the kernel's words are told" sh -c "$(declare -f ctl); BUILD=$BUILD ctl g
 check "a rekey brings it there" ctl gw rekey site
 check "now both are" is "$(effective)" "in:packet out:packet"
 check "list devices knows the driver" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw list devices | grep -q netdevsim"
+check "it was not asked unasked" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw show device $GW_DEV | grep -q active_probe"
 check "show device has its rules" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw show device $GW_DEV | grep -q 'AEADs with 16 bytes'"
+stop_ipsecd gw
+
+# Where an operator allows it, a device is asked before the first SA, and nothing of that is left.
+python3 - /run/gw.json "$GW_DEV" << 'P'
+import json, sys
+document = json.load(open(sys.argv[1]))
+document.setdefault("node", {})["offload"] = {"devices": {sys.argv[2]: {"active_probe": True}}}
+json.dump(document, open(sys.argv[1], "w"))
+P
+echo 2 > "$GW_PORT/ipsec_refuse"      # of the trials those of crypto: an error of the moment says nothing of the device
+start_ipsecd gw /run/gw.json || exit 1
+device() { ctl gw --json show device "$GW_DEV" | python3 -c 'import json, sys; print(*(each.split(" (")[0] for each in json.load(sys.stdin)["probed"]), sep=", ")'; }
+check "the trials tell" is "$(device)" "crypto in: unknown, crypto out: unknown, packet in: yes, packet out: yes, policies: yes"
+check "no SA is left of them" is "$(esp gw)" 0
+check "and no policy" sh -c "! ip -n gw xfrm policy | grep -q 203.0.113.254"
 stop_ipsecd gw
 stop_strongswan
 finish
