@@ -91,8 +91,12 @@ Effective judge(OffloadMode requested, const policy::OffloadRequest& tried, cons
     return effective;
   }
   if (!earlier.empty()) {
-    effective.reason = earlier.back().reason;
-    effective.device = earlier.back().device;
+    // Of the last rung the first reason: what rules most devices out comes first.
+    const auto last = std::ranges::find_if(earlier, [&](const Verdict& each) {
+      return each.kind == earlier.back().kind && each.device == earlier.back().device;
+    });
+    effective.reason = last->reason;
+    effective.device = last->device;
     effective.detail = told(earlier);
   }
   return effective;

@@ -188,6 +188,7 @@ TEST_CASE(
   up(world);
   CHECK(outbound(world, 0xc1).reason == Reason::kOffloadNoDevice);
   world.pub().path.device = "ens1";
+  world.kernel.emit(policy::RoutesChanged{.netns = "pub"});
   carried(world, 1000000);
   world.pass(5s);
   carried(world, 2000000);
