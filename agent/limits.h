@@ -41,6 +41,7 @@ inline constexpr Duration kIdleLookMost = 60s;        ///< Between looks whether
 inline constexpr size_t kMendedTold = 32;             ///< Objects put right that are named, until all is right again.
 inline constexpr uint32_t kReplaceByRekeyMax = 3;  ///< Rekeys asked for in place of a lost SA, before its child ends.
 inline constexpr Duration kOrphanLinger = 2s;   ///< For packets on their way to SAs of an earlier run, once replaced.
+inline constexpr Duration kCarrierRetry = 2s;   ///< Before the policies that a carrier needs are asked for again.
 inline constexpr Duration kDownTimeout = 10s;   ///< For a tunnel to leave the kernel when an operator takes it down.
 inline constexpr Duration kOffloadWatch = 5s;   ///< Between looks whether offloaded SAs carry traffic.
 inline constexpr Duration kShutdownGrace = 5s;  ///< For the answers to our Deletes when the daemon stops.
