@@ -77,8 +77,8 @@ void Carriers::start(Instant now, const policy::Config& config, const std::map<s
 
 void Carriers::begin(Instant now, const std::shared_ptr<const policy::Carrier>& carrier, size_t in_use) {
   now_ = now;
+  rows_.erase(carrier->name);
   CarrierRow& row = rows_[carrier->name];
-  row = CarrierRow{};
   row.carrier = carrier;
   row.number = hooks_.next_number();
   row.choice = policy::CarrierChoice(carrier->hold_down, in_use);

@@ -21,7 +21,7 @@ std::string manual_child(const TunnelText& tunnel) {
 }
 
 struct GroupText {
-  const std::string &group, &public_more, &offload;
+  const std::string &group, &public_more, &offload, &top;
 };
 
 std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
@@ -34,7 +34,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
       "offload": { "mode": ")" +
                      shape.offload + R"(", "devices": ["ens1"] } } },
     "node": { "allow_manual_keys": true },
-    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
+    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] }, "host": { "mode": "transport" } },
     "credentials": { "key": { "psk": { "file": "key" } },
       "static": { "manual": { "in": { "file": "static.in" }, "out": { "file": "static.out" } } } },
     "tunnels": {)";
@@ -53,7 +53,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
               "\"], \"start\": \"" + each.start + "\" }";
     text += "}" + each.members + " }";
   }
-  return text + "}}";
+  return text + "}" + shape.top + "}";
 }
 
 policy::ChildKeys keys_of(uint32_t child) {
@@ -138,7 +138,7 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
   auto outcome =
-      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_})}});
+      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_, top})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -170,6 +170,7 @@ std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const s
   made->spi_in = policy::ChildSpi(id);
   made->spi_out = policy::ChildSpi(id + spi_out_offset);
   made->suite = suite;
+  made->mode = made->tunnel->child(child)->policy->mode;
   made->local = made->tunnel->child(child)->local;
   made->remote = made->tunnel->child(child)->remote;
   if (const auto less = narrowed.find(tunnel); less != narrowed.end())
