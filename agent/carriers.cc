@@ -158,6 +158,11 @@ void Carriers::on_namespace_gone(const std::string& netns) {
     if (!row.leaving && is_enabled(*row.carrier) && public_netns(*row.carrier) == netns) leave(row, row.carrier);
 }
 
+void Carriers::begin_shutdown() {
+  stopping_ = true;
+  for (auto& [name, row] : rows_) hold_routes(row, {});
+}
+
 void Carriers::remove_all() {
   stopping_ = true;
   for (auto& [name, row] : rows_)

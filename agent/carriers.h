@@ -93,6 +93,8 @@ class Carriers {
   void on_namespace_gone(const std::string& netns);
   /// Somebody else (the reconciler) has made an interface.
   void on_link_made(const std::string& link);
+  /// The daemon is about to end: routes go first, and nothing is moved any more.
+  void begin_shutdown();
   /// The end: interfaces, then what they needed.
   void remove_all();
 

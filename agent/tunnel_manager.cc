@@ -398,6 +398,7 @@ void TunnelManager::offload_not_counting(ike::ChildId id) {
 void TunnelManager::begin_shutdown() {
   stopping_ = true;
   reconciliation_.stop();
+  carriers_.begin_shutdown();
   for (auto& [id, ike] : ikes_) close(ike, Reason::kShutdown, ike::CloseMode::kTellPeer);
 }
 

@@ -218,12 +218,14 @@ void Carriers::check_names(ObjectReader& reader, const Carrier& carrier) {
 /// What leads the carrier's own packets into the carrier leads them nowhere.
 void Carriers::check_loops(ObjectReader& reader, const Carrier& carrier) {
   if (carrier.private_place != carrier.group().public_place) return;
-  for (const StaticRoute& route : carrier.routes)
-    for (const CarrierPath& path : carrier.paths)
-      if (route.prefix.contains(*path.tunnel->remote))
-        reader.error("routes", Reason::kConfigConflict, to_string(route.prefix),
-                     "no prefix with " + to_string(*path.tunnel->remote) + ", the remote of tunnel " +
-                         path.tunnel->name + ": the carrier's own packets would be led into the carrier");
+  for (const StaticRoute& route : carrier.routes) {
+    const auto covered = [&](const CarrierPath& path) { return route.prefix.contains(*path.tunnel->remote); };
+    const auto path = std::ranges::find_if(carrier.paths, covered);
+    if (path == carrier.paths.end()) continue;
+    reader.error("routes", Reason::kConfigConflict, to_string(route.prefix),
+                 "no prefix with " + to_string(*path->tunnel->remote) + ", the remote of tunnel " + path->tunnel->name +
+                     ": the carrier's own packets would be led into the carrier");
+  }
 }
 
 void Carriers::claim_ends(ObjectReader& reader, const Carrier& carrier) {
