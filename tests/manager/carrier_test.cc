@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/carriers_json.h"
 #include "policy/plan_carriers.h"
 #include "tests/manager/manager_world.h"
 
@@ -279,4 +280,61 @@ TEST_CASE("carrier: at the end the interface goes before what keeps it from leak
   CHECK(world.remote() == "none");
   CHECK(world.blocks().empty());
   CHECK(world.routes().empty());
+}
+
+TEST_CASE("carrier: its row says which tunnel protects it, and when the preferred one will again") {
+  World world(R"(, "hold_down": "10s", "key": 7, "addresses": ["10.255.0.1/30"], "peers": ["10.255.0.2"])");
+  world.begin();
+  world.near_up();
+  world.far_up();
+  world.near_down();
+  world.near_up(0xc2);
+  const auto row = agent::carrier_rows(world.manager->carriers(), world.now).at(0);
+  CHECK(row["state"] == "up");
+  CHECK(row["tunnel"] == "b");
+  CHECK(row["paths"] == nlohmann::json{"a 198.51.100.7 up", "b 198.51.100.8 up"});
+  CHECK(row["back_in_seconds"] == 10);
+  CHECK(row["addresses"] == nlohmann::json::array({"10.255.0.1/30"}));
+  CHECK(row["routes"] == nlohmann::json::array({"10.7.0.0/16 metric 100"}));
+  CHECK(row["last_reason"].is_null());
+  const auto counts = agent::carrier_counts(world.manager->carriers());
+  CHECK(counts["up"] == 1);
+  CHECK_FALSE(agent::lacks_carriers(counts));
+  world.far_down();
+  world.near_down(0xc2);
+  CHECK(agent::lacks_carriers(agent::carrier_counts(world.manager->carriers())));
+}
+
+TEST_CASE("carrier: one that is disabled has no interface, until it is enabled") {
+  World world(R"(, "enabled": false)");
+  world.begin();
+  world.near_up();
+  CHECK(world.state() == "disabled");
+  CHECK(world.remote() == "none");
+  CHECK(world.blocks().empty());
+  world.carrier(R"(, "enabled": true)");
+  world.reconfigure(world.tunnels());
+  world.run();
+  world.run();
+  CHECK(world.state() == "up");
+  world.carrier(R"(, "enabled": false)");
+  world.reconfigure(world.tunnels());
+  world.run();
+  CHECK(world.state() == "disabled");
+  CHECK(world.remote() == "none");
+}
+
+TEST_CASE("carrier: without the public namespace there is no interface until its blocks are back") {
+  World world;
+  world.begin();
+  world.near_up();
+  world.kernel.remove_namespace("pub");
+  world.run();
+  world.pass(3s);
+  CHECK(world.remote() == "none");
+  world.kernel.add_namespace("pub").devices["ens1"] = {};
+  world.pass(3s);
+  world.run();
+  CHECK(world.remote() == "198.51.100.7");
+  CHECK(world.blocks() == kBothBlocked);
 }

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "policy/config_changes.h"
 #include "policy/plan_carriers.h"
 #include "tests/policy/config_support.h"
 
@@ -201,4 +202,37 @@ TEST_CASE("carriers: the MTU is what is left of the path, less the header of eac
   const auto carrier = read({.carrier = R"(, "addresses": ["fd00::1/64"])"});
   CHECK(carrier_mtu(*carrier, 1290) == 1280);
   CHECK(carrier_mtu(*read({}), 10) == 256);
+}
+
+TEST_CASE("carriers: what another configuration changes is told, and how much it disturbs") {
+  using Kind = TunnelChange::Kind;
+  const auto config = [](const Text& text) { return parse_one(text.text()).config; };
+  const auto before = config({.carrier = R"(, "key": 7)"});
+  REQUIRE(before != nullptr);
+  const auto change = [&](const Text& text) {
+    const auto after = config(text);
+    REQUIRE(after != nullptr);
+    return carrier_changes(*before, *after);
+  };
+  CHECK(change({.carrier = R"(, "key": 7)"}).empty());
+  struct Case {
+    const char *carrier, *protected_by, *setting;
+    Kind kind;
+  };
+  for (const Case& each :
+       {Case{R"(, "key": 8)", R"(["near", "far"])", "key", Kind::kInPlace},
+        Case{R"(, "key": 7)", R"(["far"])", "protected_by", Kind::kInPlace},
+        Case{R"(, "key": 7, "hold_down": "1s")", R"(["near", "far"])", "hold_down", Kind::kInPlace},
+        Case{R"(, "key": 7, "enabled": false)", R"(["near", "far"])", "enabled", Kind::kRestart},
+        Case{R"(, "key": 7, "private": { "netns": "x" })", R"(["near", "far"])", "private", Kind::kRestart},
+        Case{R"(, "key": 7)", R"(["second"])", "local address", Kind::kRestart}}) {
+    CAPTURE(each.setting);
+    const CarrierChanges changes = change({.carrier = each.carrier, .protected_by = each.protected_by});
+    REQUIRE(changes.contains("wire"));
+    CHECK(changes.at("wire").kind == each.kind);
+    CHECK(changes.at("wire").settings.front() == each.setting);
+  }
+  const CarrierChanges other = change({.carrier = {}, .name = "rope"});
+  CHECK(other.at("wire").kind == Kind::kRemoved);
+  CHECK(other.at("rope").kind == Kind::kAdded);
 }
