@@ -174,10 +174,13 @@ void Agent::watch_namespaces() {
 
 /// A help only: where it cannot be set, policies are found all the same.
 void Agent::adapt_policy_hash() {
+  const auto hashes =
+      config_->adapt_policy_hash ? policy::plan_policy_hashes(*config_) : std::map<std::string, policy::PolicyHash>{};
   for (const std::string& netns : namespaces_) {
     if (gone_namespaces_.contains(netns)) continue;
-    const auto wanted = config_->adapt_policy_hash ? policy::plan_policy_hash(*config_, netns) : std::nullopt;
-    const Status status = wanted ? kernel_->set_policy_hash(netns, *wanted) : kernel_->restore_policy_hash(netns);
+    const auto wanted = hashes.find(netns);
+    const Status status =
+        wanted != hashes.end() ? kernel_->set_policy_hash(netns, wanted->second) : kernel_->restore_policy_hash(netns);
     if (!status.ok()) log_.debug("the policy hash stays as it is", {field("detail", status.error().text())});
   }
 }

@@ -236,6 +236,12 @@ Status XfrmKernel::set_policy_hash(const std::string& netns, const policy::Polic
   return netlink::set_policy_hash(where->xfrm(), journal_, netns, hash);
 }
 
+std::set<std::string> XfrmKernel::hashed_namespaces() const {
+  std::set<std::string> namespaces;
+  for (const ObjectKey& key : journal_.all(kPolicyHashKind)) namespaces.insert(key.netns);
+  return namespaces;
+}
+
 Status XfrmKernel::restore_policy_hash(const std::string& netns) {
   TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
   where->flush();
@@ -273,23 +279,20 @@ Status XfrmKernel::leave(const std::string& netns, Leave how) {
 
 Status XfrmKernel::forget_absent(const std::set<std::string>& namespaces) {
   std::set<ObjectKey> standing;
-  std::set<std::string> known;
   for (const std::string& netns : namespaces) {
     auto read = keys_of(netns);
     const bool missing = !read.ok() && read.error().reason() == Reason::kNamespaceMissing;
     if (!read.ok() && !missing) return std::move(read).error();
     if (read.ok()) standing.merge(*read);
-    known.insert(netns);
   }
   for (const ObjectKey& key : journal_.all())
-    if (known.contains(key.netns) && !standing.contains(key) && key.kind != kPolicyHashKind)
-      TRY(journal_.forget(key), "");
+    if (namespaces.contains(key.netns) && !standing.contains(key)) TRY(journal_.forget(key), "");
   return {};
 }
 
 /// Of everything that stands in a namespace.
 Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
-  std::set<ObjectKey> keys;
+  std::set<ObjectKey> keys{policy_hash_key(netns)};  // a setting is there as long as its namespace is
   TRY_ASSIGN(const auto links, dump_links(netns), "");
   for (const policy::LinkConfig& each : links) keys.insert(journal_link_key(netns, each.name));
   TRY_ASSIGN(const auto policies, dump_policies(netns), "");

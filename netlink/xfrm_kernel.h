@@ -88,6 +88,8 @@ class XfrmKernel final : public policy::KernelPort {
   Result<policy::PolicyHash> policy_hash(const std::string& netns);
   Status set_policy_hash(const std::string& netns, const policy::PolicyHash& hash);
   Status restore_policy_hash(const std::string& netns);
+  /// Where it was set, by this run or a killed one, and not put back.
+  std::set<std::string> hashed_namespaces() const;
 
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);

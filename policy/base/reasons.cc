@@ -177,6 +177,12 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kOffloadNoDevice, "offload-no-device", "no device of the group carries this tunnel's packets", "devices", ""},
     {Reason::kOffloadTableFull, "offload-table-full", "the device has no room for another SA", "device", ""},
     {Reason::kOffloadNotCounting, "offload-not-counting", "the SA is shown on the NIC, but its counters do not move under traffic", "device", ""},
+    {Reason::kOffloadBusierFirst, "offload-busier-first", "in software, since busier or pinned tunnels have the device's room", "device,rate", "`ipsecctl offload list` shows the rates. Pin the tunnel, give the device more room if it has it, or add a device."},
+    {Reason::kOffloadTooQuiet, "offload-too-quiet", "in software, since its traffic is not worth a move to the NIC", "rate", "Nothing to do; a pinned tunnel is moved whatever its rate."},
+    {Reason::kOffloadPinned, "offload-pinned", "in software, as its pin says", "", ""},
+    {Reason::kOffloadDeviceLost, "offload-device-lost", "in software, since its device went down or away", "device", "Look at the device; tunnels come back to it by themselves once it has been up for a while."},
+    {Reason::kOffloadDeviceSettling, "offload-device-settling", "in software, since its device came back only a short time ago", "device", "Nothing to do, unless the device comes and goes."},
+    {Reason::kOffloadWaiting, "offload-waiting", "in software, until a move to the NIC is allowed", "rate", "Nothing to do: moves are few each minute. A larger number of moves per minute makes it sooner, and more rekeys."},
     // Control
     {Reason::kControlBadRequest, "control-bad-request", "a request on the control socket was not understood", "detail", ""},
     {Reason::kControlDenied, "control-denied", "the caller may not do this", "method", "Read methods need the group ipsecd, the others root."},

@@ -187,6 +187,12 @@ enum class Reason : uint16_t {
   kOffloadNoDevice,
   kOffloadTableFull,
   kOffloadNotCounting,
+  kOffloadBusierFirst,
+  kOffloadTooQuiet,
+  kOffloadPinned,
+  kOffloadDeviceLost,
+  kOffloadDeviceSettling,
+  kOffloadWaiting,
 
   // Control
   kControlBadRequest,
