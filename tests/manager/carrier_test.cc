@@ -328,6 +328,8 @@ TEST_CASE("carrier: without the public namespace there is no interface until its
   World world;
   world.begin();
   world.near_up();
+  world.manager->look_after(world.now, {"priv", "pub"});
+  world.run();
   world.kernel.remove_namespace("pub");
   world.run();
   world.pass(3s);
