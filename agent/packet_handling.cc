@@ -63,6 +63,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
   if (!group.enabled || row.leaving) return;
   carriers_.touch(row.tunnel->name);
   row.path = look_at_path(row);
+  seat_children(row);
   const uint32_t before = row.mtu.bytes;
   std::optional<policy::InnerMtu> least;
   for (auto& [name, child] : row.children) {

@@ -5,6 +5,7 @@
 #include "netlink/links.h"
 #include "netlink/nft_probe.h"
 #include "netlink/policy_hash.h"
+#include "netlink/probe.h"
 
 namespace ipsec::netlink {
 
@@ -362,6 +363,22 @@ Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddres
 Result<LinkInfo> XfrmKernel::device(const std::string& netns, const std::string& name) {
   TRY_ASSIGN(NamespacePort * where, port(netns), "");
   return need_link(where->route(), name);
+}
+
+Result<DeviceReading> XfrmKernel::read_device(const std::string& netns, const std::string& name) {
+  TRY_ASSIGN(NamespacePort * where, port(netns), "");
+  return netlink::read_device(where->route(), name);
+}
+
+Result<uint64_t> XfrmKernel::sent_packets(const std::string& netns, const std::string& name) {
+  TRY_ASSIGN(NamespacePort * where, port(netns), "");
+  return netlink::sent_packets(where->route(), name);
+}
+
+Result<std::optional<bool>> XfrmKernel::takes_inbound_if_id(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "offload"), "");
+  where->flush();
+  return probe_inbound_if_id(where->xfrm());
 }
 
 Result<uint32_t> XfrmKernel::vrf_table(const std::string& netns, const std::string& vrf) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "netlink/devices.h"
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
@@ -94,6 +95,10 @@ class XfrmKernel final : public policy::KernelPort {
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);
   Result<LinkInfo> device(const std::string& netns, const std::string& name);
+  Result<DeviceReading> read_device(const std::string& netns, const std::string& name);
+  Result<uint64_t> sent_packets(const std::string& netns, const std::string& name);
+  /// Whether inbound offload takes SAs with an interface id; nothing: it cannot be told.
+  Result<std::optional<bool>> takes_inbound_if_id(const std::string& netns);
   Result<uint32_t> vrf_table(const std::string& netns, const std::string& vrf);
 
  private:

@@ -193,6 +193,10 @@ enum class Reason : uint16_t {
   kOffloadDeviceLost,
   kOffloadDeviceSettling,
   kOffloadWaiting,
+  kOffloadUnsupported,
+  kOffloadMoving,
+  kOffloadMoved,
+  kOffloadProbeFailed,
 
   // Control
   kControlBadRequest,

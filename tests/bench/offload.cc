@@ -29,16 +29,16 @@ double timed(Work work) {
 }  // namespace
 
 PlacementResult run_placements(size_t count) {
-  using Known = hwoffload::DeviceFacts::Known;
-  const std::vector<hwoffload::DeviceFacts> devices{{"ens1f0np0", true, true, Known::kYes},
-                                                    {"ens1f1np1", true, true, Known::kUnknown}};
+  const hwoffload::Situation situation{
+      .devices = {{.name = "ens1f0np0", .present = true, .up = true, .driver = "mlx5_core"},
+                  {.name = "ens1f1np1", .present = true, .up = true, .driver = "another"}}};
   hwoffload::SaNeeds needs;
   needs.suite = {policy::kEncrAesGcm16, 256, policy::kAuthNone, false};
   size_t rungs = 0;
   const double took = timed([&] {
     for (size_t i = 0; i < count; ++i) {
       needs.udp_encapsulation = i % 4 == 0;
-      rungs += hwoffload::place(needs, devices, policy::OffloadMode::kAuto).attempts.size();
+      rungs += hwoffload::place(needs, situation, policy::OffloadMode::kAuto).attempts.size();
     }
   });
   VERIFY(rungs >= count);

@@ -14,7 +14,8 @@ using nlohmann::json;
 namespace {
 
 json base() {
-  return json::parse(R"({ "version": 1, "node": { "admission": {} }, "defaults": {},
+  return json::parse(
+      R"({ "version": 1, "node": { "admission": {}, "offload": { "devices": { "ens1": {} } } }, "defaults": {},
     "tunnel_groups": { "core": { "public": { "addresses": ["192.0.2.1"] }, "private": {},
       "offload": { "devices": ["ens1"] }, "routes": { "metric": {} } },
       "hosts": { "public": { "netns": "pub", "addresses": ["192.0.2.9"] }, "attachment": "policy" } },
@@ -30,7 +31,7 @@ json base() {
 
 const std::map<std::string_view, std::string> kInstances = {
     {"tunnel_groups", "core"}, {"ike_policies", "strong"}, {"child_policies", "fast"}, {"credentials", "key"},
-    {"tunnels", "a"},          {"children", "lan"},        {"carriers", "wire"}};
+    {"tunnels", "a"},          {"children", "lan"},        {"devices", "ens1"},        {"carriers", "wire"}};
 
 using Visit = std::function<void(const KeySpec&, const std::string& pointer, const json& schema)>;
 
