@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "policy/plan.h"
+#include "policy/plan_carriers.h"
 #include "policy/plan_groups.h"
 #include "policy/plan_routes.h"
 
@@ -90,6 +91,7 @@ class Adopter {
   Adoption run() {
     for (const auto& [name, tunnel] : config_.tunnels)
       if (tunnel->group->enabled) keep_blocks(*tunnel);
+    for (const auto& [name, carrier] : config_.carriers) keep_carrier_blocks(*carrier);
     keep_exceptions();
     keep_packet_rules();
     for (const auto& [name, group] : config_.groups) keep_shared(*group);
@@ -103,6 +105,7 @@ class Adopter {
       else
         adopt_interface(*tunnel);
     }
+    for (const auto& [name, carrier] : config_.carriers) adopt_carrier(*carrier);
     return std::move(adoption_);
   }
 
@@ -311,6 +314,32 @@ class Adopter {
     for (const policy::ChildConfig& child : tunnel.children)
       if (const auto plan = policy::plan_block(tunnel, child, {.if_id = if_id}); plan.ok())
         keep_standing(group, plan->policies, plan->routes);
+  }
+
+  void keep_carrier_blocks(const policy::Carrier& carrier) {
+    if (!carrier.enabled) return;
+    for (const policy::CarrierPath& path : carrier.paths)
+      if (const auto blocks = policy::plan_carrier_blocks(carrier, path); blocks.ok())
+        keep_standing(*path.tunnel->group, *blocks, {});
+  }
+
+  /// Its routes stay until it is known how it is with the tunnels: orphans carry what takes them.
+  void adopt_carrier(const policy::Carrier& carrier) {
+    const std::string& netns = carrier.private_place.netns;
+    const auto found = links_.find({netns, carrier.name});
+    if (!carrier.enabled || found == links_.end()) return;
+    const policy::LinkConfig& link = *found->second;
+    for (size_t i = 0; i < carrier.paths.size(); ++i) {
+      const policy::LinkConfig wanted = policy::plan_carrier_link(carrier, i, link.mtu);
+      const bool fits = link.name == wanted.name && link.kind == wanted.kind && is_underside(link, carrier.group()) &&
+                        link.tunnel_local == wanted.tunnel_local && link.tunnel_remote == wanted.tunnel_remote &&
+                        (link.vrf == wanted.vrf || link.vrf.empty());
+      if (!fits) continue;
+      adoption_.carriers[carrier.name] = link.tunnel_remote;
+      adoption_.keep[netns].add(link);
+      for (const policy::RouteState state : {policy::RouteState::kUp, policy::RouteState::kIdle})
+        keep_routes(netns, policy::plan_carrier_routes(carrier, state));
+    }
   }
 
   /// Where the configuration wants some, they stay until they are put there anew: what they do is done meanwhile.

@@ -38,6 +38,7 @@ struct Adoption {
   };
   std::map<std::string, Numbers> numbers;  ///< By tunnel.
   std::vector<OrphanedChild> children;
+  std::map<std::string, IpAddress> carriers;           ///< The other ends of those whose interface stays, by name.
   std::map<std::string, policy::NamespaceState> keep;  ///< By namespace; everything else of ours goes.
   uint32_t last_number = 0, last_reqid = 0;            ///< The highest ones in use: others begin behind them.
 };
@@ -47,7 +48,8 @@ struct Adoption {
 /// tunnel that allows all selectors of their reqid; they stay if there are SAs between the tunnel's addresses in the
 /// child's mode. Attached by policy or through an external interface, they belong to the tunnel with exactly these
 /// selectors and addresses. Without SAs only what waits for traffic stays. With an `orphan_grace` of 0 none of this
-/// does. Exceptions and blocks stay always.
+/// does. Exceptions and blocks stay always, those of carriers included; the interface of a carrier stays, with its
+/// routes, where its kind, place and end of ours are as wanted and the other end is one of its remotes.
 Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
 
 }  // namespace ipsec::agent

@@ -159,22 +159,25 @@ void Agent::open_socket(const policy::TunnelGroup& group, const Endpoint& local)
 /// What is missing now is watched as soon as it is there.
 void Agent::watch_namespaces() {
   std::set<std::string> seen;
-  for (const auto& [name, group] : config_->groups) {
-    if (!group->enabled) continue;
-    for (const std::string& netns : {group->public_place.netns, group->private_place.netns}) {
-      if (!seen.insert(netns).second) continue;
-      namespaces_.insert(netns);
-      Status watched = kernel_->watch(netns);
-      if (watched.ok()) {
-        gone_namespaces_.erase(netns);
-        continue;
-      }
-      std::string text = "group " + name + ": " + watched.error().text();
-      warn(text);
-      if (watched.error().reason() == Reason::kNamespaceMissing)
-        gone_namespaces_.insert_or_assign(netns, std::move(text));
+  const auto look_at = [&](const std::string& object, const std::string& netns) {
+    if (!seen.insert(netns).second) return;
+    namespaces_.insert(netns);
+    Status watched = kernel_->watch(netns);
+    if (watched.ok()) {
+      gone_namespaces_.erase(netns);
+      return;
     }
-  }
+    std::string text = object + ": " + watched.error().text();
+    warn(text);
+    if (watched.error().reason() == Reason::kNamespaceMissing)
+      gone_namespaces_.insert_or_assign(netns, std::move(text));
+  };
+  for (const auto& [name, group] : config_->groups)
+    if (group->enabled)
+      for (const std::string& netns : {group->public_place.netns, group->private_place.netns})
+        look_at("group " + name, netns);
+  for (const auto& [name, carrier] : config_->carriers)
+    if (Carriers::is_enabled(*carrier)) look_at("carrier " + name, carrier->private_place.netns);
 }
 
 /// A help only: where it cannot be set, policies are found all the same.

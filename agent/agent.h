@@ -44,6 +44,7 @@ class Agent final : private WorkerPort {
   struct Reloaded {
     std::vector<policy::ConfigError> errors;
     policy::TunnelChanges changes;
+    policy::CarrierChanges carriers;
     std::vector<std::string> warnings;  ///< Also what cannot be changed while we run.
   };
   Result<Reloaded> reload(Extent extent = Extent::kApply);

@@ -13,9 +13,10 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
   if (shutdown_deadline_) return Error(Reason::kShutdown, "the daemon is stopping");
   TRY_ASSIGN(auto files, read_config_files(options_.config_path, options_.config_dir), "");
   policy::ConfigOutcome outcome = policy::parse_config(files);
-  Reloaded reloaded{.errors = std::move(outcome.errors), .changes = {}, .warnings = {}};
+  Reloaded reloaded{.errors = std::move(outcome.errors), .changes = {}, .carriers = {}, .warnings = {}};
   if (!outcome.config) return reloaded;
   reloaded.changes = policy::tunnel_changes(*config_, *outcome.config);
+  reloaded.carriers = policy::carrier_changes(*config_, *outcome.config);
   reloaded.warnings = outcome.config->warnings;
   if (outcome.config->node_id != config_->node_id || !(outcome.config->admission == config_->admission) ||
       outcome.config->orphan_grace != config_->orphan_grace)

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "agent/carriers_json.h"
 #include "agent/drift_json.h"
 #include "agent/negotiation_json.h"
 #include "agent/offload_json.h"
@@ -308,6 +309,7 @@ json ControlBackend::routes() const {
                     {"metric", each.route.metric},
                     {"protocol", each.route.protocol},
                     {"tunnel", or_null(tunnel_of[each.tunnel])},
+                    {"carrier", or_null(agent_.manager().carriers().name_of(each.tunnel))},
                     {"state", each.waits_for ? "waiting" : "held"},
                     {"waits_for", each.waits_for ? or_null(tunnel_of[*each.waits_for]) : json(nullptr)}});
   return rows;
@@ -323,9 +325,11 @@ Result<json> ControlBackend::list(std::string_view kind) {
   if (kind == "seats") return seat_rows(agent_.manager());
   if (kind == "credentials") return credentials();
   if (kind == "routes") return routes();
+  if (kind == "carriers") return carrier_rows(agent_.manager().carriers(), monotonic_now());
   return Error(Reason::kNotFound,
                "no kind of object is called \"" + printable(as_bytes(kind)) +
-                   "\"; there are groups, tunnels, sas, children, peers, devices, credentials, routes and seats");
+                   "\"; there are groups, tunnels, sas, children, peers, devices, credentials, routes, seats and "
+                   "carriers");
 }
 
 Result<json> ControlBackend::show(std::string_view kind, std::string_view name) {
@@ -392,13 +396,16 @@ json ControlBackend::status() {
       counters[std::string(code(static_cast<Reason>(i)))] = count;
   size_t established = 0;
   for (const auto& [id, row] : agent_.manager().ike_sas()) established += row.view ? 1 : 0;
-  const bool degraded = states["down"] + states["establishing"] + states["failed"] != 0 || !warnings.empty();
+  json carriers = carrier_counts(agent_.manager().carriers());
+  const bool degraded =
+      states["down"] + states["establishing"] + states["failed"] != 0 || !warnings.empty() || lacks_carriers(carriers);
   return {{"version", IPSEC_VERSION},
           {"node_id", agent_.config().node_id},
           {"started_at", to_rfc3339(agent_.started_at())},
           {"health", degraded ? "degraded" : "ok"},
           {"groups", agent_.config().groups.size()},
           {"tunnels", states},
+          {"carriers", std::move(carriers)},
           {"ike_sas", established},
           {"half_open", agent_.manager().ike_sas().size() - established},
           {"child_sas", agent_.manager().installer().children().size()},
@@ -516,7 +523,8 @@ Result<json> ControlBackend::config_apply(ApplyMode mode) {
   return json{{"ok", reloaded.errors.empty()},
               {"errors", issues_of(reloaded.errors)},
               {"warnings", issues_of(reloaded.warnings)},
-              {"changes", std::move(changes)}};
+              {"changes", std::move(changes)},
+              {"carriers", carrier_changes_json(reloaded.carriers)}};
 }
 
 namespace {
@@ -565,8 +573,11 @@ json ControlBackend::config_effective() {
   }
   json groups_json = json::object();
   for (const auto& [name, group] : agent_.config().groups) groups_json[name] = group_row(*group);
-  return {
-      {"version", 1}, {"node_id", agent_.config().node_id}, {"tunnel_groups", groups_json}, {"tunnels", tunnels_json}};
+  return {{"version", 1},
+          {"node_id", agent_.config().node_id},
+          {"tunnel_groups", groups_json},
+          {"tunnels", tunnels_json},
+          {"carriers", carriers_effective(agent_.config())}};
 }
 
 }  // namespace ipsec::agent

@@ -17,6 +17,7 @@ Reconciliation::Hooks TunnelManager::reconciliation_hooks() {
           .link_made =
               [this](const std::string& link) {
                 on_link_made(link);
+                carriers_.on_link_made(link);
                 wake_manual_on(link);
               },
           .event = [this](const std::string& object, Reason reason,
@@ -45,6 +46,7 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
     if (place.first == netns) wanted.state.add(vrf);
   for (const auto& [place, rule] : rules_)
     if (place == netns) wanted.state.add(rule);
+  carriers_.collect(netns, wanted.state);
   shared_.collect(netns, wanted.state);
   packet_rules_.collect(netns, wanted.state);
   const auto add = [&](ike::ChildId id, const policy::SaConfig& sa, Standing standing, bool read_back) {

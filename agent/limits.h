@@ -49,5 +49,6 @@ inline constexpr Duration kOffloadWatch = 5s;      ///< Between looks at what SA
 inline constexpr Duration kOffloadDecide = 1s;     ///< Between decisions which of them move.
 inline constexpr Duration kShutdownGrace = 5s;     ///< For the answers to our Deletes when the daemon stops.
 inline constexpr Duration kKernelTimeout = 5s;     ///< For the answers of the kernel when the daemon starts and stops.
+inline constexpr Duration kCarrierRetry = 2s;      ///< Before the policies that a carrier needs are asked for again.
 
 }  // namespace ipsec::agent

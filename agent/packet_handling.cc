@@ -61,6 +61,7 @@ policy::PathFacts TunnelManager::look_at_path(const TunnelRow& row) {
 void TunnelManager::settle_packets(TunnelRow& row) {
   const policy::TunnelGroup& group = *row.tunnel->group;
   if (!group.enabled || row.leaving) return;
+  carriers_.touch(row.tunnel->name);
   row.path = look_at_path(row);
   seat_children(row);
   const uint32_t before = row.mtu.bytes;

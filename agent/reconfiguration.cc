@@ -38,6 +38,7 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
   }
   for (const auto& [name, tunnel] : config_->tunnels)
     if (!tunnels_.contains(name)) start_tunnel(now, tunnel);
+  carriers_.reconfigure(now, *config_);
   for (const auto& [name, change] : changes)
     event("tunnel/" + name, Reason::kConfigApplied, {field("change", std::string(to_string(change.kind)))});
   run(now);

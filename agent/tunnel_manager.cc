@@ -65,7 +65,9 @@ TunnelManager::TunnelManager(Services services)
       orphans_(queue_, shared_, packet_rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
                  event(object, reason, std::move(fields));
+                 carriers_.touch_all();
                }),
+      carriers_(queue_, shared_, carrier_hooks()),
       watch_(queue_, {.inbound_used =
                           [this](ike::ChildId id) {
                             if (const Home* home = home_of(id); home != nullptr)
@@ -87,9 +89,16 @@ std::string TunnelManager::tunnel_of(uint32_t number) const {
   return row != tunnels_.end() ? row->first : std::string();
 }
 
+std::string TunnelManager::object_of(uint32_t number) const {
+  if (std::string tunnel = tunnel_of(number); !tunnel.empty()) return "tunnel/" + tunnel;
+  const std::string carrier = carriers_.name_of(number);
+  return carrier.empty() ? carrier : "carrier/" + carrier;
+}
+
 std::string TunnelManager::name_of(uint32_t number) const {
-  const std::string tunnel = tunnel_of(number);
-  return tunnel.empty() ? "an exception of the group" : "tunnel " + tunnel;
+  std::string object = object_of(number);
+  if (object.empty()) return "an exception of the group";
+  return object.replace(object.find('/'), 1, " ");
 }
 
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
@@ -150,6 +159,7 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   set_group_objects();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
   adopted_.clear();
+  carriers_.start(now, *config_, adoption.carriers);
   run(now);
 }
 
@@ -314,6 +324,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
+  if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) carriers_.on_namespace_gone(gone->netns);
   if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) {
     on_device(*link);
     on_link_changed(*link);
@@ -369,6 +380,7 @@ void TunnelManager::run(Instant now) {
   orphans_.run(now);
   expire_waiters(now);
   sweep(now);
+  carriers_.run(now);
   packet_rules_.apply();
   run_paths(now);
   run_offload(now);
@@ -380,7 +392,7 @@ std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
-                           orphans_.next_deadline(), offload_deadline()})
+                           orphans_.next_deadline(), carriers_.next_deadline(), offload_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   for (const auto& [netns, due] : paths_due_) consider(due);
@@ -390,12 +402,14 @@ std::optional<Instant> TunnelManager::next_deadline() const {
 void TunnelManager::begin_shutdown() {
   stopping_ = true;
   reconciliation_.stop();
+  carriers_.begin_shutdown();
   for (auto& [id, ike] : ikes_) close(ike, Reason::kShutdown, ike::CloseMode::kTellPeer);
 }
 
 void TunnelManager::remove_all() {
   renewals_.clear();
   manual_.clear();
+  carriers_.remove_all();
   orphans_.end_all(now_, Reason::kShutdown);
   while (!installer_.children().empty()) {
     const ike::ChildId id = installer_.children().begin()->first;

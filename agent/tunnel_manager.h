@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/carriers.h"
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
 #include "agent/offload_book.h"
@@ -38,7 +39,8 @@ namespace ipsec::agent {
 /// children), group_objects.cc (what groups share), tunnel_operations.cc (what operators ask for), duplicates.cc (a
 /// peer's second IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration),
 /// tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody negotiates),
-/// packet_handling.cc (MTU, MSS, DF, DSCP), offload_moves.cc (who has a place on a NIC).
+/// packet_handling.cc (MTU, MSS, DF, DSCP), offload_moves.cc (who has a place on a NIC), carrier_paths.cc (what
+/// carriers ask of tunnels).
 class TunnelManager {
  public:
   struct Services {
@@ -119,9 +121,12 @@ class TunnelManager {
   const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
   const Orphans& orphans() const { return orphans_; }
+  const Carriers& carriers() const { return carriers_; }
   const policy::Config& config() const { return *config_; }
   /// By its number, ChildIds::tunnel; empty: none has it.
   std::string tunnel_of(uint32_t number) const;
+  /// "tunnel/NAME" or "carrier/NAME"; empty: none has it.
+  std::string object_of(uint32_t number) const;
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
   static std::string_view state_of(const TunnelRow& row);
 
@@ -226,6 +231,11 @@ class TunnelManager {
   void on_device(const policy::LinkChanged& change);
   void look_at_paths(const std::string& netns);
   void run_paths(Instant now);
+
+  // carrier_paths.cc
+  Carriers::Hooks carrier_hooks();
+  Carriers::Path look_at(const policy::Carrier& carrier, const policy::CarrierPath& path) const;
+  policy::PathState state_for(const policy::Carrier& carrier, const ChildRow& child) const;
 
   // offload_moves.cc
   void seat_children(const TunnelRow& row);
@@ -348,6 +358,7 @@ class TunnelManager {
   OffloadBook offload_;
   ChildInstaller installer_;
   Orphans orphans_;
+  Carriers carriers_;
   SaWatch watch_;
   Reconciliation reconciliation_;
   std::shared_ptr<const policy::Config> config_;

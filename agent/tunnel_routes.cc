@@ -18,15 +18,17 @@ SharedObjects::Owner routes_owner(const TunnelRow& row) { return {(uint64_t{row.
 
 /// The end of a conflict is told as well, so that nobody goes on looking for it.
 void TunnelManager::on_route_conflict(const SharedObjects::RouteConflict& conflict) {
-  const std::string tunnel = tunnel_of(conflict.tunnel);
-  event(tunnel.empty() ? std::string() : "tunnel/" + tunnel, Reason::kRouteConflict,
+  const std::string carrier = carriers_.name_of(conflict.holder);
+  const std::string holder = carrier.empty() ? tunnel_of(conflict.holder) : "carrier " + carrier;
+  event(object_of(conflict.tunnel), Reason::kRouteConflict,
         {field("destination", policy::object_text(conflict.wanted)),
-         field("holder", conflict.holder == 0 ? "a group" : tunnel_of(conflict.holder)),
+         field("holder", conflict.holder == 0 ? "a group" : holder),
          field("state", std::string(conflict.settled ? "settled" : "waiting"))});
 }
 
 /// Brings a tunnel's own routes to what its state deserves: after whatever may have changed that.
 void TunnelManager::set_routes(TunnelRow& row) {
+  carriers_.touch(row.tunnel->name);
   const auto any = [&](auto&& is) {
     return std::ranges::any_of(row.children, [&](const auto& each) { return is(each.second); });
   };

@@ -108,7 +108,9 @@ Status add_tunnel_link(Socket& route, const policy::LinkConfig& link, const Publ
   // Before anything is made: without its VRF there is to be nothing.
   if (!link.vrf.empty()) TRY(need_vrf(route, link.vrf), doing);
   Message message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  message.header(ifinfomsg{});
+  ifinfomsg header{};
+  header.ifi_flags = header.ifi_change = IFF_MULTICAST;  // OSPF and others ask for it
+  message.header(header);
   message.put_text(IFLA_IFNAME, link.name);
   message.put_u32(IFLA_MTU, link.mtu);
   if (public_side.netns_id) message.put_u32(IFLA_LINK_NETNSID, *public_side.netns_id);

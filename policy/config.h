@@ -260,6 +260,42 @@ struct Tunnel {
   std::optional<IpAddress> local_address() const;
 };
 
+/// An address of ours on an interface of ours, and the length of its subnet (an IpPrefix would have no host bits).
+/// RTM_NEWADDR with IFA_PROTO 50: those of others on the same interface are not ours to change.
+struct InterfaceAddress {
+  IpAddress address;
+  uint8_t length = 0;
+  friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
+};
+
+enum class CarrierKind : uint8_t { kGre, kIpIp };
+std::string_view to_string(CarrierKind kind);
+
+/// A tunnel that may protect a carrier: its gateways are the carrier's ends.
+struct CarrierPath {
+  std::shared_ptr<const Tunnel> tunnel;
+  std::vector<std::string> children;  ///< In transport mode; together they take all that the carrier is to send.
+};
+
+/// A GRE or IP-in-IP interface between two gateways, under transport-mode SAs, with one or two remotes (ip-tunnel of
+/// the inventory: nokia GRE-1 to GRE-6).
+struct Carrier {
+  std::string name;
+  CarrierKind kind = CarrierKind::kGre;
+  std::vector<CarrierPath> paths;  ///< One or two, of one public place and local address; the first is preferred.
+  RoutingPlace private_place;      ///< Where the interface is.
+  uint32_t key = 0;                ///< Of GRE, in both directions; 0: none.
+  std::vector<InterfaceAddress> addresses;  ///< Sorted.
+  std::vector<IpAddress> peers;             ///< Of the other end, each in the subnet of an address.
+  std::vector<StaticRoute> routes;          ///< Each prefix once.
+  uint32_t mtu = 0;                         ///< Bytes of the largest packet inside; 0: computed.
+  Duration hold_down{10s};                  ///< How long the preferred path must be up before it is used again.
+  bool enabled = true;
+
+  /// Of its preferred tunnel: the public side, the protocol and metrics of its routes.
+  const TunnelGroup& group() const { return *paths.front().tunnel->group; }
+};
+
 /// A NIC as `node.offload.devices` has it.
 struct OffloadDevice {
   std::string netns;          ///< Where it is; "": the daemon's own.
@@ -312,6 +348,7 @@ struct Config {
   std::map<std::string, std::shared_ptr<const ChildPolicy>> child_policies;
   std::map<std::string, std::shared_ptr<const Credential>> credentials;
   std::map<std::string, std::shared_ptr<const Tunnel>> tunnels;
+  std::map<std::string, std::shared_ptr<const Carrier>> carriers;
   std::vector<std::string> warnings;  ///< What was chosen or left out, for people.
 };
 

@@ -10,9 +10,10 @@ namespace {
 using Kind = TunnelChange::Kind;
 
 /// Notes the settings that differ, and how much that disturbs.
+template <typename Change>
 class Comparison {
  public:
-  explicit Comparison(TunnelChange& change) : change_(change) {}
+  explicit Comparison(Change& change) : change_(change) {}
   void note(std::string setting, Kind kind) {
     change_.settings.push_back(std::move(setting));
     change_.kind = std::max(change_.kind, kind);
@@ -25,7 +26,7 @@ class Comparison {
   }
 
  private:
-  TunnelChange& change_;
+  Change& change_;
 };
 
 /// Equality of what is behind two references, none of which may be there.
@@ -150,6 +151,47 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   return change;
 }
 
+struct CarrierEnds {
+  std::vector<std::string> tunnels;
+  std::vector<std::vector<std::string>> children;
+  std::vector<IpAddress> remotes;
+};
+
+CarrierEnds ends_of(const Carrier& carrier) {
+  CarrierEnds ends;
+  for (const CarrierPath& each : carrier.paths) {
+    ends.tunnels.push_back(each.tunnel->name);
+    ends.children.push_back(each.children);
+    ends.remotes.push_back(*each.tunnel->remote);
+  }
+  return ends;
+}
+
+CarrierChange compare(const Carrier& from, const Carrier& to) {
+  CarrierChange change;
+  Comparison comparison(change);
+  const TunnelGroup &before = from.group(), &after = to.group();
+  const CarrierEnds left = ends_of(from), right = ends_of(to);
+  comparison.differs(from.kind, to.kind, "kind", Kind::kRestart);
+  comparison.differs(from.private_place, to.private_place, "private", Kind::kRestart);
+  comparison.differs(before.public_place, after.public_place, "public place of the tunnels", Kind::kRestart);
+  comparison.differs(from.paths.front().tunnel->local_address(), to.paths.front().tunnel->local_address(),
+                     "local address", Kind::kRestart);
+  comparison.differs(from.enabled, to.enabled, "enabled", Kind::kRestart);
+  comparison.differs(left.tunnels, right.tunnels, "protected_by", Kind::kInPlace);
+  comparison.differs(left.remotes, right.remotes, "remotes of the tunnels", Kind::kInPlace);
+  comparison.differs(left.children, right.children, "children that protect it", Kind::kInPlace);
+  comparison.differs(from.key, to.key, "key", Kind::kInPlace);
+  comparison.differs(from.addresses, to.addresses, "addresses", Kind::kInPlace);
+  comparison.differs(from.peers, to.peers, "peers", Kind::kInPlace);
+  comparison.differs(from.routes, to.routes, "routes", Kind::kInPlace);
+  comparison.differs(before.metrics, after.metrics, "metrics of the group", Kind::kInPlace);
+  comparison.differs(before.route_protocol, after.route_protocol, "route protocol of the group", Kind::kInPlace);
+  comparison.differs(from.mtu, to.mtu, "mtu", Kind::kInPlace);
+  comparison.differs(from.hold_down, to.hold_down, "hold_down", Kind::kInPlace);
+  return change;
+}
+
 }  // namespace
 
 std::string_view to_string(TunnelChange::Kind kind) {
@@ -176,6 +218,22 @@ TunnelChanges tunnel_changes(const Config& from, const Config& to) {
   }
   for (const auto& [name, tunnel] : to.tunnels)
     if (!from.tunnels.contains(name)) changes[name].kind = Kind::kAdded;
+  return changes;
+}
+
+CarrierChanges carrier_changes(const Config& from, const Config& to) {
+  CarrierChanges changes;
+  for (const auto& [name, carrier] : from.carriers) {
+    const auto kept = to.carriers.find(name);
+    if (kept == to.carriers.end()) {
+      changes[name].kind = Kind::kRemoved;
+      continue;
+    }
+    CarrierChange change = compare(*carrier, *kept->second);
+    if (!change.settings.empty()) changes.emplace(name, std::move(change));
+  }
+  for (const auto& [name, carrier] : to.carriers)
+    if (!from.carriers.contains(name)) changes[name].kind = Kind::kAdded;
   return changes;
 }
 

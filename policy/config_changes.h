@@ -32,4 +32,13 @@ std::string_view to_string(TunnelChange::Kind kind);
 using TunnelChanges = std::map<std::string, TunnelChange>;
 TunnelChanges tunnel_changes(const Config& from, const Config& to);
 
+/// The same for carriers, by name. In place: its interface stays, with its index; restart: it is made anew, for its own
+/// end, its kind or its place is another one.
+struct CarrierChange {
+  TunnelChange::Kind kind = TunnelChange::Kind::kInPlace;  ///< Never kRekey.
+  std::vector<std::string> settings;
+};
+using CarrierChanges = std::map<std::string, CarrierChange>;
+CarrierChanges carrier_changes(const Config& from, const Config& to);
+
 }  // namespace ipsec::policy

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "policy/config_keys_carrier.h"
 #include "policy/config_keys_node.h"
 #include "policy/limits.h"
 #include "policy/mtu.h"
@@ -11,12 +12,6 @@ namespace {
 
 using K = KeyKind;
 
-constexpr std::array kPlaceKeys = {
-    KeySpec{.key = "netns",
-            .kind = K::kText,
-            .meaning = "network namespace: a name as in `ip netns`, pid:N, or a path; the daemon's own without it"},
-    KeySpec{.key = "vrf", .kind = K::kText, .meaning = "VRF in that namespace"},
-};
 constexpr std::array kPrivateKeys = {
     kPlaceKeys[0],
     kPlaceKeys[1],
@@ -524,7 +519,7 @@ constexpr std::array kTopKeys = {
     KeySpec{.key = "carriers",
             .kind = K::kNamedObjects,
             .meaning = "GRE and IP-in-IP interfaces under transport-mode SAs",
-            .served = false},
+            .members = kCarrierKeys},
     KeySpec{.key = "trust_profiles", .kind = K::kNamedObjects, .meaning = "certificate authorities", .served = false},
     KeySpec{.key = "gateways", .kind = K::kNamedObjects, .meaning = "templates for unknown peers", .served = false},
     KeySpec{.key = "pools", .kind = K::kNamedObjects, .meaning = "addresses for peers", .served = false},

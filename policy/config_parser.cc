@@ -4,6 +4,7 @@
 #include <set>
 
 #include "policy/config_attachment.h"
+#include "policy/config_carriers.h"
 #include "policy/config_manual.h"
 #include "policy/config_policies.h"
 #include "policy/config_reader.h"
@@ -34,7 +35,6 @@ class Parser {
   void read_tunnels();
   std::shared_ptr<TunnelGroup> read_group(const std::string& name, ObjectReader reader);
   void read_exceptions(ObjectReader& reader, TunnelGroup& group);
-  void read_place(ObjectReader& reader, RoutingPlace& place);
   SelectorList read_selectors(ObjectReader& reader, std::string_view key);
   void read_tunnel(const std::string& name, ObjectReader reader);
   void read_ends(ObjectReader& reader, Tunnel& tunnel);
@@ -52,7 +52,7 @@ class Parser {
   std::vector<JsonNode> documents_;
   Config config_;
   std::map<std::string, const JsonNode*> settings_;  // single values that stand in one file only, by pointer
-  Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_;
+  Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_, carriers_;
   std::map<std::string, std::shared_ptr<TunnelGroup>> open_groups_;  // config_.groups, until all is read
   std::string default_ike_policy_, default_child_policy_;
 };
@@ -144,19 +144,7 @@ void Parser::read_top(const JsonNode& document) {
   collect(document, "child_policies", child_policies_);
   collect(document, "credentials", credentials_);
   collect(document, "tunnels", tunnels_);
-}
-
-void Parser::read_place(ObjectReader& reader, RoutingPlace& place) {
-  reader.text("netns", place.netns);
-  reader.text("vrf", place.vrf);
-  if (auto netns = canonical_netns(place.netns))
-    place.netns = std::move(*netns);
-  else
-    reader.error("netns", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.netns)) + "\"",
-                 "a name as in `ip netns list`, pid:N, or an absolute path");
-  if (!is_place_name(place.vrf) || place.vrf.size() > 15)
-    reader.error("vrf", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.vrf)) + "\"",
-                 "an interface name of at most 15 characters");
+  collect(document, "carriers", carriers_);
 }
 
 void Parser::read_exceptions(ObjectReader& reader, TunnelGroup& group) {
@@ -480,6 +468,7 @@ ConfigOutcome Parser::run() {
   settle_attachments(
       {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,
       config_.warnings);
+  read_carriers(config_, carriers_, tunnels_, errors_);
   if (errors_.empty()) add_warnings(config_);
   if (!errors_.empty()) return {nullptr, errors_.take()};
   return {std::make_shared<const Config>(std::move(config_)), {}};

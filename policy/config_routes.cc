@@ -50,6 +50,19 @@ void read_group_routes(ObjectReader& reader, TunnelGroup& group) {
   reader.flag("gateway_addresses", group.gateway_routes);
 }
 
+void read_place(ObjectReader& reader, RoutingPlace& place) {
+  reader.text("netns", place.netns);
+  reader.text("vrf", place.vrf);
+  if (auto netns = canonical_netns(place.netns))
+    place.netns = std::move(*netns);
+  else
+    reader.error("netns", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.netns)) + "\"",
+                 "a name as in `ip netns list`, pid:N, or an absolute path");
+  if (!is_place_name(place.vrf) || place.vrf.size() > 15)
+    reader.error("vrf", Reason::kConfigBadValue, "\"" + printable(as_bytes(place.vrf)) + "\"",
+                 "an interface name of at most 15 characters");
+}
+
 void read_vrf_table(ObjectReader& reader, TunnelGroup& group) {
   constexpr uint32_t kDefault = 253, kMain = 254, kLocal = 255;
   if (reader.find("vrf_table") == nullptr) return;

@@ -8,6 +8,8 @@ namespace ipsec::policy {
 
 /// `routes` of a group.
 void read_group_routes(ObjectReader& reader, TunnelGroup& group);
+/// `netns` and `vrf` of a place.
+void read_place(ObjectReader& reader, RoutingPlace& place);
 /// `vrf_table` of a group's private side.
 void read_vrf_table(ObjectReader& reader, TunnelGroup& group);
 /// One text for each namespace, however it was named: "NAME" for what lies in /run/netns, "pid:N", another path, or

@@ -70,6 +70,9 @@ std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
   differences.compare("altname", found.altname, wanted.altname);
   differences.compare("if_id", found.if_id, wanted.if_id);
   differences.compare("table", found.vrf_table, wanted.vrf_table);
+  differences.compare("local end", to_string(found.tunnel_local), to_string(wanted.tunnel_local));
+  differences.compare("other end", to_string(found.tunnel_remote), to_string(wanted.tunnel_remote));
+  differences.compare("key", found.tunnel_key, wanted.tunnel_key);
   differences.compare("public namespace", found.public_netns, wanted.public_netns);
   differences.compare("public device", found.public_device, wanted.public_device);
   return differences.take();

@@ -128,14 +128,6 @@ std::string_view to_string(LinkKind kind);
 /// Whether it is one between two gateways, with ends of its own.
 constexpr bool is_tunnel(LinkKind kind) { return kind == LinkKind::kGre || kind == LinkKind::kIpIp; }
 
-/// An address of ours on an interface of ours, and the length of its subnet (an IpPrefix would have no host bits).
-/// RTM_NEWADDR with IFA_PROTO 50: those of others on the same interface are not ours to change.
-struct InterfaceAddress {
-  IpAddress address;
-  uint8_t length = 0;
-  friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
-};
-
 /// An interface of ours.
 struct LinkConfig {
   LinkKind kind = LinkKind::kXfrm;

@@ -38,6 +38,14 @@ std::string_view to_string(InterfaceScope scope) {
   return {};
 }
 
+std::string_view to_string(CarrierKind kind) {
+  switch (kind) {
+    case CarrierKind::kGre: return "gre";
+    case CarrierKind::kIpIp: return "ipip";
+  }
+  return {};
+}
+
 std::string_view to_string(EspMode mode) {
   switch (mode) {
     case EspMode::kTunnel: return "tunnel";

@@ -206,15 +206,18 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu) {
           .group = kLinkGroup};
 }
 
-std::string external_interface_name(const std::string& group) {
-  constexpr size_t kRoom = 10;  // of 15 bytes
-  if (group.size() <= kRoom) return "ipsx-" + group;
+std::string short_interface_name(std::string_view prefix, const std::string& name) {
+  constexpr size_t kInterfaceNameMax = 15;
+  const size_t room = kInterfaceNameMax - prefix.size();
+  if (name.size() <= room) return std::string(prefix) + name;
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: the same in every run
-  for (const char c : group) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
   ByteWriter out(8);
   out.u64(hash);
-  return "ipsx-" + to_hex(out.view()).substr(0, kRoom);
+  return std::string(prefix) + to_hex(out.view()).substr(0, room);
 }
+
+std::string external_interface_name(const std::string& group) { return short_interface_name("ipsx-", group); }
 
 LinkConfig plan_external_link(const Config& config, const TunnelGroup& group) {
   LinkConfig link{.kind = LinkKind::kExternal,

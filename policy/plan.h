@@ -90,6 +90,8 @@ Result<std::vector<PolicyConfig>> plan_exception(const TrafficException& excepti
 
 /// The xfrm interface of a tunnel, with the MTU that link_mtu() says.
 LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu);
+/// `prefix` and an object's name as an interface's name: of one that is too long a hash, the same in every run.
+std::string short_interface_name(std::string_view prefix, const std::string& name);
 /// The name of a group's external interface: "ipsx-" and the group's name, or a hash of one that is too long.
 std::string external_interface_name(const std::string& group);
 /// The external interface of a group, with the smallest MTU that any of its tunnels may come to need.

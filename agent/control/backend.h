@@ -20,11 +20,12 @@ class Backend {
   virtual ~Backend() = default;
 
   /// {"version", "node_id", "started_at", "health": "ok"|"degraded"|"failed", "groups": N,
-  ///  "tunnels": {"up", "down", "establishing"}, "ike_sas", "child_sas", "orphans", "half_open",
-  ///  "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text], "counters": {code: n}}
+  ///  "tunnels": {"up", "down", "establishing"}, "carriers": {"up", "idle", "down", "failed", "disabled"}, "ike_sas",
+  ///  "child_sas", "orphans", "half_open", "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text],
+  ///  "counters": {code: n}}
   virtual nlohmann::json status() = 0;
   /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes",
-  /// "seats"; rows with the keys of the interface file. Error kNotFound for an unknown kind.
+  /// "seats", "carriers"; rows with the keys of the interface file. Error kNotFound for an unknown kind.
   virtual Result<nlohmann::json> list(std::string_view kind) = 0;
   /// A part of such a list, so that 100,000 rows neither hold up the daemon nor fill its memory. `after` is "" for the
   /// first part, then `next` of the part before; objects may come and go in between.

@@ -60,9 +60,9 @@ constexpr Method kMethods[] = {
 };
 
 constexpr Kind kKinds[] = {
-    {"groups", "group"}, {"tunnels", "tunnel"}, {"sas", "sa"},       {"children", "child"},
-    {"peers", "peer"},   {"devices", "device"}, {"routes", "route"}, {"credentials", "credential"},
-    {"seats", "seat"}};
+    {"groups", "group"}, {"tunnels", "tunnel"},  {"sas", "sa"},       {"children", "child"},
+    {"peers", "peer"},   {"devices", "device"},  {"routes", "route"}, {"credentials", "credential"},
+    {"seats", "seat"},   {"carriers", "carrier"}};
 
 bool has_type(const json& value, Type type) {
   switch (type) {

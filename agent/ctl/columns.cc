@@ -101,16 +101,38 @@ constexpr Column kRoutes[] = {{"destination", "DESTINATION"},
                               {"metric", "METRIC"},
                               {"protocol", "PROTOCOL"},
                               {"tunnel", "TUNNEL"},
+                              {"carrier", "CARRIER"},
                               {"state", "STATE"},
                               {"waits_for", "WAITS FOR"}};
+constexpr Column kCarriers[] = {{"name", "NAME"},
+                                {"kind", "KIND"},
+                                {"state", "STATE"},
+                                {"interface", "INTERFACE"},
+                                {"netns", "NETNS"},
+                                {"vrf", "VRF"},
+                                {"tunnel", "TUNNEL"},
+                                {"local", ""},
+                                {"remote", "REMOTE"},
+                                {"back_in_seconds", "BACK IN"},
+                                {"mtu", "MTU"},
+                                {"since", "SINCE"},
+                                {"last_reason", "LAST REASON"},
+                                {"last_detail", ""},
+                                {"mtu_because", ""},
+                                {"paths", ""},
+                                {"key", ""},
+                                {"addresses", ""},
+                                {"peers", ""},
+                                {"routes", ""}};
 
 struct Entry {
   std::string_view kind;
   std::span<const Column> columns;
 };
 constexpr Entry kEntries[] = {
-    {"tunnels", kTunnels}, {"sas", kSas},       {"children", kChildren},       {"peers", kPeers}, {"groups", kGroups},
-    {"devices", kDevices}, {"routes", kRoutes}, {"credentials", kCredentials}, {"seats", kSeats}};
+    {"tunnels", kTunnels}, {"sas", kSas},          {"children", kChildren}, {"peers", kPeers},
+    {"groups", kGroups},   {"devices", kDevices},  {"routes", kRoutes},     {"credentials", kCredentials},
+    {"seats", kSeats},     {"carriers", kCarriers}};
 
 }  // namespace
 

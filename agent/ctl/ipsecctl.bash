@@ -37,8 +37,8 @@ _ipsecctl_failed() {
 
 _ipsecctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local plural='groups tunnels sas children peers devices credentials routes seats'
-  local singular='group tunnel sa child peer device credential route seat'
+  local plural='groups tunnels sas children peers devices credentials routes seats carriers'
+  local singular='group tunnel sa child peer device credential route seat carrier'
   local options='--json --socket --color --timeout --help' words='' i
   local -a given=()
   for ((i = 1; i < COMP_CWORD; ++i)); do

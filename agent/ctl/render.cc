@@ -70,6 +70,11 @@ std::string render_status(const json& status, Color color) {
   out.append(line("groups", number_of(status, "groups")));
   out.append(line("tunnels", number_of(tunnels, "up") + " up, " + number_of(tunnels, "down") + " down, " +
                                  number_of(tunnels, "establishing") + " establishing"));
+  const json& carriers = member_at(status, "carriers");
+  if (carriers.is_object() && std::ranges::any_of(carriers, [](const json& each) { return each != 0; }))
+    out.append(line("carriers", number_of(carriers, "up") + " up, " + number_of(carriers, "idle") + " idle, " +
+                                    number_of(carriers, "down") + " down, " + number_of(carriers, "failed") +
+                                    " failed"));
   out.append(line("SAs", number_of(status, "ike_sas") + " IKE, " + number_of(status, "child_sas") + " child, " +
                              number_of(status, "half_open") + " half open; workers: " + number_of(status, "workers")));
   if (const json& orphans = member_at(status, "orphans"); orphans.is_number() && orphans != 0)
@@ -200,14 +205,17 @@ std::string render_changes(const json& reply, bool applied, Color color) {
   std::string out;
   for (const json& issue : member_at(reply, "warnings")) out.append(render_issue(issue, "warning", color));
   const json& changes = member_at(reply, "changes");
-  if (!changes.is_array() || changes.empty())
+  const json& carriers = member_at(reply, "carriers");
+  if (!changes.is_array() || (changes.empty() && (!carriers.is_array() || carriers.empty())))
     return out.append(applied ? "Nothing has changed.\n" : "Nothing would change.\n");
   Table table({"TUNNEL", applied ? "CHANGED" : "WOULD CHANGE", "SETTINGS"});
-  for (const json& each : changes) {
+  const auto add = [&table](const std::string& object, const json& each) {
     const json& settings = member_at(each, "settings");
     const bool said = settings.is_array() && !settings.empty();
-    table.add({clean(text_at(each, "tunnel")), clean(text_at(each, "kind")), said ? cell(settings) : std::string()});
-  }
+    table.add({clean(object), clean(text_at(each, "kind")), said ? cell(settings) : std::string()});
+  };
+  for (const json& each : changes) add(text_at(each, "tunnel"), each);
+  for (const json& each : carriers) add("carrier " + text_at(each, "carrier"), each);
   return out.append(table.render(color));
 }
 

@@ -163,6 +163,9 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kRouteConflict, "route-conflict", "two tunnels want a route to the same destination in one table; the first one has it", "tunnel,child,destination,holder", "Give the children other remote selectors, the groups other VRFs, or one of them another metric."},
     {Reason::kPacketRulesRefused, "packet-rules-refused", "the kernel refused our table of packet rules (MSS, DSCP, marks, MTU)", "netns,detail", "The kernel needs nf_tables; the detail holds its own words."},
     {Reason::kManualSasInstalled, "manual-sas-installed", "SAs with keys from the configuration stand in the kernel; nothing replaces these keys", "tunnel,spi_in,spi_out", ""},
+    {Reason::kCarrierUp, "carrier-up", "a GRE or IP-in-IP interface stands, and a tunnel protects it", "tunnel,remote", ""},
+    {Reason::kCarrierDown, "carrier-down", "no tunnel protects a GRE or IP-in-IP interface any more; nothing of it leaves", "tunnel,remote", "See why its tunnels are down: `ipsecctl show tunnel`. With a second one in `protected_by` it has a backup."},
+    {Reason::kCarrierSwitched, "carrier-switched", "a GRE or IP-in-IP interface uses the other one of its remotes", "from,to,remote,because", "If it goes back and forth, raise `hold_down` of the carrier; else see why the tunnel it left is down."},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},

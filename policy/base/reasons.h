@@ -172,6 +172,9 @@ enum class Reason : uint16_t {
   kRouteConflict,
   kPacketRulesRefused,
   kManualSasInstalled,
+  kCarrierUp,
+  kCarrierDown,
+  kCarrierSwitched,
 
   // Offload
   kOffloadNotRequested,

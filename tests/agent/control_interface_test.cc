@@ -111,8 +111,9 @@ TEST_CASE("interface: the errors that are sent are described") {
 
 TEST_CASE("interface: the columns of ipsecctl are the keys of the rows") {
   const std::pair<const char*, const char*> kinds[] = {
-      {"tunnels", "Tunnel"}, {"sas", "Sa"},         {"children", "Child"},         {"peers", "Peer"},
-      {"groups", "Group"},   {"devices", "Device"}, {"credentials", "Credential"}, {"routes", "Route"}};
+      {"tunnels", "Tunnel"},  {"sas", "Sa"},         {"children", "Child"},         {"peers", "Peer"},
+      {"groups", "Group"},    {"devices", "Device"}, {"credentials", "Credential"}, {"routes", "Route"},
+      {"carriers", "Carrier"}};
   for (const auto& each : kinds) {
     const std::string kind = each.first;
     CAPTURE(kind);

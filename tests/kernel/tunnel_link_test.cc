@@ -57,7 +57,7 @@ TEST_CASE("tunnel link: each kind is made in its VRF over another namespace, rea
     const LinkConfig link = link_of(shape);
     CHECK(error_of(port.done("left-priv", AddLink{link})) == "");
     const std::string text = shell_output("ip -n left-priv -d link show gre7");
-    for (const std::string part : {"master blue", "altname carrier-7", ",UP", "link-netns left-pub"})
+    for (const std::string part : {"master blue", "altname carrier-7", ",UP", "MULTICAST", "link-netns left-pub"})
       CHECK_MESSAGE(text.find(part) != std::string::npos, part, " in ", text);
     CHECK(text.find(std::string(" ") + shape.word + " ") != std::string::npos);
     CHECK(shown(port) == link);

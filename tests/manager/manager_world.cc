@@ -21,7 +21,7 @@ std::string manual_child(const TunnelText& tunnel) {
 }
 
 struct GroupText {
-  const std::string &group, &public_more, &offload, &budget;
+  const std::string &group, &public_more, &offload, &budget, &top;
 };
 
 std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
@@ -35,7 +35,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
                      shape.offload + R"(", "devices": ["ens1"] } } },
     "node": { "allow_manual_keys": true, "offload": {)" +
                      shape.budget + R"(} },
-    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
+    "child_policies": { "cbc": { "proposals": ["aes256-sha256"] }, "host": { "mode": "transport" } },
     "credentials": { "key": { "psk": { "file": "key" } },
       "static": { "manual": { "in": { "file": "static.in" }, "out": { "file": "static.out" } } } },
     "tunnels": {)";
@@ -54,7 +54,7 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
               "\"], \"start\": \"" + each.start + "\" }";
     text += "}" + each.members + " }";
   }
-  return text + "}}";
+  return text + "}" + shape.top + "}";
 }
 
 policy::ChildKeys keys_of(uint32_t child) {
@@ -146,8 +146,8 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 }
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
-  auto outcome =
-      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_, budget})}});
+  auto outcome = policy::parse_config(
+      {{.name = "test.json", .text = document(tunnels, {group, public_more, offload_, budget, top})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -179,6 +179,7 @@ std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const s
   made->spi_in = policy::ChildSpi(id);
   made->spi_out = policy::ChildSpi(id + spi_out_offset);
   made->suite = suite;
+  made->mode = made->tunnel->child(child)->policy->mode;
   made->local = made->tunnel->child(child)->local;
   made->remote = made->tunnel->child(child)->remote;
   if (const auto less = narrowed.find(tunnel); less != narrowed.end())

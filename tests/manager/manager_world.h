@@ -96,6 +96,7 @@ class ManagerWorld {
   std::string group = R"("private": { "netns": "priv", "vrf": "red" })";
   /// Further members of its public side: ", "vrf": ...".
   std::string public_more;
+  std::string top;  ///< Further members of the configuration: ", "carriers": ...". Child policy "host": transport mode.
   /// What IKE narrows the remote selector of these tunnels to.
   std::map<std::string, std::string> narrowed;
   std::vector<hwoffload::DeviceFacts> devices;

@@ -17,17 +17,21 @@ json base() {
   return json::parse(
       R"({ "version": 1, "node": { "admission": {}, "offload": { "devices": { "ens1": {} } } }, "defaults": {},
     "tunnel_groups": { "core": { "public": { "addresses": ["192.0.2.1"] }, "private": {},
-      "offload": { "devices": ["ens1"] }, "routes": { "metric": {} } } },
+      "offload": { "devices": ["ens1"] }, "routes": { "metric": {} } },
+      "hosts": { "public": { "netns": "pub", "addresses": ["192.0.2.9"] }, "attachment": "policy" } },
     "ike_policies": { "strong": { "rekey": {}, "retransmit": {}, "retry": {} } },
-    "child_policies": { "fast": { "rekey": {} } },
+    "child_policies": { "fast": { "rekey": {} }, "host": { "mode": "transport" } },
     "credentials": { "key": { "psk": { "file": "key" } } },
     "tunnels": { "a": { "group": "core", "remote": "198.51.100.7", "credential": "key", "offload": {},
-      "children": { "lan": { "local": ["10.1.0.0/16"], "remote": ["10.2.0.0/16"] } } } } })");
+      "children": { "lan": { "local": ["10.1.0.0/16"], "remote": ["10.2.0.0/16"] } } },
+      "b": { "group": "hosts", "remote": "198.51.100.9", "credential": "key",
+      "children": { "all": { "local": ["192.0.2.9"], "remote": ["198.51.100.9"], "policy": "host" } } } },
+    "carriers": { "wire": { "protected_by": ["b"], "private": {} } } })");
 }
 
 const std::map<std::string_view, std::string> kInstances = {
     {"tunnel_groups", "core"}, {"ike_policies", "strong"}, {"child_policies", "fast"}, {"credentials", "key"},
-    {"tunnels", "a"},          {"children", "lan"},        {"devices", "ens1"}};
+    {"tunnels", "a"},          {"children", "lan"},        {"devices", "ens1"},        {"carriers", "wire"}};
 
 using Visit = std::function<void(const KeySpec&, const std::string& pointer, const json& schema)>;
 
@@ -71,6 +75,7 @@ const std::map<std::string, std::vector<std::pair<std::string, json>>> kCompanio
     {"/tunnels/a/children/lan/manual/spi_out", kManual},
     {"/tunnels/a/children/lan/manual/credential", kManual},
     {"/tunnel_groups/core/private/vrf_table", {{"/tunnel_groups/core/private/vrf", "blue"}}},
+    {"/carriers/wire/routes/0/metric", {{"/carriers/wire/routes/0/prefix", "10.2.1.0/24"}}},
     {"/tunnels/a/routes/0/metric", {{"/tunnels/a/routes/0/prefix", "10.2.1.0/24"}}},
     {"/node/admission/half_open_max",
      {{"/node/admission/half_open_cookie_from", 0}, {"/node/admission/half_open_cookie_until", 0}}},
@@ -133,6 +138,12 @@ TEST_CASE("config keys: each key that is left out has the default that the table
   CHECK(*full->ike_policies.at("strong") == *bare->ike_policies.at("strong"));
   CHECK(*full->child_policies.at("fast") == *bare->child_policies.at("fast"));
   CHECK(full->tunnels.at("a")->remote_port == bare->tunnels.at("a")->remote_port);
+  const Carrier &wire = *full->carriers.at("wire"), &plain = *bare->carriers.at("wire");
+  CHECK(wire.kind == plain.kind);
+  CHECK(wire.key == plain.key);
+  CHECK(wire.mtu == plain.mtu);
+  CHECK(wire.hold_down == plain.hold_down);
+  CHECK(wire.enabled == plain.enabled);
   CHECK(full->tunnels.at("a")->children[0].start == bare->tunnels.at("a")->children[0].start);
 }
 

@@ -150,7 +150,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     if (name != wanted.name && !same_id) continue;
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
     if (same) {  // made before a restart of the daemon
-      there.config.mtu = wanted.mtu;
+      there.config = wanted;
       return KernelReply{};
     }
     return conflict("interface " + name);
@@ -172,6 +172,10 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
   if (link.vrf != update.link.vrf)  // the kernel takes it down and up for that
     std::erase_if(space.routes, [&](const auto& each) { return each.second.config.device == link.name; });
   link.vrf = update.link.vrf;
+  link.tunnel_remote = update.link.tunnel_remote;
+  link.tunnel_key = update.link.tunnel_key;
+  link.addresses = update.link.addresses;
+  link.dormant = update.link.dormant;
   link.altname = update.link.altname;
   link.mtu = update.link.mtu;
   link.group = update.link.group;
