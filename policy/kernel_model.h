@@ -128,14 +128,6 @@ std::string_view to_string(LinkKind kind);
 /// Whether it is one between two gateways, with ends of its own.
 constexpr bool is_tunnel(LinkKind kind) { return kind == LinkKind::kGre || kind == LinkKind::kIpIp; }
 
-/// An address of ours on an interface of ours, and the length of its subnet (an IpPrefix would have no host bits).
-/// RTM_NEWADDR with IFA_PROTO 50: those of others on the same interface are not ours to change.
-struct InterfaceAddress {
-  IpAddress address;
-  uint8_t length = 0;
-  friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
-};
-
 /// An interface of ours.
 struct LinkConfig {
   LinkKind kind = LinkKind::kXfrm;
@@ -149,7 +141,8 @@ struct LinkConfig {
   uint32_t group = 0;    ///< Interface group, for removal in one go.
   bool up = true;        ///< Administratively.
   bool dormant = false;  ///< Up, and its tunnel carries nothing: not IFF_RUNNING, so that routing daemons leave it.
-  std::vector<InterfaceAddress> addresses;  ///< Sorted.
+                         ///< Never of a VRF or an external one.
+  std::vector<InterfaceAddress> addresses;  ///< Ours (IFA_PROTO 50), sorted. Not of a VRF.
   uint32_t vrf_table = 0;                   ///< Of a VRF.
   IpAddress tunnel_local, tunnel_remote;    ///< Of GRE and IP in IP.
   uint32_t tunnel_key = 0;                  ///< Of GRE; 0: none.

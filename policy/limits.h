@@ -15,6 +15,7 @@ inline constexpr size_t kConfigComparisonsMax = 4'000'000;  ///< Pairs of select
 inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one configuration.
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
 inline constexpr size_t kStaticRoutesMax = 256;             ///< Of one tunnel.
+inline constexpr size_t kAddressesMax = 16;                 ///< Of one interface.
 inline constexpr size_t kExceptionsMax = 256;               ///< Exceptions of a tunnel group.
 inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per list.
 inline constexpr size_t kTransformsMax = 64;                ///< Transforms per proposal.

@@ -151,6 +151,8 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddLink& add) {
     const bool same = there.maker == Maker::kOurs && name == wanted.name && there.config.if_id == wanted.if_id;
     if (same) {  // made before a restart of the daemon
       there.config.mtu = wanted.mtu;
+      there.config.dormant = wanted.dormant;
+      there.config.addresses = wanted.addresses;
       return KernelReply{};
     }
     return conflict("interface " + name);
@@ -176,6 +178,8 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
   link.mtu = update.link.mtu;
   link.group = update.link.group;
   link.up = update.link.up;
+  link.dormant = update.link.dormant;
+  link.addresses = update.link.addresses;
   return KernelReply{};
 }
 
