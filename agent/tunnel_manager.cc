@@ -63,6 +63,8 @@ TunnelManager::TunnelManager(Services services)
       installer_(queue_, shared_, packet_rules_, services_.devices, services_.random),
       orphans_(queue_, shared_, packet_rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
+                 constexpr std::string_view kTunnel = "tunnel/";
+                 if (object.starts_with(kTunnel)) unsettled_links_.insert(object.substr(kTunnel.size()));
                  event(object, reason, std::move(fields));
                }),
       watch_(queue_, {.inbound_used =
@@ -360,6 +362,7 @@ void TunnelManager::run(Instant now) {
   expire_waiters(now);
   sweep(now);
   packet_rules_.apply();
+  settle_links();
   reconciliation_.run(now);
   queue_.drain();
 }
