@@ -128,7 +128,8 @@ class Adopter {
     const auto first = owned_.lower_bound({netns, 0, 0});
     for (auto it = first; it != owned_.end() && std::get<0>(it->first) == netns; ++it)
       if (const auto keys = outbound_keys(it->second); !keys.empty())
-        by_first_policy_[{netns, *keys.begin()}].push_back(it->first);
+        for (const std::optional<IpAddress>& peer : {peer_of(it->second), std::optional<IpAddress>()})
+          by_first_policy_[{netns, *keys.begin(), peer}].push_back(it->first);
   }
 
   void adopt_interface(const policy::Tunnel& tunnel) {
@@ -201,7 +202,8 @@ class Adopter {
   std::vector<OwnedKey> exactly(const policy::Tunnel& tunnel, const policy::ChildConfig& child) const {
     const auto keys = policy::policy_keys(child.local, child.remote, 0, child.policy->policies_max);
     if (!keys.ok() || keys->empty()) return {};
-    const auto found = by_first_policy_.find({tunnel.group->public_place.netns, *std::ranges::min_element(*keys)});
+    const auto found =
+        by_first_policy_.find({tunnel.group->public_place.netns, *std::ranges::min_element(*keys), tunnel.remote});
     if (found == by_first_policy_.end()) return {};
     std::vector<OwnedKey> all;
     for (const OwnedKey& key : found->second) {
@@ -209,14 +211,14 @@ class Adopter {
       // One with optional templates is of a tunnel that has its SAs in another namespace.
       const bool elsewhere =
           std::ranges::any_of(owned.policies, [](const auto* each) { return each->optional_template; });
-      if (!elsewhere && std::ranges::equal(outbound_keys(owned), *keys) && is_to(*owned.policies.front(), tunnel))
-        all.push_back(key);
+      if (!elsewhere && std::ranges::equal(outbound_keys(owned), *keys)) all.push_back(key);
     }
     return all;
   }
 
-  static bool is_to(const policy::PolicyConfig& policy, const policy::Tunnel& tunnel) {
-    return !tunnel.remote || policy.tunnel_source == *tunnel.remote || policy.tunnel_destination == *tunnel.remote;
+  static std::optional<IpAddress> peer_of(const Owned& owned) {
+    const policy::PolicyConfig& first = *owned.policies.front();
+    return first.key.direction == Direction::kOut ? first.tunnel_destination : first.tunnel_source;
   }
 
   /// The one with exactly these selectors, else the only one that allows them.
@@ -382,7 +384,9 @@ class Adopter {
   /// By namespace, device, and if_id where the device is external.
   std::map<std::tuple<std::string, std::string, uint32_t>, std::vector<const policy::RouteConfig*>> routes_;
   std::map<OwnedKey, Owned> owned_;
-  std::map<std::pair<std::string, policy::PolicyKey>, std::vector<OwnedKey>> by_first_policy_;  // outbound, no if_id
+  /// By namespace, first outbound policy without its if_id, and peer; and once more without the peer.
+  std::map<std::tuple<std::string, policy::PolicyKey, std::optional<IpAddress>>, std::vector<OwnedKey>>
+      by_first_policy_;
   Adoption adoption_;
 };
 

@@ -58,7 +58,15 @@ Status Agent::open() {
       .events = events_,
       .counters = counters_,
       .wall_clock = &wall_now,
-      .devices = [this](const policy::TunnelGroup& group) { return devices_of(group); },
+      .offload = {.read_device = [this](const std::string& netns,
+                                        const std::string& name) { return read_device(netns, name); },
+                  .kernel_facts = [this](const std::string& netns) { return kernel_facts(netns); }},
+      .out_drops = [](const std::string& netns) -> Result<uint64_t> {
+        TRY_ASSIGN(auto statistics, netlink::read_xfrm_stat(netns), "");
+        return statistics["XfrmOutNoStates"] + statistics["XfrmOutPolError"];
+      },
+      .sent_packets = [this](const std::string& netns,
+                             const std::string& interface) { return kernel_->sent_packets(netns, interface); },
       .clear_acquire =
           [this](const policy::Acquire& acquire) {
             if (Status cleared = kernel_->clear_acquire(acquire); !cleared.ok())
@@ -171,10 +179,13 @@ void Agent::watch_namespaces() {
 
 /// A help only: where it cannot be set, policies are found all the same.
 void Agent::adapt_policy_hash() {
+  const auto hashes =
+      config_->adapt_policy_hash ? policy::plan_policy_hashes(*config_) : std::map<std::string, policy::PolicyHash>{};
   for (const std::string& netns : namespaces_) {
     if (gone_namespaces_.contains(netns)) continue;
-    const auto wanted = config_->adapt_policy_hash ? policy::plan_policy_hash(*config_, netns) : std::nullopt;
-    const Status status = wanted ? kernel_->set_policy_hash(netns, *wanted) : kernel_->restore_policy_hash(netns);
+    const auto wanted = hashes.find(netns);
+    const Status status =
+        wanted != hashes.end() ? kernel_->set_policy_hash(netns, wanted->second) : kernel_->restore_policy_hash(netns);
     if (!status.ok()) log_.debug("the policy hash stays as it is", {field("detail", status.error().text())});
   }
 }
@@ -185,13 +196,31 @@ void Agent::restore_policy_hash() {
       warn("the policy hash stays as it is: " + status.error().text());
 }
 
-std::vector<hwoffload::DeviceFacts> Agent::devices_of(const policy::TunnelGroup& group) {
-  std::vector<hwoffload::DeviceFacts> facts;
-  for (const std::string& device : group.offload_devices) {
-    const auto link = kernel_->device(group.public_place.netns, device);
-    facts.push_back({.name = device, .present = link.ok(), .up = link.ok() && link->up});
-  }
+hwoffload::DeviceFacts Agent::read_device(const std::string& netns, const std::string& name) {
+  hwoffload::DeviceFacts facts{.name = name};
+  const auto reading = kernel_->read_device(netns, name);
+  if (!reading.ok()) return facts;
+  facts.present = true;
+  facts.up = reading->up;
+  facts.driver = reading->driver;
+  facts.bus = reading->bus;
+  facts.firmware = reading->firmware;
+  if (reading->esp_offload) facts.esp_offload = *reading->esp_offload ? hwoffload::Known::kYes : hwoffload::Known::kNo;
+  if (reading->kind == "bond") facts.worker = reading->lower;
+  if (reading->kind == "bond" && reading->lower.empty())
+    facts.cannot_because = "bond " + name + " has no active member";
+  if (reading->kind == "vlan" || reading->kind == "macvlan")
+    facts.cannot_because = reading->kind + " device " + name + " does not pass IPsec offload on to " + reading->lower;
+  if (reading->representor)
+    facts.cannot_because = name + " is a representor: SAs belong onto the function's own device or the uplink";
   return facts;
+}
+
+hwoffload::KernelFacts Agent::kernel_facts(const std::string& netns) {
+  const auto takes = kernel_->takes_inbound_if_id(netns);
+  if (!takes.ok()) log_.debug("inbound offload could not be asked for", {field("detail", takes.error().text())});
+  if (!takes.ok() || !*takes) return {};
+  return {.inbound_if_id = **takes ? hwoffload::Known::kYes : hwoffload::Known::kNo};
 }
 
 void Agent::start() {
@@ -199,7 +228,6 @@ void Agent::start() {
   loop_->set_deadline_source([this] {
     std::optional<Instant> next = manager_->next_deadline();
     if (shutdown_deadline_) next = next ? std::min(*next, *shutdown_deadline_) : *shutdown_deadline_;
-    if (!manager_->installer().children().empty()) next = next ? std::min(*next, offload_watch_at_) : offload_watch_at_;
     if (!manager_->kernel_idle()) {
       const Instant soon = monotonic_now() + 1s;  // the kernel's answers have a time limit of their own
       next = next ? std::min(*next, soon) : soon;
@@ -228,32 +256,10 @@ void Agent::follow_kernel_descriptors() {
 void Agent::after_round() {
   kernel_->process();
   manager_->run(monotonic_now());
-  watch_offload();
   close_unused_sockets();
   follow_kernel_descriptors();
   if (after_round_) after_round_();
   if (shutdown_deadline_) finish_shutdown_when_quiet();
-}
-
-/// Looks whether what is shown on a NIC is used: every kOffloadWatch while anything is there.
-void Agent::watch_offload() {
-  const Instant now = monotonic_now();
-  if (offload_watch_at_ > now) return;
-  offload_watch_at_ = now + kOffloadWatch;
-  std::map<std::string, std::map<policy::SaKey, ike::ChildId>> offloaded;
-  for (const auto& [id, child] : manager_->installer().children())
-    if (child->has_outbound && child->outbound.kind == policy::OffloadKind::kPacket)
-      offloaded[child->spec->tunnel->group->public_place.netns].emplace(child->plan.outbound.key, id);
-  for (const auto& [netns, children] : offloaded) {
-    auto statistics = netlink::read_xfrm_stat(netns);
-    auto states = kernel_->dump_sas(netns);
-    if (!statistics.ok() || !states.ok()) continue;
-    std::vector<hwoffload::CounterWatch::Sample> samples;
-    for (const policy::SaState& state : *states)
-      if (children.contains(state.key)) samples.push_back({state.key, state.packets});
-    for (const policy::SaKey& key : counter_watch_.observe(netns, (*statistics)["XfrmOutNoStates"], samples))
-      manager_->offload_not_counting(children.at(key));
-  }
 }
 
 void Agent::stop() {

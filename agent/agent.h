@@ -12,7 +12,6 @@
 #include "agent/negotiation_log.h"
 #include "agent/tunnel_manager.h"
 #include "agent/worker.h"
-#include "hwoffload/verify.h"
 #include "netlink/xfrm_kernel.h"
 #include "policy/base/log.h"
 #include "policy/config.h"
@@ -93,9 +92,9 @@ class Agent final : private WorkerPort {
   void follow_kernel_descriptors();
   void after_round();
   void finish_shutdown_when_quiet();
-  void watch_offload();
   void warn(std::string text);
-  std::vector<hwoffload::DeviceFacts> devices_of(const policy::TunnelGroup& group);
+  hwoffload::DeviceFacts read_device(const std::string& netns, const std::string& name);
+  hwoffload::KernelFacts kernel_facts(const std::string& netns);
   void on_worker_action(size_t worker, ike::Action action);
 
   // WorkerPort
@@ -134,8 +133,6 @@ class Agent final : private WorkerPort {
   std::vector<int> kernel_fds_;
   std::set<std::string> namespaces_;                    // of the groups that are enabled
   std::map<std::string, std::string> gone_namespaces_;  // of these, which are missing; what was warned of it
-  hwoffload::CounterWatch counter_watch_;
-  Instant offload_watch_at_;
   std::function<void()> after_round_;
   std::optional<Instant> shutdown_deadline_;
   /// Sockets that could not be opened, with what was said of it.

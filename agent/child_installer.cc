@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/offload_needs.h"
 #include "agent/outcome.h"
 
 namespace ipsec::agent {
@@ -38,18 +39,13 @@ bool leaves_open(const Error& error) {
          error.reason() == Reason::kKernelReadBack;
 }
 
-bool covers(const policy::SelectorList& selectors, const IpAddress& address) {
-  return std::any_of(selectors.begin(), selectors.end(), [&](const policy::TrafficSelector& each) {
-    return each.addresses.first.family() == address.family() && each.addresses.contains(address);
-  });
-}
-
 }  // namespace
 
 struct ChildInstaller::Walk {
   ike::ChildId id;
   policy::Direction direction;
   policy::ChildKeys keys;
+  hwoffload::SaNeeds needs;
   hwoffload::Placement placement;
   std::string netns = {};
   policy::SaKey key = {};
@@ -73,24 +69,23 @@ bool ChildInstaller::is_of_another(ike::ChildId id, const std::string& netns, co
   });
 }
 
-hwoffload::Placement ChildInstaller::place(const InstalledChild& child, policy::Direction direction) const {
-  const policy::ChildSpec& spec = *child.spec;
-  const Family outer = spec.local_endpoint.address.family();
-  auto other_family = [&](const policy::SelectorList& list) {
-    return std::any_of(list.begin(), list.end(),
-                       [&](const policy::TrafficSelector& each) { return each.addresses.first.family() != outer; });
-  };
-  const hwoffload::SaNeeds needs{.direction = direction,
-                                 .suite = spec.suite,
-                                 .mode = spec.mode,
-                                 .has_if_id = child.ids.if_id != 0,
-                                 .udp_encapsulation = spec.udp_encapsulation,
-                                 .rules_for_outer = policy::goes_by_rules(*spec.tunnel->child(spec.child)->policy),
-                                 .outer = outer,
-                                 .covers_outer = covers(spec.local, spec.local_endpoint.address) &&
-                                                 covers(spec.remote, spec.remote_endpoint.address),
-                                 .inner_other_family = other_family(spec.local) || other_family(spec.remote)};
-  return hwoffload::place(needs, devices_(*spec.tunnel->group), spec.tunnel->offload_mode());
+hwoffload::Placement ChildInstaller::place(const InstalledChild& child, const hwoffload::SaNeeds& needs) {
+  const policy::Tunnel& tunnel = *child.spec->tunnel;
+  return hwoffload::place(needs, offload_.situation(now_, child.ids.reqid, tunnel, needs), tunnel.offload_mode());
+}
+
+std::shared_ptr<ChildInstaller::Walk> ChildInstaller::walk_for(ike::ChildId id, const InstalledChild& child,
+                                                               policy::Direction direction, policy::ChildKeys keys) {
+  const hwoffload::SaNeeds needs = needs_of(*child.spec, child.plan, direction);
+  auto walk = std::make_shared<Walk>(Walk{.id = id,
+                                          .direction = direction,
+                                          .keys = std::move(keys),
+                                          .needs = needs,
+                                          .placement = place(child, needs),
+                                          .verdicts = {},
+                                          .done = {}});
+  walk->verdicts = walk->placement.passed_over;
+  return walk;
 }
 
 void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec,
@@ -102,15 +97,8 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
   child->spec = std::move(spec);
   child->ids = ids;
   child->plan = std::move(*plan);
-  auto placement = place(*child, policy::Direction::kIn);
+  const auto walk = walk_for(id, *child, policy::Direction::kIn, std::move(keys));
   children_.emplace(id, std::move(child));
-  auto walk = std::make_shared<Walk>(Walk{.id = id,
-                                          .direction = policy::Direction::kIn,
-                                          .keys = std::move(keys),
-                                          .placement = std::move(placement),
-                                          .verdicts = {},
-                                          .done = {}});
-  walk->verdicts = walk->placement.passed_over;
   walk->done = [this, id, done = std::move(done)](Status status) {
     InstalledChild* installed = find(id);
     if (installed == nullptr) return done(Error(Reason::kCancelled, "removed meanwhile"));
@@ -154,13 +142,19 @@ void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::Ker
   if (!result.ok()) {
     if (tried.kind == policy::OffloadKind::kNone || open) return walk->done(std::move(result).error());
     walk->verdicts.push_back(hwoffload::verdict_for(tried, result.error()));
+    offload_.refused(now_, child->ids.reqid, *child->spec->tunnel, walk->needs, walk->verdicts.back(),
+                     result.error().os_errno());
     ++walk->next;  // the last attempt is software, so there is one
     return try_next(walk);
   }
   const auto* state = std::get_if<policy::SaState>(&*result);
   VERIFY(state != nullptr);
-  (in ? child->inbound : child->outbound) = hwoffload::judge(walk->placement.requested, tried, *state, walk->verdicts);
+  hwoffload::Effective& effective = in ? child->inbound : child->outbound;
+  effective = hwoffload::judge(walk->placement.requested, tried, *state, walk->verdicts);
   (in ? child->has_inbound : child->has_outbound) = true;
+  const policy::Tunnel& tunnel = *child->spec->tunnel;
+  offload_.read_back(now_, tunnel, walk->needs, tried, effective);
+  if (!in) offload_.placed(now_, child->ids.reqid, tunnel, child->inbound, child->outbound);
   walk->done({});
 }
 
@@ -169,7 +163,10 @@ void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyCo
   InstalledChild* child = find(id);
   // With packet offload the NIC looks policies up too: SA and policies must agree.
   if (effective.kind == policy::OffloadKind::kPacket)
-    for (policy::PolicyConfig& each : policies) each.offload = {policy::OffloadKind::kPacket, effective.device};
+    for (policy::PolicyConfig& each : policies)
+      if (each.key.direction !=
+          policy::Direction::kForward)  // NICs know none: what they decrypt is checked behind them
+        each.offload = {policy::OffloadKind::kPacket, effective.device};
   Done one = gather_outcomes(policies.size(), std::move(done));
   const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
   for (const policy::PolicyConfig& each : policies) shared_.hold(owner, public_netns(*child), each, one);
@@ -201,13 +198,7 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
   rules_.write_outer(public_netns(*child), child->plan.outbound.key,
                      policy::outer_header(*spec.tunnel->child(spec.child)->policy, spec.udp_encapsulation));
   rules_.apply();
-  auto walk = std::make_shared<Walk>(Walk{.id = id,
-                                          .direction = policy::Direction::kOut,
-                                          .keys = std::move(keys),
-                                          .placement = place(*child, policy::Direction::kOut),
-                                          .verdicts = {},
-                                          .done = {}});
-  walk->verdicts = walk->placement.passed_over;
+  const auto walk = walk_for(id, *child, policy::Direction::kOut, std::move(keys));
   walk->done = [this, id, done = std::move(done)](Status status) {
     InstalledChild* installed = find(id);
     if (installed == nullptr || !status.ok()) return done(std::move(status));
@@ -225,13 +216,7 @@ void ChildInstaller::renew(ike::ChildId id, policy::Direction direction, policy:
   const bool in = direction == policy::Direction::kIn;
   queue_.submit(public_netns(*child), policy::DeleteSa{(in ? child->plan.inbound : child->plan.outbound).key}, {});
   (in ? child->has_inbound : child->has_outbound) = false;
-  auto walk = std::make_shared<Walk>(Walk{.id = id,
-                                          .direction = direction,
-                                          .keys = std::move(keys),
-                                          .placement = place(*child, direction),
-                                          .verdicts = {},
-                                          .done = {}});
-  walk->verdicts = walk->placement.passed_over;
+  const auto walk = walk_for(id, *child, direction, std::move(keys));
   walk->done = [this, id, in, done = std::move(done)](Status status) {
     InstalledChild* installed = find(id);
     if (installed == nullptr || !status.ok()) return done(std::move(status));
@@ -249,11 +234,11 @@ Status ChildInstaller::respecify(ike::ChildId id, std::shared_ptr<const policy::
   return {};
 }
 
-void ChildInstaller::mark_not_counting(ike::ChildId id) {
+void ChildInstaller::mark_not_counting(ike::ChildId id, const std::string& why) {
   InstalledChild* child = find(id);
   if (child == nullptr) return;
   child->outbound.reason = Reason::kOffloadNotCounting;
-  child->outbound.detail = "packets are dropped (XfrmOutNoStates rises) while the SA's counter stands still";
+  child->outbound.detail = why;
 }
 
 /// Routes first, so that traffic stops taking the tunnel.

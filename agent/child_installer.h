@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/kernel_queue.h"
+#include "agent/offload_book.h"
 #include "agent/packet_rules.h"
 #include "agent/shared_objects.h"
 #include "hwoffload/placement.h"
@@ -37,10 +38,10 @@ struct InstalledChild {
 class ChildInstaller {
  public:
   using Done = std::function<void(Status)>;
-  /// What is known of a group's devices, in order of preference.
-  using Devices = std::function<std::vector<hwoffload::DeviceFacts>(const policy::TunnelGroup&)>;
-  ChildInstaller(KernelQueue& queue, SharedObjects& shared, PacketRuleBook& rules, Devices devices, Random& random)
-      : queue_(queue), shared_(shared), rules_(rules), devices_(std::move(devices)), random_(random) {}
+  ChildInstaller(KernelQueue& queue, SharedObjects& shared, PacketRuleBook& rules, OffloadBook& offload, Random& random)
+      : queue_(queue), shared_(shared), rules_(rules), offload_(offload), random_(random) {}
+  /// For what the answers of the kernel bring about.
+  void set_now(Instant now) { now_ = now; }
 
   /// SA, then its policies. On failure nothing of it is left and the error says what the kernel said.
   void install_inbound(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec, const policy::ChildIds& ids,
@@ -59,7 +60,7 @@ class ChildInstaller {
   void remove(ike::ChildId id);
 
   /// The outbound SA is shown on the NIC, and traffic does not take it: remembered as the reason.
-  void mark_not_counting(ike::ChildId id);
+  void mark_not_counting(ike::ChildId id, const std::string& why);
 
   const std::map<ike::ChildId, std::unique_ptr<InstalledChild>>& children() const { return children_; }
 
@@ -72,7 +73,9 @@ class ChildInstaller {
   void hold_private_policies(ike::ChildId id, Done done);
   void hold_routes(ike::ChildId id, Done done);
   void release_outbound(ike::ChildId id, InstalledChild& child);
-  hwoffload::Placement place(const InstalledChild& child, policy::Direction direction) const;
+  hwoffload::Placement place(const InstalledChild& child, const hwoffload::SaNeeds& needs);
+  std::shared_ptr<Walk> walk_for(ike::ChildId id, const InstalledChild& child, policy::Direction direction,
+                                 policy::ChildKeys keys);
   InstalledChild* find(ike::ChildId id);
   bool is_of_another(ike::ChildId id, const std::string& netns, const policy::SaKey& key) const;
   static std::string public_netns(const InstalledChild& child) { return child.spec->tunnel->group->public_place.netns; }
@@ -83,7 +86,8 @@ class ChildInstaller {
   KernelQueue& queue_;
   SharedObjects& shared_;
   PacketRuleBook& rules_;
-  Devices devices_;
+  OffloadBook& offload_;
+  Instant now_;
   Random& random_;
   std::map<ike::ChildId, std::unique_ptr<InstalledChild>> children_;
 };

@@ -125,9 +125,8 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
     services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
   if (renews) {
     const auto old = installer_.children().find(*home->replaces);
-    const bool moved = old != installer_.children().end() && (old->second->outbound.kind != installed.outbound.kind ||
-                                                              old->second->inbound.kind != installed.inbound.kind);
-    if (moved) announce_offload(row, installed);
+    if (old != installer_.children().end()) announce_move(row, *old->second, installed);
+    moving_.erase(child.ids.reqid);
     settle_waiters(row.tunnel->name, child.config->name, WaitFor::kChildRekey, {});
     return finish_renewal(now, id, true);
   }

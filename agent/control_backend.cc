@@ -8,6 +8,7 @@
 
 #include "agent/drift_json.h"
 #include "agent/negotiation_json.h"
+#include "agent/offload_json.h"
 #include "agent/orphans_json.h"
 #include "policy/config_parser.h"
 
@@ -284,27 +285,6 @@ json ControlBackend::peers() const {
   return rows;
 }
 
-json ControlBackend::devices() {
-  json rows = json::array();
-  for (const auto& [name, group] : agent_.config().groups) {
-    for (const std::string& device : group->offload_devices) {
-      size_t on_device = 0;
-      for (const auto& [id, child] : agent_.manager().installer().children())
-        for (const auto* each : {&child->inbound, &child->outbound})
-          on_device += each->kind != policy::OffloadKind::kNone && each->device == device ? 1 : 0;
-      const auto link = agent_.kernel().device(group->public_place.netns, device);
-      rows.push_back({{"name", device},
-                      {"netns", or_null(group->public_place.netns)},
-                      {"group", name},
-                      {"present", link.ok()},
-                      {"up", link.ok() ? json(link->up) : json(nullptr)},
-                      {"detail", link.ok() ? json(nullptr) : json(link.error().text())},
-                      {"sas", on_device}});
-    }
-  }
-  return rows;
-}
-
 json ControlBackend::credentials() const {
   json rows = json::array();
   for (const auto& [name, credential] : agent_.config().credentials) {
@@ -350,12 +330,13 @@ Result<json> ControlBackend::list(std::string_view kind) {
   if (kind == "sas") return sas();
   if (kind == "children") return children();
   if (kind == "peers") return peers();
-  if (kind == "devices") return devices();
+  if (kind == "devices") return device_rows(agent_.manager());
+  if (kind == "seats") return seat_rows(agent_.manager());
   if (kind == "credentials") return credentials();
   if (kind == "routes") return routes();
   return Error(Reason::kNotFound,
                "no kind of object is called \"" + printable(as_bytes(kind)) +
-                   "\"; there are groups, tunnels, sas, children, peers, devices, credentials and routes");
+                   "\"; there are groups, tunnels, sas, children, peers, devices, credentials, routes and seats");
 }
 
 Result<json> ControlBackend::show(std::string_view kind, std::string_view name) {
@@ -366,6 +347,7 @@ Result<json> ControlBackend::show(std::string_view kind, std::string_view name) 
   const std::string key = plural == "sas"        ? "spi"
                           : plural == "children" ? "child"
                           : plural == "peers"    ? "tunnel"
+                          : plural == "seats"    ? "tunnel"
                           : plural == "routes"   ? "destination"
                                                  : "name";
   json found = only(rows, key, name);
@@ -380,6 +362,7 @@ Result<json> ControlBackend::show(std::string_view kind, std::string_view name) 
                                         (known.empty() ? std::string() : "; there are: " + known));
   }
   json result = found.front();
+  if (plural == "devices") return device_in_full(agent_.manager(), result);
   if (plural != "tunnels") return result;
   const json effective = config_effective();
   result["config"] = effective["tunnels"].value(std::string(name), json::object());
@@ -461,6 +444,26 @@ void ControlBackend::down(const std::string& tunnel, const std::string& child, D
 
 Result<json> ControlBackend::explain_negotiation(const std::string& peer) {
   return negotiation_failures(agent_.negotiations(), agent_.config(), agent_.config_files(), peer);
+}
+
+Result<json> ControlBackend::explain_offload(const std::string& tunnel) {
+  const auto row = agent_.manager().tunnels().find(tunnel);
+  if (row == agent_.manager().tunnels().end()) return Error(Reason::kNotFound, "tunnel " + tunnel);
+  return agent::explain_offload(agent_.manager(), monotonic_now(), row->second);
+}
+
+Result<json> ControlBackend::offload_pin(const std::string& tunnel, const std::string& child, const std::string& pin,
+                                         bool one_move) {
+  std::optional<policy::OffloadPin> wanted;
+  for (const auto each : {policy::OffloadPin::kNone, policy::OffloadPin::kNic, policy::OffloadPin::kSoftware})
+    if (policy::to_string(each) == pin) wanted = each;
+  if (!wanted || (one_move && *wanted == policy::OffloadPin::kNone))
+    return Error(Reason::kControlBadRequest, "to: nic, software" + std::string(one_move ? "" : " or none") +
+                                                 ", not \"" + printable(as_bytes(pin)) + "\"");
+  TRY(agent_.manager().pin_offload(monotonic_now(), tunnel, child, *wanted,
+                                   one_move ? OffloadBook::PinFor::kOneMove : OffloadBook::PinFor::kGood),
+      "");
+  return outcome_of(tunnel);
 }
 
 Result<json> ControlBackend::drift(const std::optional<std::string>& netns) {

@@ -19,6 +19,9 @@ class ControlBackend final : public control::Backend {
   void rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) override;
   EventRing::Page events(uint64_t from, size_t most) override { return agent_.events().read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
+  Result<nlohmann::json> explain_offload(const std::string& tunnel) override;
+  Result<nlohmann::json> offload_pin(const std::string& tunnel, const std::string& child, const std::string& pin,
+                                     bool one_move) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
   Result<nlohmann::json> config_apply(ApplyMode mode) override;
@@ -34,7 +37,6 @@ class ControlBackend final : public control::Backend {
   nlohmann::json sas();
   nlohmann::json children() const;
   nlohmann::json peers() const;
-  nlohmann::json devices();
   nlohmann::json credentials() const;
   nlohmann::json routes() const;
   Agent& agent_;

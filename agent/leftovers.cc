@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <map>
 
 #include "agent/event_loop.h"
@@ -94,6 +95,16 @@ Leftovers take_over(netlink::XfrmKernel& kernel, const policy::Config& config) {
   std::set<std::string> namespaces;
   for (const netlink::ObjectKey& key : kernel.journal().all()) namespaces.insert(key.netns);
   Leftovers result = take_over(kernel, namespaces, config, Waiting(kernel));
+  // Of namespaces that are still in use the hash is set anew, from what was there before both runs.
+  for (const std::string& netns : kernel.hashed_namespaces()) {
+    const bool used = std::ranges::any_of(config.groups, [&](const auto& each) {
+      return each.second->enabled && each.second->public_place.netns == netns;
+    });
+    if (used) continue;
+    if (Status restored = kernel.restore_policy_hash(netns);
+        !restored.ok() && restored.error().reason() != Reason::kNamespaceMissing)
+      result.failed.push_back(std::move(restored).error());
+  }
   if (Status struck = kernel.forget_absent(namespaces); !struck.ok())
     result.failed.push_back(std::move(struck).error().context("what is gone stays in the journal"));
   return result;

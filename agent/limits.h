@@ -42,7 +42,8 @@ inline constexpr size_t kMendedTold = 32;             ///< Objects put right tha
 inline constexpr uint32_t kReplaceByRekeyMax = 3;  ///< Rekeys asked for in place of a lost SA, before its child ends.
 inline constexpr Duration kOrphanLinger = 2s;   ///< For packets on their way to SAs of an earlier run, once replaced.
 inline constexpr Duration kDownTimeout = 10s;   ///< For a tunnel to leave the kernel when an operator takes it down.
-inline constexpr Duration kOffloadWatch = 5s;   ///< Between looks whether offloaded SAs carry traffic.
+inline constexpr Duration kOffloadWatch = 5s;   ///< Between looks at what SAs that may be on NICs have carried.
+inline constexpr Duration kOffloadDecide = 1s;  ///< Between decisions which of them move.
 inline constexpr Duration kShutdownGrace = 5s;  ///< For the answers to our Deletes when the daemon stops.
 inline constexpr Duration kKernelTimeout = 5s;  ///< For the answers of the kernel when the daemon starts and stops.
 

@@ -14,12 +14,6 @@ namespace {
 
 ike::ChildId id_of(const ChildRow& child) { return ike::ChildId(child.config->manual->spi_in); }
 
-std::string spi_text(uint32_t spi) {
-  ByteWriter out(4);
-  out.u32(spi);
-  return to_hex(out.view());
-}
-
 }  // namespace
 
 /// Its row is there as long as it is, for it counts as one of its homes.
@@ -31,8 +25,8 @@ ChildRow& TunnelManager::manual_row(const ManualChild& manual, TunnelRow** row) 
 
 void TunnelManager::announce_manual(const TunnelRow& row, const ChildRow& child) {
   event("tunnel/" + row.tunnel->name, Reason::kManualSasInstalled,
-        {field("child", child.config->name), field("spi_in", spi_text(child.config->manual->spi_in)),
-         field("spi_out", spi_text(child.config->manual->spi_out))});
+        {field("child", child.config->name), field("spi_in", hex32(child.config->manual->spi_in)),
+         field("spi_out", hex32(child.config->manual->spi_out))});
 }
 
 void TunnelManager::begin_manual(TunnelRow& row, ChildRow& child) {
@@ -44,7 +38,7 @@ void TunnelManager::begin_manual(TunnelRow& row, ChildRow& child) {
     attempt_failed(now_, row, child, error.reason(), error.text());
   };
   if (installer_.children().contains(id))
-    return fail(Error(Reason::kSpiTaken, "SPI " + spi_text(id.value()) + " is that of another child of this node"));
+    return fail(Error(Reason::kSpiTaken, "SPI " + hex32(id.value()) + " is that of another child of this node"));
   auto keys = services_.manual_keys(*child.config);
   if (!keys.ok()) return fail(keys.error());
   const auto spec = policy::manual_spec(row.tunnel, *child.config);

@@ -58,6 +58,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
   const policy::TunnelGroup& group = *row.tunnel->group;
   if (!group.enabled || row.leaving) return;
   row.path = look_at_path(row);
+  seat_children(row);
   const uint32_t before = row.mtu.bytes;
   std::optional<policy::InnerMtu> least;
   for (auto& [name, child] : row.children) {
@@ -131,10 +132,13 @@ void TunnelManager::on_device(const policy::LinkChanged& change) {
   if (known != device_mtus_.end() && known->second == change.mtu) return;
   if (tunnel_by_interface_.contains(change.name)) return;
   device_mtus_.insert_or_assign({change.netns, change.name}, change.mtu);
-  for (auto& [name, row] : tunnels_)
-    if (row.tunnel->group->public_place.netns == change.netns &&
-        (row.path.device == change.name || row.path.device.empty()))
-      settle_packets(row);
+  bool some_without = false;
+  for (auto& [name, row] : tunnels_) {
+    if (row.tunnel->group->public_place.netns != change.netns) continue;
+    some_without = some_without || row.path.device.empty();
+    if (row.path.device == change.name) settle_packets(row);
+  }
+  if (some_without) look_at_paths(change.netns);  // it may be the way that was missing
 }
 
 /// Routes to peers change, and what ICMP has told is forgotten: a part of the tunnels after the other.

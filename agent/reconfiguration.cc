@@ -12,6 +12,8 @@ using Kind = policy::TunnelChange::Kind;
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
+  offload_.configure(now, *config_);
+  probe_devices();
   plan_shared_links();
   set_exceptions();
   set_group_objects();
@@ -131,6 +133,9 @@ bool TunnelManager::has_leaving() const {
 void TunnelManager::forget_child(const ChildRow& child) {
   packet_rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
   child_by_reqid_.erase(child.ids.reqid);
+  offload_.remove(child.ids.reqid);
+  carried_by_.erase(child.ids.reqid);
+  moving_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }
 

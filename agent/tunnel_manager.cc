@@ -60,7 +60,8 @@ TunnelManager::TunnelManager(Services services)
                     [this](const std::string& netns, const Error& why) {
                       event(netns_object(netns), why.reason(), {field("detail", why.text())});
                     }),
-      installer_(queue_, shared_, packet_rules_, services_.devices, services_.random),
+      offload_(services_.offload),
+      installer_(queue_, shared_, packet_rules_, offload_, services_.random),
       orphans_(queue_, shared_, packet_rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
                  constexpr std::string_view kTunnel = "tunnel/";
@@ -139,12 +140,14 @@ void TunnelManager::announce(const std::string& object, Reason reason, std::vect
 
 void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> config, Adoption adoption) {
   config_ = std::move(config);
+  offload_.configure(now, *config_);
   last_if_id_ = std::max(last_if_id_, adoption.last_number);
   last_number_ = std::max(last_number_, last_if_id_);
   last_reqid_ = std::max(last_reqid_, adoption.last_reqid);
   adopted_ = std::move(adoption.numbers);
   adopt_headers(adoption.children);
   orphans_.adopt(now, std::move(adoption.children), config_->orphan_grace);
+  probe_devices();
   set_exceptions();
   set_group_objects();
   for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
@@ -313,8 +316,11 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
   if (const auto* acquire = std::get_if<policy::Acquire>(&kernel_event)) return on_acquire(now, *acquire);
   if (const auto* expired = std::get_if<policy::SaExpired>(&kernel_event)) return on_expired(*expired);
   if (const auto* gone = std::get_if<policy::NamespaceGone>(&kernel_event)) on_namespace_gone(gone->netns);
-  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_device(*link);
-  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) on_link_changed(*link);
+  if (const auto* link = std::get_if<policy::LinkChanged>(&kernel_event)) {
+    on_device(*link);
+    on_link_changed(*link);
+    on_offload_link(now, *link);
+  }
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
     services_.namespace_changed(met->netns, true);
     wake_manual_in(met->netns);
@@ -353,6 +359,7 @@ void TunnelManager::on_link_changed(const policy::LinkChanged& change) {
 
 void TunnelManager::run(Instant now) {
   now_ = now;
+  installer_.set_now(now);
   queue_.drain();
   while (auto kernel_event = services_.kernel.poll_event()) on_kernel_event(now, std::move(*kernel_event));
   run_retries(now);
@@ -363,6 +370,7 @@ void TunnelManager::run(Instant now) {
   sweep(now);
   packet_rules_.apply();
   settle_links();
+  run_offload(now);
   reconciliation_.run(now);
   queue_.drain();
 }
@@ -371,19 +379,10 @@ std::optional<Instant> TunnelManager::next_deadline() const {
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
-                           orphans_.next_deadline()})
+                           orphans_.next_deadline(), offload_deadline()})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   return next;
-}
-
-void TunnelManager::offload_not_counting(ike::ChildId id) {
-  auto it = installer_.children().find(id);
-  if (it == installer_.children().end() || it->second->outbound.reason == Reason::kOffloadNotCounting) return;
-  installer_.mark_not_counting(id);
-  const hwoffload::Effective& effective = it->second->outbound;
-  event("tunnel/" + it->second->spec->tunnel->name, effective.reason,
-        {field("device", effective.device), field("detail", effective.detail)});
 }
 
 void TunnelManager::begin_shutdown() {

@@ -11,6 +11,7 @@
 
 #include "agent/child_installer.h"
 #include "agent/kernel_queue.h"
+#include "agent/offload_book.h"
 #include "agent/orphans.h"
 #include "agent/packet_rules.h"
 #include "agent/reconciliation.h"
@@ -18,6 +19,7 @@
 #include "agent/shared_objects.h"
 #include "agent/tunnel_rows.h"
 #include "agent/worker_port.h"
+#include "hwoffload/verify.h"
 #include "policy/base/counters.h"
 #include "policy/base/events.h"
 #include "policy/base/log.h"
@@ -36,7 +38,7 @@ namespace ipsec::agent {
 /// children), group_objects.cc (what groups share), tunnel_operations.cc (what operators ask for), duplicates.cc (a
 /// peer's second IKE SA), desired.cc (what should be in the kernel), reconfiguration.cc (another configuration),
 /// tunnel_blocks.cc (what passes, and what never does), manual.cc (children whose keys nobody negotiates),
-/// packet_handling.cc (MTU, MSS, DF, DSCP).
+/// packet_handling.cc (MTU, MSS, DF, DSCP), offload_moves.cc (who has a place on a NIC).
 class TunnelManager {
  public:
   struct Services {
@@ -47,7 +49,11 @@ class TunnelManager {
     EventRing& events;
     Counters& counters;
     std::function<WallTime()> wall_clock;
-    ChildInstaller::Devices devices;
+    OffloadBook::Services offload;
+    /// Packets of a namespace that a policy wanted protected and no SA took (XfrmOutNoStates, XfrmOutPolError).
+    std::function<Result<uint64_t>(const std::string& netns)> out_drops;
+    /// Packets that an interface has sent.
+    std::function<Result<uint64_t>(const std::string& netns, const std::string& interface)> sent_packets;
     std::function<void(const policy::Acquire&)> clear_acquire;
     /// A namespace is gone (false); or it was met anew, an address or a link came, or its events were lost (true): for
     /// whoever has sockets there.
@@ -95,8 +101,11 @@ class TunnelManager {
   /// What differs between wanted and standing: of one namespace, or of all.
   std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
 
-  /// An SA that is shown on the NIC does not carry its traffic: reported once.
-  void offload_not_counting(ike::ChildId id);
+  /// Where a tunnel's children (or one of them; "" is all) are to be, instead of the choice by what they carry.
+  Status pin_offload(Instant now, const std::string& tunnel, const std::string& child, policy::OffloadPin pin,
+                     OffloadBook::PinFor how);
+  OffloadBook& offload() { return offload_; }
+  const OffloadBook& offload() const { return offload_; }
 
   /// Closes all IKE SAs; when `ike_sas()` is empty or time is over, `remove_all` takes out traps and interfaces.
   void begin_shutdown();
@@ -223,6 +232,18 @@ class TunnelManager {
   void on_device(const policy::LinkChanged& change);
   void look_at_paths(const std::string& netns);
 
+  // offload_moves.cc
+  void seat_children(const TunnelRow& row);
+  void announce_move(const TunnelRow& row, const InstalledChild& from, const InstalledChild& to);
+  void move_child(const hwoffload::Move& move);
+  void run_offload(Instant now);
+  std::optional<Instant> offload_deadline() const;
+  void look_at_offload(Instant now);
+  bool takes_nothing(const InstalledChild& child, const hwoffload::CounterWatch::Sample& sample);
+  void offload_not_counting(Instant now, ike::ChildId id, const std::string& why);
+  void probe_devices();
+  void on_offload_link(Instant now, const policy::LinkChanged& change);
+
   // reconfiguration.cc
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
@@ -330,6 +351,7 @@ class TunnelManager {
   KernelQueue queue_;
   SharedObjects shared_;
   PacketRuleBook packet_rules_;
+  OffloadBook offload_;
   ChildInstaller installer_;
   Orphans orphans_;
   SaWatch watch_;
@@ -363,6 +385,12 @@ class TunnelManager {
   std::set<std::string> to_sweep_;  // tunnels of which something that leaves may be gone
   Instant stranger_second_;
   uint32_t stranger_reports_ = 0;
+  hwoffload::CounterWatch counter_watch_;
+  hwoffload::OfferedWatch offered_watch_;
+  Instant offload_look_at_, offload_decide_at_;
+  std::map<std::string, std::map<policy::SaKey, uint64_t>> carried_;  // bytes at the last look, by namespace
+  std::unordered_map<uint32_t, uint64_t> carried_by_;                 // bytes of each child so far, by reqid
+  std::unordered_map<uint32_t, hwoffload::Why> moving_;               // why the last move was made, by reqid
   Instant now_;  // of the last run, for what the kernel's answers bring about
   bool stopping_ = false;
 };

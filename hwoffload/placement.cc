@@ -1,40 +1,14 @@
 #include "hwoffload/placement.h"
 
+#include <algorithm>
 #include <cerrno>
-#include <optional>
+#include <iterator>
 
 namespace ipsec::hwoffload {
 namespace {
 
 using policy::OffloadKind;
 using policy::OffloadMode;
-
-/// Rules that need no trial: kernel behaviour that is the same everywhere (README.md names the source of each).
-std::optional<Verdict> ruled_out(const SaNeeds& needs, const DeviceFacts& device, OffloadKind kind) {
-  auto no = [&](Reason reason, std::string detail) { return Verdict{kind, device.name, reason, std::move(detail)}; };
-  if (!device.present) return no(Reason::kOffloadNoDevice, "device " + device.name + " does not exist");
-  if (!device.up) return no(Reason::kOffloadNoDevice, "device " + device.name + " is down");
-  if (device.esp_offload == DeviceFacts::Known::kNo)
-    return no(Reason::kOffloadSilentSoftware, device.name + " does not have the feature esp-hw-offload");
-  const policy::Algorithm* cipher =
-      policy::find_algorithm(policy::TransformType::kEncryption, needs.suite.encryption, needs.suite.key_bits);
-  if (cipher == nullptr || !cipher->aead)
-    return no(Reason::kOffloadAlgorithm, policy::to_string(needs.suite) + " is not an AEAD");
-  if (needs.udp_encapsulation && kind == OffloadKind::kPacket)
-    return no(Reason::kOffloadEncapsulation, "packet offload does not carry UDP encapsulation in tunnel mode");
-  if (needs.rules_for_outer && kind == OffloadKind::kPacket)
-    return no(Reason::kOffloadEncapsulation,
-              "with packet offload the NIC writes the outer header: neither df set nor a fixed dscp is possible");
-  if (needs.udp_encapsulation && needs.outer == Family::kIpv6)
-    return no(Reason::kOffloadEncapsulation, "ESP in UDP over IPv6 with crypto offload fails in the kernel");
-  if (needs.covers_outer && kind == OffloadKind::kPacket)
-    return no(Reason::kOffloadEncapsulation,
-              "the selectors include the tunnel's outer addresses: the NIC would encrypt IKE itself");
-  if (needs.inner_other_family && kind == OffloadKind::kPacket)
-    return no(Reason::kOffloadEncapsulation,
-              "packet offload loses packets of another address family than the tunnel's");
-  return std::nullopt;
-}
 
 std::vector<OffloadKind> kinds_of(OffloadMode wish) {
   switch (wish) {
@@ -46,7 +20,16 @@ std::vector<OffloadKind> kinds_of(OffloadMode wish) {
   return {};
 }
 
-/// All rungs that were not taken: "packet on ens1: ...; crypto on ens1: ...".
+/// The group's devices, that of the seat first.
+std::vector<const DeviceFacts*> in_order(const Situation& situation) {
+  std::vector<const DeviceFacts*> order;
+  for (const DeviceFacts& each : situation.devices) order.push_back(&each);
+  std::ranges::stable_partition(order, [&](const DeviceFacts* each) { return each->name == situation.seat.device; });
+  return order;
+}
+
+}  // namespace
+
 std::string told(const std::vector<Verdict>& verdicts) {
   std::string text;
   for (const Verdict& each : verdicts) {
@@ -58,18 +41,21 @@ std::string told(const std::vector<Verdict>& verdicts) {
   return text;
 }
 
-}  // namespace
-
-Placement place(const SaNeeds& needs, const std::vector<DeviceFacts>& devices, OffloadMode wish) {
+Placement place(const SaNeeds& needs, const Situation& situation, OffloadMode wish) {
   Placement placement{.requested = wish, .attempts = {}, .passed_over = {}};
+  const std::vector<const DeviceFacts*> devices = in_order(situation);
   for (OffloadKind kind : kinds_of(wish)) {
     if (devices.empty())
-      placement.passed_over.push_back({kind, "", Reason::kOffloadNoDevice, "the group names no device"});
-    for (const DeviceFacts& device : devices) {
-      if (auto verdict = ruled_out(needs, device, kind))
-        placement.passed_over.push_back(std::move(*verdict));
-      else
-        placement.attempts.push_back({{kind, device.name}});
+      placement.passed_over.push_back(
+          {kind, "", Reason::kOffloadNoDevice, "the group names no device", "offload.devices of the group", ""});
+    for (const DeviceFacts* device : devices) {
+      std::vector<Verdict> against = refusals(needs, *device, situation.kernel, kind);
+      for (const Verdict& each : situation.learnt)
+        if (each.kind == kind && each.device == device->name) against.push_back(each);
+      if (against.empty() && situation.seat.software)
+        against.push_back({kind, device->name, situation.seat.why, situation.seat.detail, "", ""});
+      if (against.empty()) placement.attempts.push_back({{kind, device->name}});
+      std::ranges::move(against, std::back_inserter(placement.passed_over));
     }
   }
   placement.attempts.push_back({});
@@ -82,7 +68,7 @@ Verdict verdict_for(const policy::OffloadRequest& tried, const Error& refusal) {
   if (refusal.detail().find("if_id is not supported in RX path") != std::string::npos)
     reason = Reason::kOffloadInterfaceInbound;
   if (refusal.os_errno() == ENOSPC) reason = Reason::kOffloadTableFull;
-  return {tried.kind, tried.device, reason, refusal.text()};
+  return {tried.kind, tried.device, reason, refusal.text(), "", "the kernel"};
 }
 
 Effective judge(OffloadMode requested, const policy::OffloadRequest& tried, const policy::SaState& read_back,

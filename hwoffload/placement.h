@@ -3,57 +3,45 @@
 #include <string>
 #include <vector>
 
+#include "hwoffload/rules.h"
 #include "policy/base/result.h"
 #include "policy/config.h"
-#include "policy/kernel_model.h"
 
 /// Where an SA goes: onto a NIC or into software, decided before it is tried, with the reason of each step.
 namespace ipsec::hwoffload {
-
-/// What is known of a device without trying. From links and ethtool; `unknown` stays unknown.
-struct DeviceFacts {
-  std::string name;
-  bool present = false;
-  bool up = false;
-  enum class Known : uint8_t { kUnknown, kNo, kYes };
-  Known esp_offload = Known::kUnknown;  ///< The ethtool feature esp-hw-offload: says crypto, and nothing of packet.
-};
-
-/// What of an SA matters for placement.
-struct SaNeeds {
-  policy::Direction direction = policy::Direction::kIn;
-  policy::EspSuite suite;
-  policy::EspMode mode = policy::EspMode::kTunnel;
-  bool has_if_id = false;
-  bool udp_encapsulation = false;
-  bool rules_for_outer = false;  ///< Packet rules write the outer header (df set, a fixed dscp).
-  Family outer = Family::kIpv4;
-  bool covers_outer = false;        ///< The selectors include the tunnel's own outer addresses, so IKE too.
-  bool inner_other_family = false;  ///< Some selector is of another family than the outer addresses.
-};
 
 /// One rung: what to ask the kernel for next. The last one is always software.
 struct Attempt {
   policy::OffloadRequest request;
 };
 
-/// A rule that decided, for people: "packet on ens1: UDP encapsulation cannot be offloaded".
-struct Verdict {
-  policy::OffloadKind kind = policy::OffloadKind::kNone;
-  std::string device;
-  Reason reason = Reason::kNone;
-  std::string detail;
+/// What was decided about a child before any rule is asked: by the budget of the devices, or by an operator.
+struct SeatDecision {
+  bool software = false;    ///< Not onto any NIC, because of `why`.
+  std::string device = {};  ///< The NIC that is tried first; empty: in the group's order.
+  Reason why = Reason::kNone;
+  std::string detail = {};
+};
+
+/// Where and when an SA is placed.
+struct Situation {
+  std::vector<DeviceFacts> devices;  ///< Of the group, in its order.
+  KernelFacts kernel = {};
+  SeatDecision seat = {};
+  std::vector<Verdict> learnt = {};  ///< What was refused before to SAs like this one.
 };
 
 struct Placement {
   policy::OffloadMode requested = policy::OffloadMode::kNone;
   std::vector<Attempt> attempts;     ///< In order; the first one that the kernel takes counts.
-  std::vector<Verdict> passed_over;  ///< What the rules ruled out beforehand.
+  std::vector<Verdict> passed_over;  ///< What was ruled out beforehand: everything that did, in the order of the rungs.
 };
 
 /// Pure. `wish` none: software only. crypto, packet: that, then software with the reason. auto: packet, crypto,
-/// software.
-Placement place(const SaNeeds& needs, const std::vector<DeviceFacts>& devices, policy::OffloadMode wish);
+/// software. The first rung is what is predicted.
+Placement place(const SaNeeds& needs, const Situation& situation, policy::OffloadMode wish);
+/// "packet on ens1: ...; crypto on ens1: ...".
+std::string told(const std::vector<Verdict>& verdicts);
 
 /// How an install ended, per direction: what `show` and `list sas` print.
 struct Effective {

@@ -14,21 +14,6 @@ namespace ipsec::netlink {
 
 using policy::KernelReply;
 
-namespace {
-
-Result<KernelReply> done(Status status) {
-  if (!status.ok()) return std::move(status).error();
-  return KernelReply{};
-}
-
-std::string hex32(uint32_t value) {
-  ByteWriter writer(4);
-  writer.u32(value);
-  return to_hex(writer.view());
-}
-
-}  // namespace
-
 ObjectKey journal_key(const std::string& netns, const policy::RuleConfig& rule) {
   // Without the table: what it was when the rule was made tells nothing of whose the rule is.
   std::string name = rule.family == Family::kIpv4 ? "4" : "6";

@@ -68,11 +68,6 @@ Message new_altname(const policy::LinkConfig& link) {
   return message;
 }
 
-Status add_altname(Socket& route, const policy::LinkConfig& link) {
-  TRY(route.transact(new_altname(link)), "alternative name " + printable(as_bytes(link.altname)));
-  return {};
-}
-
 /// An RTM_SETLINK of the link of this index, or without one of this name, that says whether it is to be up.
 Message set_link(int index, const std::string& name, bool up) {
   Message message(RTM_SETLINK);
@@ -224,6 +219,11 @@ Result<uint32_t> netns_id(Socket& route, const UniqueFd& other) {
   }
   if (id < 0) return Error(Reason::kKernelRefused, "the kernel gave no id to the public namespace");
   return static_cast<uint32_t>(id);
+}
+
+Status add_altname(Socket& route, const policy::LinkConfig& link) {
+  TRY(route.transact(new_altname(link)), "alternative name " + printable(as_bytes(link.altname)));
+  return {};
 }
 
 Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side) {

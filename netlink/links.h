@@ -63,6 +63,8 @@ struct PublicSide {
   int device_index = 0;              ///< In the public namespace; 0: none.
 };
 
+/// Gives an interface its alternative name.
+Status add_altname(Socket& route, const policy::LinkConfig& link);
 /// Makes an xfrm interface in the namespace of `route`, in one message, with its name of the second kind in another:
 /// enslaved, MTU set, up (and dormant), or not there at all; it has no addresses yet. EEXIST (os_errno) when the name,
 /// or the if_id in the public namespace, is taken.

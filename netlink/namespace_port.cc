@@ -185,10 +185,6 @@ std::string identity_text(const policy::LinkConfig& link) {
   return "from " + to_string(link.tunnel_local) + " to " + to_string(link.tunnel_remote);
 }
 
-Result<KernelReply> done(Status status) {
-  if (!status.ok()) return std::move(status).error();
-  return KernelReply{};
-}
 }  // namespace
 
 Result<PublicSide> NamespacePort::public_side_of(const policy::LinkConfig& link) {

@@ -83,6 +83,11 @@ class NamespacePort {
 
  private:
   using Outcome = Result<policy::KernelReply>;
+  /// Of an operation that was done at once.
+  static Outcome done(Status status) {
+    if (!status.ok()) return std::move(status).error();
+    return policy::KernelReply{};
+  }
   /// An operation that was started: it is complete when it has all its answers, or was decided without the kernel.
   struct Running {
     uint64_t id = 0;

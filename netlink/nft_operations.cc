@@ -44,7 +44,7 @@ Status NamespacePort::put_packet_rules(const policy::PacketRules& rules) {
 void NamespacePort::start(Running& running, policy::SetPacketRules& set) {
   xfrm_.send();
   Status put = put_packet_rules(set.rules);
-  running.decided = put.ok() ? Outcome(KernelReply{}) : Outcome(std::move(put).error().context("packet rules"));
+  running.decided = put.ok() ? done({}) : done(std::move(put).error().context("packet rules"));
 }
 
 void NamespacePort::start(Running& running, policy::ChangePacketRules& change) {
@@ -54,7 +54,7 @@ void NamespacePort::start(Running& running, policy::ChangePacketRules& change) {
     changed = Error(Reason::kNotFound, "there are no packet rules of this run to be changed");
   else
     changed = nft_->change(change.change);
-  running.decided = changed.ok() ? Outcome(KernelReply{}) : Outcome(std::move(changed).error().context("packet rules"));
+  running.decided = changed.ok() ? done({}) : done(std::move(changed).error().context("packet rules"));
 }
 
 Result<policy::PacketRules> NamespacePort::dump_packet_rules() {

@@ -8,10 +8,6 @@
 namespace ipsec::netlink {
 namespace {
 
-ObjectKey journal_key(const std::string& netns) {
-  return {.netns = netns, .kind = std::string(kPolicyHashKind), .name = "thresholds"};
-}
-
 struct Change {
   policy::PolicyHash before, set;
 };
@@ -37,6 +33,10 @@ std::optional<Change> from_text(const std::string& text) {
 }
 
 }  // namespace
+
+ObjectKey policy_hash_key(const std::string& netns) {
+  return {.netns = netns, .kind = std::string(kPolicyHashKind), .name = "thresholds"};
+}
 
 Result<policy::PolicyHash> read_policy_hash(Socket& xfrm) {
   Message message(XFRM_MSG_GETSPDINFO);
@@ -65,7 +65,7 @@ Status write_policy_hash(Socket& xfrm, const policy::PolicyHash& hash) {
 
 Status set_policy_hash(Socket& xfrm, Journal& journal, const std::string& netns, const policy::PolicyHash& hash) {
   TRY_ASSIGN(const policy::PolicyHash there, read_policy_hash(xfrm), "");
-  const ObjectKey key = journal_key(netns);
+  const ObjectKey key = policy_hash_key(netns);
   const Journal::Entry* entry = journal.find(key);
   const auto known = entry != nullptr ? from_text(entry->fingerprint) : std::nullopt;
   if (!known && there == hash) return {};
@@ -76,7 +76,7 @@ Status set_policy_hash(Socket& xfrm, Journal& journal, const std::string& netns,
 }
 
 Status restore_policy_hash(Socket& xfrm, Journal& journal, const std::string& netns) {
-  const ObjectKey key = journal_key(netns);
+  const ObjectKey key = policy_hash_key(netns);
   const Journal::Entry* entry = journal.find(key);
   if (entry == nullptr) return {};
   if (const auto change = from_text(entry->fingerprint)) {

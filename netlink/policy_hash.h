@@ -17,7 +17,8 @@ Status set_policy_hash(Socket& xfrm, Journal& journal, const std::string& netns,
 /// Puts back what was there before set_policy_hash(), by this run or by a killed one; else nothing.
 Status restore_policy_hash(Socket& xfrm, Journal& journal, const std::string& netns);
 
-/// The journal's kind for it: no object, so nothing that a dump shows.
+/// In the journal.
 inline constexpr std::string_view kPolicyHashKind = "policy-hash";
+ObjectKey policy_hash_key(const std::string& netns);
 
 }  // namespace ipsec::netlink

@@ -96,6 +96,20 @@ Result<bool> probe_xfrm_interface(Socket& route) {
 
 }  // namespace
 
+Result<std::optional<bool>> probe_inbound_if_id(Socket& xfrm) {
+  TRY_ASSIGN(const bool offload, probe_offload(xfrm), "");
+  if (!offload) return std::optional<bool>();
+  Message message = probe_sa(Family::kIpv4, ProbeSa::kComplete);
+  auto request = zeroed<xfrm_user_offload>();
+  request.flags = XFRM_OFFLOAD_INBOUND | uapi::kOffloadPacket;
+  message.put_struct(XFRMA_OFFLOAD_DEV, request);
+  message.put_u32(XFRMA_IF_ID, 1);
+  const auto reply = xfrm.transact(std::move(message));
+  if (reply.ok()) return Error(Reason::kInternal, "the loopback device took packet offload");
+  if (reply.error().reason() == Reason::kPermission) return reply.error();
+  return std::optional<bool>(reply.error().text().find("if_id is not supported in RX path") == std::string::npos);
+}
+
 Result<SaDirection> probe_sa_direction(Socket& xfrm) {
   // The direction 3 is out of range for a kernel that reads it. One that does not misses the algorithm.
   Message message = probe_sa(Family::kIpv4, ProbeSa::kWithoutAlgorithm);

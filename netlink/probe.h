@@ -19,6 +19,9 @@ struct KernelFeatures {
   std::vector<Error> missing;
 };
 
+/// Whether inbound offload takes an SA with an interface id: newer kernels say no before they look at the device. The
+/// loopback device has no packet offload, so that no kernel installs anything. Nothing: the kernel has no offload.
+Result<std::optional<bool>> probe_inbound_if_id(Socket& xfrm);
 Result<SaDirection> probe_sa_direction(Socket& xfrm);
 Result<KernelFeatures> probe_features(Socket& xfrm, Socket& route);
 

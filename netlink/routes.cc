@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 
+#include "netlink/family_dump.h"
 #include "netlink/links.h"
 
 namespace ipsec::netlink {
@@ -111,29 +111,21 @@ Result<DecodedRoute> decode_route(ByteView payload) {
 }
 
 Result<std::vector<DecodedRoute>> dump_routes(Socket& dumps, uint8_t protocol) {
-  std::vector<DecodedRoute> all;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    std::vector<DecodedRoute> found;
-    const auto request = [&] {
-      Message message(RTM_GETROUTE);
-      rtmsg header{};
-      header.rtm_family = family;
-      header.rtm_protocol = protocol;
-      message.header(header);
-      return message;
-    };
-    const auto each = [&](const Received& message) -> Status {
-      if (message.type != RTM_NEWROUTE) return {};
-      TRY_ASSIGN(DecodedRoute route, decode_route(message.payload), "");
-      if (route.plain && route.config.protocol == protocol) found.push_back(std::move(route));
-      return {};
-    };
-    auto read = dumps.dump(request, each, [&] { found.clear(); });
-    // A kernel without one of the families has no routes of it.
-    if (!read.ok() && read.error().os_errno() != EAFNOSUPPORT && read.error().os_errno() != EOPNOTSUPP)
-      return std::move(read).error().context("read all routes");
-    std::ranges::move(found, std::back_inserter(all));
-  }
+  const auto request = [protocol](uint8_t family) {
+    Message message(RTM_GETROUTE);
+    rtmsg header{};
+    header.rtm_family = family;
+    header.rtm_protocol = protocol;
+    message.header(header);
+    return message;
+  };
+  const auto take = [protocol](const Received& message, std::vector<DecodedRoute>& found) -> Status {
+    if (message.type != RTM_NEWROUTE) return {};
+    TRY_ASSIGN(DecodedRoute route, decode_route(message.payload), "");
+    if (route.plain && route.config.protocol == protocol) found.push_back(std::move(route));
+    return {};
+  };
+  TRY_ASSIGN(std::vector<DecodedRoute> all, dump_families<DecodedRoute>(dumps, request, take), "read all routes");
   return all;
 }
 

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <iterator>
 
+#include "netlink/family_dump.h"
 #include "netlink/links.h"
 #include "netlink/routes.h"
 
@@ -69,28 +69,20 @@ Result<DecodedRule> decode_rule(ByteView payload) {
 }
 
 Result<std::vector<DecodedRule>> dump_rules(Socket& dumps, uint8_t protocol) {
-  std::vector<DecodedRule> all;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    std::vector<DecodedRule> found;
-    const auto request = [&] {
-      Message message(RTM_GETRULE);
-      fib_rule_hdr header{};
-      header.family = family;
-      message.header(header);
-      return message;
-    };
-    const auto each = [&](const Received& message) -> Status {
-      if (message.type != RTM_NEWRULE) return {};
-      TRY_ASSIGN(DecodedRule rule, decode_rule(message.payload), "");
-      if (rule.plain && rule.config.protocol == protocol) found.push_back(std::move(rule));
-      return {};
-    };
-    auto read = dumps.dump(request, each, [&] { found.clear(); });
-    // A kernel without one of the families has no rules of it.
-    if (!read.ok() && read.error().os_errno() != EAFNOSUPPORT && read.error().os_errno() != EOPNOTSUPP)
-      return std::move(read).error().context("read all rules");
-    std::ranges::move(found, std::back_inserter(all));
-  }
+  const auto request = [](uint8_t family) {
+    Message message(RTM_GETRULE);
+    fib_rule_hdr header{};
+    header.family = family;
+    message.header(header);
+    return message;
+  };
+  const auto take = [protocol](const Received& message, std::vector<DecodedRule>& found) -> Status {
+    if (message.type != RTM_NEWRULE) return {};
+    TRY_ASSIGN(DecodedRule rule, decode_rule(message.payload), "");
+    if (rule.plain && rule.config.protocol == protocol) found.push_back(std::move(rule));
+    return {};
+  };
+  TRY_ASSIGN(std::vector<DecodedRule> all, dump_families<DecodedRule>(dumps, request, take), "read all rules");
   return all;
 }
 

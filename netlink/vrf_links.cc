@@ -24,14 +24,6 @@ Message request(uint16_t type, uint16_t flags, int index, bool up) {
   return message;
 }
 
-Status add_altname(Socket& route, const policy::LinkConfig& link) {
-  Message message = request(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND, 0, true);
-  message.put_text(IFLA_IFNAME, link.name);
-  message.nest(IFLA_PROP_LIST, [&] { message.put_text(IFLA_ALT_IFNAME, link.altname); });
-  TRY(route.transact(std::move(message)), "alternative name " + printable(as_bytes(link.altname)));
-  return {};
-}
-
 }  // namespace
 
 Status add_vrf_link(Socket& route, const policy::LinkConfig& link) {

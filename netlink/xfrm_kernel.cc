@@ -6,6 +6,7 @@
 #include "netlink/links.h"
 #include "netlink/nft_probe.h"
 #include "netlink/policy_hash.h"
+#include "netlink/probe.h"
 
 namespace ipsec::netlink {
 
@@ -237,6 +238,12 @@ Status XfrmKernel::set_policy_hash(const std::string& netns, const policy::Polic
   return netlink::set_policy_hash(where->xfrm(), journal_, netns, hash);
 }
 
+std::set<std::string> XfrmKernel::hashed_namespaces() const {
+  std::set<std::string> namespaces;
+  for (const ObjectKey& key : journal_.all(kPolicyHashKind)) namespaces.insert(key.netns);
+  return namespaces;
+}
+
 Status XfrmKernel::restore_policy_hash(const std::string& netns) {
   TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "policy hash"), "");
   where->flush();
@@ -274,23 +281,20 @@ Status XfrmKernel::leave(const std::string& netns, Leave how) {
 
 Status XfrmKernel::forget_absent(const std::set<std::string>& namespaces) {
   std::set<ObjectKey> standing;
-  std::set<std::string> known;
   for (const std::string& netns : namespaces) {
     auto read = keys_of(netns);
     const bool missing = !read.ok() && read.error().reason() == Reason::kNamespaceMissing;
     if (!read.ok() && !missing) return std::move(read).error();
     if (read.ok()) standing.merge(*read);
-    known.insert(netns);
   }
   for (const ObjectKey& key : journal_.all())
-    if (known.contains(key.netns) && !standing.contains(key) && key.kind != kPolicyHashKind)
-      TRY(journal_.forget(key), "");
+    if (namespaces.contains(key.netns) && !standing.contains(key)) TRY(journal_.forget(key), "");
   return {};
 }
 
 /// Of everything that stands in a namespace.
 Result<std::set<ObjectKey>> XfrmKernel::keys_of(const std::string& netns) {
-  std::set<ObjectKey> keys;
+  std::set<ObjectKey> keys{policy_hash_key(netns)};  // a setting is there as long as its namespace is
   TRY_ASSIGN(const auto links, dump_links(netns), "");
   for (const policy::LinkConfig& each : links) keys.insert(journal_link_key(netns, each.name));
   TRY_ASSIGN(const auto policies, dump_policies(netns), "");
@@ -360,6 +364,22 @@ Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddres
 Result<LinkInfo> XfrmKernel::device(const std::string& netns, const std::string& name) {
   TRY_ASSIGN(NamespacePort * where, port(netns), "");
   return need_link(where->route(), name);
+}
+
+Result<DeviceReading> XfrmKernel::read_device(const std::string& netns, const std::string& name) {
+  TRY_ASSIGN(NamespacePort * where, port(netns), "");
+  return netlink::read_device(where->route(), name);
+}
+
+Result<uint64_t> XfrmKernel::sent_packets(const std::string& netns, const std::string& name) {
+  TRY_ASSIGN(NamespacePort * where, port(netns), "");
+  return netlink::sent_packets(where->route(), name);
+}
+
+Result<std::optional<bool>> XfrmKernel::takes_inbound_if_id(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "offload"), "");
+  where->flush();
+  return probe_inbound_if_id(where->xfrm());
 }
 
 Result<uint32_t> XfrmKernel::vrf_table(const std::string& netns, const std::string& vrf) {

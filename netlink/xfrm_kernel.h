@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "netlink/devices.h"
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
@@ -88,10 +89,16 @@ class XfrmKernel final : public policy::KernelPort {
   Result<policy::PolicyHash> policy_hash(const std::string& netns);
   Status set_policy_hash(const std::string& netns, const policy::PolicyHash& hash);
   Status restore_policy_hash(const std::string& netns);
+  /// Where it was set, by this run or a killed one, and not put back.
+  std::set<std::string> hashed_namespaces() const;
 
   // Questions about a namespace, answered at once.
   Result<bool> address_exists(const std::string& netns, const IpAddress& address);
   Result<LinkInfo> device(const std::string& netns, const std::string& name);
+  Result<DeviceReading> read_device(const std::string& netns, const std::string& name);
+  Result<uint64_t> sent_packets(const std::string& netns, const std::string& name);
+  /// Whether inbound offload takes SAs with an interface id; nothing: it cannot be told.
+  Result<std::optional<bool>> takes_inbound_if_id(const std::string& netns);
   Result<uint32_t> vrf_table(const std::string& netns, const std::string& vrf);
 
  private:

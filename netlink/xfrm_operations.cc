@@ -10,12 +10,6 @@ using policy::KernelReply;
 
 namespace {
 
-std::string hex32(uint32_t value) {
-  ByteWriter writer;
-  writer.u32(value);
-  return to_hex(writer.view());
-}
-
 std::string describe(const policy::SaKey& key) {
   return "SA to " + to_string(key.destination) + " SPI " + hex32(key.spi.value());
 }

@@ -26,6 +26,12 @@ enum class InterfaceScope : uint8_t {
 enum class EspMode : uint8_t { kTunnel, kTransport };
 enum class ExceptionAction : uint8_t { kBypass, kDiscard };
 enum class OffloadMode : uint8_t { kNone, kCrypto, kPacket, kAuto };
+/// Instead of the choice by how much a child carries.
+enum class OffloadPin : uint8_t {
+  kNone,
+  kNic,      ///< On a NIC before all that are not pinned.
+  kSoftware  ///< Never on one.
+};
 enum class DfMode : uint8_t { kCopy, kClear, kSet };
 enum class DscpMode : uint8_t { kCopy, kZero, kFixed };
 enum class InnerDf : uint8_t { kKeep, kClear };
@@ -56,6 +62,7 @@ std::string_view to_string(InterfaceScope scope);
 std::string_view to_string(EspMode mode);
 std::string_view to_string(ExceptionAction action);
 std::string_view to_string(OffloadMode mode);
+std::string_view to_string(OffloadPin pin);
 std::string_view to_string(DpdMode mode);
 std::string_view to_string(EndAction action);
 std::string_view to_string(DuplicatePolicy policy);
@@ -251,6 +258,7 @@ struct Tunnel {
   std::vector<InterfaceAddress> addresses;  ///< Of its own interface, sorted.
   std::optional<OffloadMode> offload;       ///< Instead of the group's.
   std::optional<MssClamp> mss;              ///< Instead of the group's.
+  OffloadPin pin = OffloadPin::kNone;
 
   const ChildConfig* child(std::string_view name) const;
   OffloadMode offload_mode() const { return offload.value_or(group->offload); }
@@ -262,6 +270,27 @@ struct Tunnel {
   }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
+};
+
+/// A NIC as `node.offload.devices` has it.
+struct OffloadDevice {
+  std::string netns;          ///< Where it is; "": the daemon's own.
+  uint32_t children_max = 0;  ///< Child SAs (pairs) worth placing on it; 0: until it refuses one.
+  bool active_probe = false;  ///< It may be asked with a trial SA and policy.
+  friend bool operator==(const OffloadDevice&, const OffloadDevice&) = default;
+};
+
+/// Which children deserve a NIC (`node.offload`).
+struct OffloadBudget {
+  Duration half_life = 10s;         ///< Of the rates that are compared.
+  Duration stay = 60s;              ///< A child that was moved stays so long.
+  Duration settle = 30s;            ///< A device that comes back is used after this.
+  uint32_t moves_per_minute = 600;  ///< 0: none, but off devices that are lost.
+  uint16_t hysteresis_percent = 25;
+  uint64_t least_rate = 1000;  ///< Bytes per second below which no move is made.
+  bool spread = false;         ///< The device with the least load, instead of the first one.
+  std::map<std::string, OffloadDevice> devices;
+  friend bool operator==(const OffloadBudget&, const OffloadBudget&) = default;
 };
 
 /// What strangers and peers may cost us: per node, shared by its workers (`node.admission`).
@@ -288,6 +317,7 @@ struct Config {
   bool adapt_policy_hash = true;  ///< The kernel's policy hash follows the prefix lengths in use.
   AdmissionLimits admission;
   bool allow_manual_keys = false;
+  OffloadBudget offload;
   std::vector<std::string> allow_weak;
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;
   std::map<std::string, std::shared_ptr<const IkePolicy>> ike_policies;

@@ -130,6 +130,7 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   comparison.differs(from.remote_id, to.remote_id, "remote_id", Kind::kRestart);
   if (!same(from.credential, to.credential)) comparison.note("credential", Kind::kInPlace);
   comparison.differs(from.mss_clamp(), to.mss_clamp(), "mss", Kind::kInPlace);
+  comparison.differs(from.pin, to.pin, "offload pin", Kind::kInPlace);
   const IkePolicy &before = *from.ike_policy, &after = *to.ike_policy;
   change.rekey_ike = before.proposals != after.proposals || before.lifetime != after.lifetime;
   if (change.rekey_ike || !(before == after))

@@ -463,7 +463,14 @@ constexpr std::array kStaticRouteKeys = {
             .least = 1,
             .most = 4294967293},
 };
-constexpr std::array kTunnelOffloadKeys = {kGroupOffloadKeys[0]};
+constexpr std::array kTunnelOffloadKeys = {
+    kGroupOffloadKeys[0],
+    KeySpec{.key = "pin",
+            .kind = K::kWord,
+            .meaning = "nic: on a NIC before all that are not pinned; software: never on one; none: by what it carries",
+            .fallback = "none",
+            .words = "none nic software"},
+};
 constexpr std::array kTunnelKeys = {
     KeySpec{.key = "group", .kind = K::kText, .meaning = "name of the tunnel group", .required = true},
     KeySpec{.key = "local",
@@ -543,5 +550,7 @@ std::span<const KeySpec> config_keys(std::string_view object) {
     if (each.key == object) return each.members;
   return {};
 }
+
+std::span<const KeySpec> offload_device_keys() { return kOffloadDeviceKeys; }
 
 }  // namespace ipsec::policy

@@ -38,6 +38,9 @@ std::span<const KeySpec> config_keys();
 /// The table of one kind of object: "tunnel_groups", "ike_policies", ...
 std::span<const KeySpec> config_keys(std::string_view object);
 
+/// The table of `node.offload.devices`.
+std::span<const KeySpec> offload_device_keys();
+
 /// A JSON Schema (draft 2020-12) of the whole document, made from the tables.
 std::string config_schema();
 

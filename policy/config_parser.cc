@@ -120,6 +120,8 @@ void Parser::read_top(const JsonNode& document) {
     node->number("id", config_.node_id);
     once(*node, "admission");
     if (auto admission = node->object("admission")) read_admission(*admission, config_.admission);
+    once(*node, "offload");
+    if (auto offload = node->object("offload")) read_offload_budget(*offload, errors_, config_.offload);
     once(*node, "orphan_grace");
     node->duration("orphan_grace", config_.orphan_grace);
     once(*node, "allow_manual_keys");
@@ -410,8 +412,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
     tunnel->ike_policy = std::move(built_in);
   }
   reader.number("remote_port", tunnel->remote_port);
-  if (auto offload = reader.object("offload"))
-    if (auto word = offload->word("mode")) tunnel->offload = static_cast<OffloadMode>(*word);
+  if (auto offload = reader.object("offload")) read_tunnel_offload(*offload, *tunnel);
   if (reader.find("mss") != nullptr) read_mss(reader, tunnel->mss.emplace());
   if (!tunnel->group) return;  // reported; nothing below can be judged without it
   if (tunnel->offload.value_or(OffloadMode::kNone) != OffloadMode::kNone && tunnel->group->offload_devices.empty())

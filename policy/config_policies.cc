@@ -176,4 +176,36 @@ void read_admission(ObjectReader& reader, AdmissionLimits& limits) {
                      ": beyond it nothing is answered, so that cookies would never be asked for");
 }
 
+void read_offload_budget(ObjectReader& reader, ErrorList& errors, OffloadBudget& budget) {
+  reader.duration("half_life", budget.half_life);
+  reader.duration("stay", budget.stay);
+  reader.duration("settle", budget.settle);
+  reader.number("moves_per_minute", budget.moves_per_minute);
+  if (budget.moves_per_minute == 1)
+    reader.error("moves_per_minute", Reason::kConfigBadValue, "1",
+                 "0, or at least 2: who takes a place and who gives it up");
+  reader.number("hysteresis_percent", budget.hysteresis_percent);
+  reader.number("least_rate", budget.least_rate);
+  if (const auto choice = reader.word("choice")) budget.spread = *choice == 1;
+  const JsonNode* devices = reader.find("devices");
+  if (devices == nullptr) return;
+  if (devices->kind != JsonNode::Kind::kObject)
+    return reader.error(*devices, "devices", Reason::kConfigBadValue,
+                        "an object of devices: { \"ens1f0np0\": { ... } }");
+  for (const auto& [name, node] : devices->members) {
+    ObjectReader each(errors, node, reader.pointer("devices") + "/" + pointer_part(name), offload_device_keys());
+    if (!each.is_object()) continue;
+    OffloadDevice& device = budget.devices[name];
+    each.text("netns", device.netns);
+    each.number("children_max", device.children_max);
+    each.flag("active_probe", device.active_probe);
+  }
+}
+
+/// The mode of a tunnel and whether its children compete for their places.
+void read_tunnel_offload(ObjectReader& reader, Tunnel& tunnel) {
+  if (const auto mode = reader.word("mode")) tunnel.offload = static_cast<OffloadMode>(*mode);
+  if (const auto pin = reader.word("pin")) tunnel.pin = static_cast<OffloadPin>(*pin);
+}
+
 }  // namespace ipsec::policy

@@ -19,5 +19,7 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
 void read_mss(ObjectReader& reader, MssClamp& clamp);
 
 void read_admission(ObjectReader& reader, AdmissionLimits& limits);
+void read_offload_budget(ObjectReader& reader, ErrorList& errors, OffloadBudget& budget);
+void read_tunnel_offload(ObjectReader& reader, Tunnel& tunnel);
 
 }  // namespace ipsec::policy

@@ -9,11 +9,7 @@ namespace {
 
 constexpr std::string_view kRulesObject = "table inet ipsecd";
 
-std::string hex32(uint32_t value) {
-  ByteWriter writer(4);
-  writer.u32(value);
-  return "0x" + to_hex(writer.view());
-}
+std::string with_0x(uint32_t value) { return "0x" + hex32(value); }
 
 /// "mtu 1300, wanted 1400; ..." out of what differs.
 class Differences {
@@ -173,19 +169,20 @@ std::string_view to_string(DriftVerdict verdict) {
   return "";
 }
 
-std::string object_text(const SaKey& key) { return hex32(key.spi.value()) + " to " + to_string(key.destination); }
+std::string object_text(const SaKey& key) { return with_0x(key.spi.value()) + " to " + to_string(key.destination); }
 
 std::string object_text(const PolicyKey& key) {
   std::string text(to_string(key.direction));
   const auto side = [&](const IpPrefix& prefix, uint16_t port, uint16_t mask) {
     text.append(" ").append(to_string(prefix));
-    if (mask != 0) text.append("[").append(std::to_string(port)).append("/").append(hex32(mask)).append("]");
+    if (mask != 0) text.append("[").append(std::to_string(port)).append("/").append(with_0x(mask)).append("]");
   };
   side(key.source, key.source_port, key.source_port_mask);
   side(key.destination, key.destination_port, key.destination_port_mask);
   if (key.protocol != 0) text.append(" protocol ").append(std::to_string(key.protocol));
-  if (key.if_id != 0) text.append(" if_id ").append(hex32(key.if_id));
-  if (key.mark.mask != 0) text.append(" mark ").append(hex32(key.mark.value)).append("/").append(hex32(key.mark.mask));
+  if (key.if_id != 0) text.append(" if_id ").append(with_0x(key.if_id));
+  if (key.mark.mask != 0)
+    text.append(" mark ").append(with_0x(key.mark.value)).append("/").append(with_0x(key.mark.mask));
   return text;
 }
 
@@ -202,7 +199,7 @@ std::string object_text(const RouteConfig& route) {
 
 std::string object_text(const RuleConfig& rule) {
   std::string text = rule.family == Family::kIpv4 ? "IPv4" : "IPv6";
-  text.append(" mark ").append(hex32(rule.mark.value)).append("/").append(hex32(rule.mark.mask));
+  text.append(" mark ").append(with_0x(rule.mark.value)).append("/").append(with_0x(rule.mark.mask));
   return text.append(rule.vrf.empty() ? " main" : " vrf " + rule.vrf);
 }
 

@@ -162,8 +162,7 @@ struct RouteConfig {
   uint32_t metric = 100;
   std::optional<IpAddress> preferred_source;
   RouteKind kind = RouteKind::kDevice;
-  uint32_t encap_if_id = 0;          ///< Of the tunnel, where the device is external; 0: none.
-  std::optional<IpAddress> gateway;  ///< Next hop; nothing: the device itself.
+  uint32_t encap_if_id = 0;  ///< Of the tunnel, where the device is external; 0: none.
   friend bool operator==(const RouteConfig&, const RouteConfig&) = default;
 };
 

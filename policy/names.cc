@@ -54,6 +54,15 @@ std::string_view to_string(ExceptionAction action) {
   return {};
 }
 
+std::string_view to_string(OffloadPin pin) {
+  switch (pin) {
+    case OffloadPin::kNone: return "none";
+    case OffloadPin::kNic: return "nic";
+    case OffloadPin::kSoftware: return "software";
+  }
+  return "";
+}
+
 std::string_view to_string(OffloadMode mode) {
   switch (mode) {
     case OffloadMode::kNone: return "none";

@@ -1,7 +1,6 @@
 #include "policy/policy_hash.h"
 
 #include <array>
-#include <numeric>
 
 namespace ipsec::policy {
 namespace {
@@ -13,7 +12,6 @@ class Lengths {
     ++counts_[prefix.length];
     ++all_;
   }
-  size_t all() const { return all_; }
   uint8_t threshold(uint8_t otherwise) const {
     constexpr size_t kShorterPercent = 5;
     size_t shorter = 0;
@@ -39,21 +37,27 @@ struct Side {
 
 }  // namespace
 
-std::optional<PolicyHash> plan_policy_hash(const Config& config, const std::string& public_netns) {
-  Side local, remote;
+std::map<std::string, PolicyHash> plan_policy_hashes(const Config& config) {
+  struct Sides {
+    Side local, remote;
+  };
+  std::map<std::string, Sides> all;
   for (const auto& [name, tunnel] : config.tunnels) {
-    if (!tunnel->group->enabled || tunnel->group->public_place.netns != public_netns) continue;
+    if (!tunnel->group->enabled) continue;
     for (const ChildConfig& child : tunnel->children) {
-      local.add(child.local);
-      remote.add(child.remote);
+      Sides& sides = all[tunnel->group->public_place.netns];
+      sides.local.add(child.local);
+      sides.remote.add(child.remote);
     }
   }
-  if (local.v4.all() + local.v6.all() == 0) return std::nullopt;
   const PolicyHash kernels;
-  return PolicyHash{.local_v4 = local.v4.threshold(kernels.local_v4),
-                    .remote_v4 = remote.v4.threshold(kernels.remote_v4),
-                    .local_v6 = local.v6.threshold(kernels.local_v6),
-                    .remote_v6 = remote.v6.threshold(kernels.remote_v6)};
+  std::map<std::string, PolicyHash> hashes;
+  for (const auto& [netns, sides] : all)
+    hashes[netns] = {.local_v4 = sides.local.v4.threshold(kernels.local_v4),
+                     .remote_v4 = sides.remote.v4.threshold(kernels.remote_v4),
+                     .local_v6 = sides.local.v6.threshold(kernels.local_v6),
+                     .remote_v6 = sides.remote.v6.threshold(kernels.remote_v6)};
+  return hashes;
 }
 
 }  // namespace ipsec::policy

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <string>
 
 #include "policy/config.h"
@@ -16,9 +16,9 @@ struct PolicyHash {
   friend bool operator==(const PolicyHash&, const PolicyHash&) = default;
 };
 
-/// The thresholds for the policies that a configuration brings into a namespace: the longest prefixes that at least 95
-/// % of the selectors reach, so that a few wide ones do not spoil the hash for all others. Nothing for a namespace
-/// without selectors; the kernel's own value for a side or family without any.
-std::optional<PolicyHash> plan_policy_hash(const Config& config, const std::string& public_netns);
+/// By public namespace, the thresholds for the policies that a configuration brings there: the longest prefixes that at
+/// least 95 % of the selectors reach, so that a few wide ones do not spoil the hash for all others. Only namespaces
+/// with selectors; the kernel's own value for a side or family without any.
+std::map<std::string, PolicyHash> plan_policy_hashes(const Config& config);
 
 }  // namespace ipsec::policy

@@ -23,8 +23,8 @@ class Backend {
   ///  "tunnels": {"up", "down", "establishing"}, "ike_sas", "child_sas", "orphans", "half_open",
   ///  "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text], "counters": {code: n}}
   virtual nlohmann::json status() = 0;
-  /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes"; rows
-  /// with the keys of the interface file. Error kNotFound for an unknown kind.
+  /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes",
+  /// "seats"; rows with the keys of the interface file. Error kNotFound for an unknown kind.
   virtual Result<nlohmann::json> list(std::string_view kind) = 0;
   /// A part of such a list, so that 100,000 rows neither hold up the daemon nor fill its memory. `after` is "" for the
   /// first part, then `next` of the part before; objects may come and go in between.
@@ -56,6 +56,16 @@ class Backend {
   /// identity or a tunnel; empty: all, without what was compared. Error kNotFound when nothing is kept of this peer.
   virtual Result<nlohmann::json> explain_negotiation([[maybe_unused]] const std::string& peer) {
     return Error(Reason::kUnsupported, "this daemon keeps no failed negotiations");
+  }
+  /// Why a tunnel's SAs are on a NIC or not, and where they would go: rows of the interface's type OffloadExplanation.
+  virtual Result<nlohmann::json> explain_offload([[maybe_unused]] const std::string& tunnel) {
+    return Error(Reason::kUnsupported, "offload is not explained by this daemon");
+  }
+  /// Where children are to be ("nic", "software", "none"), for good or for one move.
+  virtual Result<nlohmann::json> offload_pin([[maybe_unused]] const std::string& tunnel,
+                                             [[maybe_unused]] const std::string& child,
+                                             [[maybe_unused]] const std::string& pin, [[maybe_unused]] bool one_move) {
+    return Error(Reason::kUnsupported, "children cannot be pinned with this daemon");
   }
   /// What differs between what is wanted and what stands in the kernel, now: objects of the interface's type
   /// NamespaceDrift. Error kNotFound for a namespace that is not looked after.

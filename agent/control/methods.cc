@@ -29,6 +29,11 @@ constexpr Parameter kMonitorParameters[] = {{.name = "from", .type = Type::kNumb
 constexpr Parameter kFilesParameters[] = {{.name = "files", .type = Type::kNamedTexts}};
 constexpr Parameter kCodeParameters[] = {{.name = "code"}};
 constexpr Parameter kNetnsParameters[] = {{.name = "netns", .presence = kOptional}};
+constexpr Parameter kOneTunnelParameters[] = {{.name = "tunnel"}};
+constexpr Parameter kPinParameters[] = {{.name = "tunnel"},
+                                        {.name = "child", .presence = kOptional},
+                                        {.name = "to"},
+                                        {.name = "once", .type = Type::kBoolean, .presence = kOptional}};
 constexpr Parameter kPeerParameters[] = {{.name = "peer", .presence = kOptional}};
 
 constexpr Method kMethods[] = {
@@ -49,12 +54,15 @@ constexpr Method kMethods[] = {
     {MethodId::kConfigEffective, kInterface, "ConfigEffective", Access::kRead, {}},
     {MethodId::kExplain, kInterface, "Explain", Access::kRead, kCodeParameters},
     {MethodId::kExplainNegotiation, kInterface, "ExplainNegotiation", Access::kRead, kPeerParameters},
+    {MethodId::kExplainOffload, kInterface, "ExplainOffload", Access::kRead, kOneTunnelParameters},
+    {MethodId::kOffloadPin, kInterface, "OffloadPin", Access::kWrite, kPinParameters},
     {MethodId::kDrift, kInterface, "Drift", Access::kRead, kNetnsParameters},
 };
 
 constexpr Kind kKinds[] = {
     {"groups", "group"}, {"tunnels", "tunnel"}, {"sas", "sa"},       {"children", "child"},
-    {"peers", "peer"},   {"devices", "device"}, {"routes", "route"}, {"credentials", "credential"}};
+    {"peers", "peer"},   {"devices", "device"}, {"routes", "route"}, {"credentials", "credential"},
+    {"seats", "seat"}};
 
 bool has_type(const json& value, Type type) {
   switch (type) {

@@ -26,6 +26,8 @@ enum class MethodId : uint8_t {
   kConfigEffective,
   kExplain,
   kExplainNegotiation,
+  kExplainOffload,
+  kOffloadPin,
   kDrift,
 };
 

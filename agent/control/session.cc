@@ -170,6 +170,13 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kExplain: return on_explain(call.parameters);
     case MethodId::kExplainNegotiation:
       return send_result(host_.backend.explain_negotiation(text_at(call.parameters, "peer")), "failures");
+    case MethodId::kExplainOffload:
+      return send_result(host_.backend.explain_offload(text_at(call.parameters, "tunnel")), "children");
+    case MethodId::kOffloadPin:
+      return send_result(
+          host_.backend.offload_pin(text_at(call.parameters, "tunnel"), text_at(call.parameters, "child"),
+                                    text_at(call.parameters, "to"), flag_at(call.parameters, "once") == Flag::kOn),
+          "outcome");
     case MethodId::kDrift: return on_drift(call.parameters);
   }
 }

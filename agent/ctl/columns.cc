@@ -77,8 +77,13 @@ constexpr Column kGroups[] = {{"name", "NAME"},
                               {"tunnels_max", "MOST"},
                               {"ike_sas", "IKE SAS"},
                               {"child_sas", "CHILD SAS"}};
-constexpr Column kDevices[] = {{"name", "NAME"},       {"netns", "NETNS"}, {"group", "GROUP"},
-                               {"present", "PRESENT"}, {"up", "LINK UP"},  {"sas", "SAS"}};
+constexpr Column kDevices[] = {
+    {"name", "NAME"},         {"netns", "NETNS"},   {"group", "GROUP"},      {"driver", "DRIVER"},
+    {"state", "STATE"},       {"crypto", "CRYPTO"}, {"packet", "PACKET"},    {"sas", "SAS"},
+    {"children", "CHILDREN"}, {"room", "ROOM"},     {"room_source", "FROM"}, {"rate", "BYTES/S"},
+    {"present", ""},          {"up", ""},           {"detail", "DETAIL"}};
+constexpr Column kSeats[] = {{"tunnel", "TUNNEL"}, {"child", "CHILD"}, {"place", "PLACE"},      {"because", "BECAUSE"},
+                             {"rate", "BYTES/S"},  {"pin", "PIN"},     {"going_to", "GOING TO"}};
 constexpr Column kCredentials[] = {
     {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
 constexpr Column kRoutes[] = {{"destination", "DESTINATION"},
@@ -97,8 +102,8 @@ struct Entry {
   std::span<const Column> columns;
 };
 constexpr Entry kEntries[] = {
-    {"tunnels", kTunnels}, {"sas", kSas},         {"children", kChildren}, {"peers", kPeers},
-    {"groups", kGroups},   {"devices", kDevices}, {"routes", kRoutes},     {"credentials", kCredentials}};
+    {"tunnels", kTunnels}, {"sas", kSas},       {"children", kChildren},       {"peers", kPeers}, {"groups", kGroups},
+    {"devices", kDevices}, {"routes", kRoutes}, {"credentials", kCredentials}, {"seats", kSeats}};
 
 }  // namespace
 

@@ -18,6 +18,7 @@ struct Raw {
   std::string kind;
   std::string name;
   std::string child;
+  std::string to;
   std::vector<std::string> files;
   std::vector<std::string> filters;
   std::string sort;
@@ -65,11 +66,14 @@ void add_queries(CLI::App& app, Raw& raw) {
                        "  ipsecctl show child branch-7/lan\n  ipsecctl show group core --json");
   show->add_option("KIND", raw.kind, kind_names(false))->required();
   show->add_option("NAME", raw.name, "Its name; an SA's SPI; TUNNEL/CHILD for a child")->required();
-  CLI::App* explain = add(app, "explain", "Tell what a code means, or why the negotiation with a peer failed",
-                          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain offload-refused --json\n"
-                          "  ipsecctl explain negotiation\n  ipsecctl explain negotiation branch-7");
-  explain->add_option("WHAT", raw.kind, "A code of the catalogue, or `negotiation`")->required();
-  explain->add_option("PEER", raw.name, "negotiation: an address, identity or tunnel; default: list all that failed");
+  CLI::App* explain =
+      add(app, "explain", "Tell what a code means, why a negotiation failed, or why a tunnel is on a NIC or not",
+          "  ipsecctl explain no-proposal-chosen\n  ipsecctl explain offload-refused --json\n"
+          "  ipsecctl explain negotiation\n  ipsecctl explain negotiation branch-7\n"
+          "  ipsecctl explain offload branch-7");
+  explain->add_option("WHAT", raw.kind, "A code of the catalogue, `negotiation` or `offload`")->required();
+  explain->add_option("PEER", raw.name,
+                      "negotiation: an address, identity or tunnel; default: list all that failed. offload: a tunnel");
   CLI::App* drift =
       add(app, "drift", "Compare what is wanted with what stands in the kernel",
           "  ipsecctl drift\n  ipsecctl drift --netns customers --json\n"
@@ -135,6 +139,28 @@ void add_globals(CLI::App& app, Raw& raw) {
       ->check(CLI::Range(int64_t{1}, int64_t{86400}));
 }
 
+void add_offload(CLI::App& app, Raw& raw) {
+  CLI::App* offload =
+      add(app, "offload", "NICs, what is on them, and who has a place there",
+          "  ipsecctl offload devices\n  ipsecctl offload list\n  ipsecctl offload move branch-7 software\n"
+          "  ipsecctl offload pin branch-7 nic");
+  offload->require_subcommand(1);
+  add(*offload, "devices", "NICs of all groups: what they can do, room and load", "  ipsecctl offload devices");
+  add(*offload, "list", "Children that may be on a NIC, the busiest first", "  ipsecctl offload list --json");
+  CLI::App* move = add(*offload, "move", "Move a tunnel's children once; then they are chosen by what they carry again",
+                       "  ipsecctl offload move branch-7 nic");
+  CLI::App* pin = add(*offload, "pin", "Keep a tunnel's children on a NIC or off it, until the daemon ends or `none`",
+                      "  ipsecctl offload pin branch-7 software\n  ipsecctl offload pin branch-7 none\n"
+                      "For good: offload.pin of the tunnel.");
+  for (CLI::App* command : {move, pin}) {
+    command->add_option("TUNNEL", raw.name, "The tunnel's name")->required();
+    command->add_option("TO", raw.to, command == pin ? "nic, software or none" : "nic or software")
+        ->check(command == pin ? CLI::IsMember({"nic", "software", "none"}) : CLI::IsMember({"nic", "software"}))
+        ->required();
+    command->add_option("--child", raw.child, "Only this child; default: all");
+  }
+}
+
 CommandLine usage_error(const std::string& text) {
   return {.command = std::nullopt, .exit_code = kExitUsage, .text = "ipsecctl: " + text + "\n"};
 }
@@ -148,6 +174,9 @@ std::string unknown_key(const std::string& kind, const std::string& key) {
 /// Checks what the library cannot: kinds, keys, filters. Returns the complaint, or nothing.
 std::string complete(const Raw& raw, Command& command) {
   if (command.verb == Verb::kExplainNegotiation) return {};
+  if (command.verb == Verb::kExplainOffload)
+    return raw.name.empty() ? "explain offload needs the name of a tunnel" : std::string();
+  if (command.verb == Verb::kList && !command.kind.empty()) return {};
   if (command.verb == Verb::kExplain) {
     if (!raw.name.empty()) return "explain CODE takes no further word; see `ipsecctl explain --help`";
     command.name = raw.kind;
@@ -178,8 +207,16 @@ Verb verb_of(const CLI::App& app) {
   if (name == "down") return Verb::kDown;
   if (name == "rekey") return Verb::kRekey;
   if (name == "monitor") return Verb::kMonitor;
-  if (name == "explain")
-    return chosen->get_option("WHAT")->as<std::string>() == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
+  if (name == "explain") {
+    const std::string what = chosen->get_option("WHAT")->as<std::string>();
+    if (what == "offload") return Verb::kExplainOffload;
+    return what == "negotiation" ? Verb::kExplainNegotiation : Verb::kExplain;
+  }
+  if (name == "offload") {
+    const std::string what = chosen->get_subcommands().front()->get_name();
+    if (what == "pin") return Verb::kOffloadPin;
+    return what == "move" ? Verb::kOffloadMove : Verb::kList;
+  }
   if (name == "drift") return Verb::kDrift;
   if (name == "version") return Verb::kVersion;
   if (name == "config") {
@@ -195,6 +232,9 @@ CommandLine command_of(const CLI::App& app, const Raw& raw) {
   Command command;
   command.verb = verb_of(app);
   command.name = raw.name;
+  command.to = raw.to;
+  if (app.got_subcommand("offload") && command.verb == Verb::kList)
+    command.kind = app.get_subcommand("offload")->got_subcommand("list") ? "seats" : "devices";
   const std::string complaint = complete(raw, command);
   if (!complaint.empty()) return usage_error(complaint);
   command.child = raw.child;
@@ -235,6 +275,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   add_globals(app, raw);
   add_queries(app, raw);
   add_operations(app, raw);
+  add_offload(app, raw);
   add_config(app, raw);
   for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
     command->fallthrough();

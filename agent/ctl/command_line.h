@@ -19,6 +19,9 @@ enum class Verb : uint8_t {
   kMonitor,
   kExplain,
   kExplainNegotiation,
+  kExplainOffload,
+  kOffloadPin,
+  kOffloadMove,
   kDrift,
   kConfigCheck,
   kConfigDiff,
@@ -35,6 +38,7 @@ struct Command {
   std::string kind;  ///< Plural.
   std::string name;  ///< Of the object or tunnel, a code, or a peer (may be empty).
   std::string child;
+  std::string to;                    ///< offload pin, move: nic, software, none.
   bool ike = false;                  ///< rekey: the IKE SA.
   std::optional<std::string> netns;  ///< drift: only this one.
   std::vector<std::string> files;

@@ -272,6 +272,25 @@ int explain_negotiation(Run& run) {
                    }});
 }
 
+int explain_offload(Run& run) {
+  return ask(run, {.method = "ExplainOffload",
+                   .parameters = {{"tunnel", run.command.name}},
+                   .part = "children",
+                   .text = render_offload});
+}
+
+int offload_pin(Run& run) {
+  json parameters = {{"tunnel", run.command.name}, {"to", run.command.to}};
+  if (!run.command.child.empty()) parameters["child"] = run.command.child;
+  const bool once = run.command.verb == Verb::kOffloadMove;
+  if (once) parameters["once"] = true;
+  const std::string verb = once ? "told to move" : "pinned";
+  return ask(run, {.method = "OffloadPin",
+                   .parameters = std::move(parameters),
+                   .part = "outcome",
+                   .text = [verb](const json& outcome, Color color) { return render_outcome(verb, outcome, color); }});
+}
+
 int drift(Run& run) {
   json parameters = json::object();
   if (run.command.netns) parameters["netns"] = *run.command.netns;
@@ -340,6 +359,9 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kMonitor: return monitor(run);
     case Verb::kExplain: return explain(run);
     case Verb::kExplainNegotiation: return explain_negotiation(run);
+    case Verb::kExplainOffload: return explain_offload(run);
+    case Verb::kOffloadPin:
+    case Verb::kOffloadMove: return offload_pin(run);
     case Verb::kDrift: return drift(run);
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigDiff: return config_apply(run, "ConfigDiff");

@@ -37,8 +37,8 @@ _ipsecctl_failed() {
 
 _ipsecctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local plural='groups tunnels sas children peers devices credentials routes'
-  local singular='group tunnel sa child peer device credential route'
+  local plural='groups tunnels sas children peers devices credentials routes seats'
+  local singular='group tunnel sa child peer device credential route seat'
   local options='--json --socket --color --timeout --help' words='' i
   local -a given=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
@@ -59,15 +59,25 @@ _ipsecctl() {
     --timeout | --sort | --filter | --from) return ;;
     *)
       case ${given[0]-}:${#given[@]} in
-        :0) words="status list show up down rekey monitor explain drift config version $options" ;;
+        :0) words="status list show up down rekey monitor explain drift offload config version $options" ;;
         list:1) words="$plural" ;;
         list:*) words="--sort --filter $options" ;;
         show:1) words="$singular" ;;
         show:2) words=$(_ipsecctl_names "${given[1]}") ;;
         up:1 | down:1 | rekey:1) words=$(_ipsecctl_column tunnels name) ;;
         up:2 | down:2) words=$(_ipsecctl_children "${given[1]}") ;;
-        explain:1) words="negotiation $options" ;;
-        explain:2) [[ ${given[1]} == negotiation ]] && words=$(_ipsecctl_failed) || words="$options" ;;
+        explain:1) words="negotiation offload $options" ;;
+        explain:2)
+          case ${given[1]} in
+            negotiation) words=$(_ipsecctl_failed) ;;
+            offload) words=$(_ipsecctl_column tunnels name) ;;
+            *) words="$options" ;;
+          esac
+          ;;
+        offload:1) words='devices list move pin' ;;
+        offload:2) [[ ${given[1]} == move || ${given[1]} == pin ]] && words=$(_ipsecctl_column tunnels name) ;;
+        offload:3) words='nic software none' ;;
+        offload:*) words="--child $options" ;;
         rekey:*) words="--child --ike $options" ;;
         drift:*) words="--netns $options" ;;
         monitor:*) words="--from --no-follow $options" ;;

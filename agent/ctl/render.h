@@ -33,6 +33,8 @@ std::string render_explain(const nlohmann::json& reply, Color color);
 /// Failed negotiations side by side, with what to change; and a line for each.
 std::string render_negotiations(const nlohmann::json& failures, Color color);
 std::string render_negotiation_list(const nlohmann::json& failures, Color color);
+/// Why the SAs of a tunnel are on a NIC or not: each rung and rule, and what to change.
+std::string render_offload(const nlohmann::json& children, Color color);
 /// What differs from what is wanted, and who is in the way; foreign objects last.
 std::string render_drift(const nlohmann::json& namespaces, Color color);
 bool has_drift(const nlohmann::json& namespaces);

@@ -85,6 +85,12 @@ std::string to_hex(ByteView bytes) {
   return text;
 }
 
+std::string hex32(uint32_t value) {
+  ByteWriter writer(sizeof(value));
+  writer.u32(value);
+  return to_hex(writer.view());
+}
+
 namespace {
 int digit_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';

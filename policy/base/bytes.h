@@ -70,6 +70,8 @@ class ByteWriter {
 
 /// Lower-case hexadecimal digits, two a byte.
 std::string to_hex(ByteView bytes);
+/// Eight digits, without "0x".
+std::string hex32(uint32_t value);
 /// The bytes of hexadecimal digits (spaces allowed between bytes); error on anything else.
 Result<Bytes> from_hex(std::string_view text);
 /// Text that is safe in a log line or a terminal: printable ASCII as it is, everything else as \xNN, at most `max`

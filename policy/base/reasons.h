@@ -184,6 +184,16 @@ enum class Reason : uint16_t {
   kOffloadNoDevice,
   kOffloadTableFull,
   kOffloadNotCounting,
+  kOffloadBusierFirst,
+  kOffloadTooQuiet,
+  kOffloadPinned,
+  kOffloadDeviceLost,
+  kOffloadDeviceSettling,
+  kOffloadWaiting,
+  kOffloadUnsupported,
+  kOffloadMoving,
+  kOffloadMoved,
+  kOffloadProbeFailed,
 
   // Control
   kControlBadRequest,

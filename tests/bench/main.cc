@@ -1,4 +1,4 @@
-// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile [--json] [--count N]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile|offload [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +13,7 @@
 #include "tests/bench/flood.h"
 #include "tests/bench/handshake.h"
 #include "tests/bench/limits.h"
+#include "tests/bench/offload.h"
 #include "tests/bench/reconcile.h"
 #include "tests/bench/rekey.h"
 
@@ -168,8 +169,8 @@ int reconcile(const Options& options) {
 
 int usage() {
   std::fprintf(stderr,
-               "usage: bench handshake [--json] [--count N] [--instructions]\n       bench rekey|flood|reconcile "
-               "[--json] [--count N]\n");
+               "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
+               "rekey|flood|reconcile|offload [--json] [--count N]\n");
   return 2;
 }
 
@@ -177,7 +178,8 @@ int usage() {
 
 int main(int argc, char** argv) {
   const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile") return usage();
+  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile" && what != "offload")
+    return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -194,9 +196,9 @@ int main(int argc, char** argv) {
       return usage();
     }
   }
-  if (options.count == 0)
-    options.count = what == "flood" || what == "reconcile" ? 100000 : what == "rekey" ? 10000 : 2000;
+  if (options.count == 0) options.count = what == "rekey" ? 10000 : what == "handshake" ? 2000 : 100000;
   if (what == "rekey") return rekey(options);
   if (what == "reconcile") return reconcile(options);
+  if (what == "offload") return print_offload(options.count, options.json);
   return what == "flood" ? flood(options) : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
 }

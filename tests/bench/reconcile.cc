@@ -24,7 +24,7 @@ void add_tunnel(NamespaceState& state, uint32_t number) {
   const IpPrefix local{address(0x0a000000), 16}, remote{address(0x14000000 + (number << 8)), 24};
   const IpAddress gateway = address(0xc0000201), peer = address(0xc6120000 + number);
   state.add(LinkConfig{.name = device, .altname = "t" + std::to_string(number), .if_id = number + 1});
-  state.add(RouteConfig{.destination = remote, .device = device, .preferred_source = {}, .gateway = {}});
+  state.add(RouteConfig{.destination = remote, .device = device, .preferred_source = {}});
   for (const bool in : {true, false})
     state.sas[SaKey{in ? gateway : peer, ChildSpi(0x1000 + number)}] =
         SaIdentity{.source = in ? peer : gateway, .reqid = number + 1, .if_id = number + 1};

@@ -6,9 +6,9 @@
 
 using namespace ipsec;
 using namespace ipsec::hwoffload;
+using hwoffload::Known;
 using policy::OffloadKind;
 using policy::OffloadMode;
-using Known = DeviceFacts::Known;
 using Texts = std::vector<std::string>;
 
 namespace {
@@ -31,7 +31,7 @@ Texts rungs(const Placement& placement) {
 
 /// The only verdict of placing on one device.
 Verdict ruled_out(const SaNeeds& needs, const DeviceFacts& on, OffloadMode wish) {
-  const Placement placement = place(needs, {on}, wish);
+  const Placement placement = place(needs, {.devices = {on}}, wish);
   CHECK(rungs(placement) == Texts{"software"});
   REQUIRE(placement.passed_over.size() == 1);
   return placement.passed_over[0];
@@ -44,7 +44,7 @@ bool says(const Verdict& verdict, Reason reason, std::string_view words) {
 }  // namespace
 
 TEST_CASE("place: software alone when nothing is wished, whatever the devices can") {
-  const Placement placement = place(aead(), {device("ens1")}, OffloadMode::kNone);
+  const Placement placement = place(aead(), {.devices = {device("ens1")}}, OffloadMode::kNone);
   CHECK(rungs(placement) == Texts{"software"});
   CHECK(placement.passed_over.empty());
   CHECK(placement.requested == OffloadMode::kNone);
@@ -52,14 +52,16 @@ TEST_CASE("place: software alone when nothing is wished, whatever the devices ca
 
 TEST_CASE("place: the ladder is packet on each device, crypto on each device, then software") {
   const std::vector<DeviceFacts> two{device("ens1"), device("ens2")};
-  CHECK(rungs(place(aead(), two, OffloadMode::kAuto)) ==
+  CHECK(rungs(place(aead(), {.devices = two}, OffloadMode::kAuto)) ==
         Texts{"packet ens1", "packet ens2", "crypto ens1", "crypto ens2", "software"});
-  CHECK(rungs(place(aead(), two, OffloadMode::kPacket)) == Texts{"packet ens1", "packet ens2", "software"});
-  CHECK(rungs(place(aead(), two, OffloadMode::kCrypto)) == Texts{"crypto ens1", "crypto ens2", "software"});
+  CHECK(rungs(place(aead(), {.devices = two}, OffloadMode::kPacket)) ==
+        Texts{"packet ens1", "packet ens2", "software"});
+  CHECK(rungs(place(aead(), {.devices = two}, OffloadMode::kCrypto)) ==
+        Texts{"crypto ens1", "crypto ens2", "software"});
 }
 
 TEST_CASE("place: a group that names no device says so for each kind wished") {
-  const Placement placement = place(aead(), {}, OffloadMode::kAuto);
+  const Placement placement = place(aead(), {.devices = {}}, OffloadMode::kAuto);
   CHECK(rungs(placement) == Texts{"software"});
   REQUIRE(placement.passed_over.size() == 2);
   CHECK(says(placement.passed_over[0], Reason::kOffloadNoDevice, "the group names no device"));
@@ -72,7 +74,7 @@ TEST_CASE("place: a device that is missing or down is passed over by name") {
   down.up = false;
   CHECK(says(ruled_out(aead(), missing, OffloadMode::kPacket), Reason::kOffloadNoDevice, "ens1 does not exist"));
   CHECK(says(ruled_out(aead(), down, OffloadMode::kPacket), Reason::kOffloadNoDevice, "ens2 is down"));
-  CHECK(rungs(place(aead(), {missing, down, device("ens3")}, OffloadMode::kPacket)) ==
+  CHECK(rungs(place(aead(), {.devices = {missing, down, device("ens3")}}, OffloadMode::kPacket)) ==
         Texts{"packet ens3", "software"});
 }
 
@@ -80,21 +82,21 @@ TEST_CASE("place: a device known not to offload is passed over, an unknown one i
   DeviceFacts no = device("ens1"), unknown = device("ens2");
   no.esp_offload = Known::kNo;
   unknown.esp_offload = Known::kUnknown;
-  CHECK(says(ruled_out(aead(), no, OffloadMode::kCrypto), Reason::kOffloadSilentSoftware, "esp-hw-offload"));
-  CHECK(rungs(place(aead(), {unknown}, OffloadMode::kCrypto)) == Texts{"crypto ens2", "software"});
+  CHECK(says(ruled_out(aead(), no, OffloadMode::kCrypto), Reason::kOffloadUnsupported, "esp-hw-offload"));
+  CHECK(rungs(place(aead(), {.devices = {unknown}}, OffloadMode::kCrypto)) == Texts{"crypto ens2", "software"});
 }
 
 TEST_CASE("place: only AEADs are offloaded") {
   SaNeeds needs = aead();
   needs.suite = {policy::kEncrAesCbc, 256, policy::kAuthHmacSha256_128, false};
   CHECK(says(ruled_out(needs, device("ens1"), OffloadMode::kCrypto), Reason::kOffloadAlgorithm, "not an AEAD"));
-  CHECK(place(needs, {device("ens1")}, OffloadMode::kAuto).passed_over.size() == 2);
+  CHECK(place(needs, {.devices = {device("ens1")}}, OffloadMode::kAuto).passed_over.size() == 2);
 }
 
 TEST_CASE("place: UDP encapsulation rules packet out, and crypto too over IPv6") {
   SaNeeds needs = aead();
   needs.udp_encapsulation = true;
-  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
   CHECK(
       says(ruled_out(needs, device("ens1"), OffloadMode::kPacket), Reason::kOffloadEncapsulation, "UDP encapsulation"));
   needs.outer = Family::kIpv6;
@@ -105,27 +107,27 @@ TEST_CASE("place: selectors that include the tunnel's own ends rule packet out, 
   SaNeeds needs = aead();
   needs.covers_outer = true;
   CHECK(says(ruled_out(needs, device("ens1"), OffloadMode::kPacket), Reason::kOffloadEncapsulation, "encrypt IKE"));
-  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
 }
 
 TEST_CASE("place: an outer header that packet rules are to write rules packet out, not crypto") {
   SaNeeds needs = aead();
   needs.rules_for_outer = true;
   CHECK(says(ruled_out(needs, device("ens1"), OffloadMode::kPacket), Reason::kOffloadEncapsulation, "df set"));
-  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
 }
 
 TEST_CASE("place: inner packets of another family than the outer rule packet out, not crypto") {
   SaNeeds needs = aead();
   needs.inner_other_family = true;
   CHECK(says(ruled_out(needs, device("ens1"), OffloadMode::kPacket), Reason::kOffloadEncapsulation, "family"));
-  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
 }
 
 TEST_CASE("place: an interface id is no rule: kernels that do not know the restriction take it") {
   SaNeeds needs = aead();
   needs.has_if_id = true;
-  CHECK(rungs(place(needs, {device("ens1")}, OffloadMode::kPacket)) == Texts{"packet ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kPacket)) == Texts{"packet ens1", "software"});
 }
 
 TEST_CASE("verdict: the kernel's refusal is told by its words or its errno") {
@@ -184,7 +186,7 @@ TEST_CASE("judge: software as configured needs no excuse") {
 }
 
 TEST_CASE("judge: without any device the text does not name one") {
-  const Placement placement = place(aead(), {}, OffloadMode::kPacket);
+  const Placement placement = place(aead(), {.devices = {}}, OffloadMode::kPacket);
   const Effective effective = judge(OffloadMode::kPacket, {}, {}, placement.passed_over);
   CHECK(effective.reason == Reason::kOffloadNoDevice);
   CHECK(effective.detail == "packet: the group names no device");

@@ -103,3 +103,54 @@ TEST_CASE("offload: the outbound half is allowed beside an if_id") {
   REQUIRE(reply.ok());
   CHECK(std::get<SaState>(reply.value()).offload == OffloadKind::kPacket);
 }
+
+TEST_CASE(
+    "offload: whether inbound takes an if_id is told by the kernel without a device, and nothing is left behind") {
+  NicPair nics;
+  REQUIRE(nics.made());
+  Port port;
+  const auto told = port.kernel->takes_inbound_if_id("nic-a");
+  REQUIRE(told.ok());
+  REQUIRE(told->has_value());
+  CHECK(port.kernel->dump_sas("nic-a")->empty());
+  CHECK(port.run("nic-a", AddSa{nic_sa(Direction::kIn, OffloadKind::kPacket, "nic", 42)}).ok() == **told);
+}
+
+TEST_CASE("offload: a device tells its driver, its feature and its state") {
+  NicPair nics;
+  REQUIRE(nics.made());
+  Port port;
+  auto reading = port.kernel->read_device("nic-a", "nic");
+  REQUIRE(reading.ok());
+  CHECK(reading->up);
+  CHECK(reading->driver == "netdevsim");
+  CHECK(reading->esp_offload == true);
+  shell("ip -n nic-a link set nic down");
+  reading = port.kernel->read_device("nic-a", "nic");
+  REQUIRE(reading.ok());
+  CHECK_FALSE(reading->up);
+  CHECK(port.kernel->read_device("nic-a", "nic9").error().reason() == Reason::kDeviceMissing);
+}
+
+TEST_CASE("offload: a VLAN names what lies below it, a bond its active member and what that can do") {
+  NicPair nics;
+  REQUIRE(nics.made());
+  Port port;
+  shell("ip -n nic-a link add link nic name nic.7 type vlan id 7");
+  const auto vlan = port.kernel->read_device("nic-a", "nic.7");
+  REQUIRE(vlan.ok());
+  CHECK(vlan->kind == "vlan");
+  CHECK(vlan->lower == "nic");
+  shell("ip -n nic-a link add v0 type veth peer name v1");
+  const auto veth = port.kernel->read_device("nic-a", "v0");
+  REQUIRE(veth.ok());
+  CHECK(veth->driver == "veth");
+  CHECK(veth->esp_offload == false);
+  REQUIRE(shell("ip -n nic-a link add bond0 type bond mode active-backup") == 0);
+  shell("ip -n nic-a link set nic down && ip -n nic-a link set nic master bond0 && ip -n nic-a link set bond0 up");
+  const auto bond = port.kernel->read_device("nic-a", "bond0");
+  REQUIRE(bond.ok());
+  CHECK(bond->kind == "bond");
+  CHECK(bond->lower == "nic");
+  CHECK(bond->driver == "netdevsim");
+}

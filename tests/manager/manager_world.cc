@@ -21,7 +21,7 @@ std::string manual_child(const TunnelText& tunnel) {
 }
 
 struct GroupText {
-  const std::string &group, &public_more, &offload;
+  const std::string &group, &public_more, &offload, &budget;
 };
 
 std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
@@ -33,7 +33,8 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
                      R"(,
       "offload": { "mode": ")" +
                      shape.offload + R"(", "devices": ["ens1"] } } },
-    "node": { "allow_manual_keys": true },
+    "node": { "allow_manual_keys": true, "offload": {)" +
+                     shape.budget + R"(} },
     "child_policies": { "cbc": { "proposals": ["aes256-sha256"] } },
     "credentials": { "key": { "psk": { "file": "key" } },
       "static": { "manual": { "in": { "file": "static.in" }, "out": { "file": "static.out" } } } },
@@ -89,6 +90,7 @@ policy::NamespaceState ours_in(const FakeKernel::Namespace& space) {
 
 ManagerWorld::ManagerWorld(std::string offload) : offload_(std::move(offload)) {
   kernel.add_namespace("pub").devices["ens1"] = {};
+  if (offload_ != "none") pub().path.device = "ens1";
   kernel.add_namespace("priv").vrfs.insert("red");
   devices = {{.name = "ens1", .present = true, .up = true}};
   manager = make_manager();
@@ -103,7 +105,14 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .events = events,
       .counters = counters,
       .wall_clock = [] { return WallTime{}; },
-      .devices = [this](const policy::TunnelGroup&) { return devices; },
+      .offload = {.read_device =
+                      [this](const std::string&, const std::string& name) {
+                        const auto known = std::ranges::find(devices, name, &hwoffload::DeviceFacts::name);
+                        return known != devices.end() ? *known : hwoffload::DeviceFacts{.name = name};
+                      },
+                  .kernel_facts = [this](const std::string&) { return kernel_facts; }},
+      .out_drops = [this](const std::string&) { return Result<uint64_t>(out_drops); },
+      .sent_packets = [this](const std::string&, const std::string&) { return Result<uint64_t>(sent_packets); },
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
       .namespace_changed = [this](const std::string& netns,
                                   bool present) { heard.push_back(netns + (present ? " present" : " gone")); },
@@ -138,7 +147,7 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
   auto outcome =
-      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_})}});
+      policy::parse_config({{.name = "test.json", .text = document(tunnels, {group, public_more, offload_, budget})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }

@@ -14,7 +14,8 @@ using nlohmann::json;
 namespace {
 
 json base() {
-  return json::parse(R"({ "version": 1, "node": { "admission": {} }, "defaults": {},
+  return json::parse(
+      R"({ "version": 1, "node": { "admission": {}, "offload": { "devices": { "ens1": {} } } }, "defaults": {},
     "tunnel_groups": { "core": { "public": { "addresses": ["192.0.2.1"] }, "private": {},
       "offload": { "devices": ["ens1"] }, "routes": { "metric": {} } } },
     "ike_policies": { "strong": { "rekey": {}, "retransmit": {}, "retry": {} } },
@@ -24,9 +25,9 @@ json base() {
       "children": { "lan": { "local": ["10.1.0.0/16"], "remote": ["10.2.0.0/16"] } } } } })");
 }
 
-const std::map<std::string_view, std::string> kInstances = {{"tunnel_groups", "core"},  {"ike_policies", "strong"},
-                                                            {"child_policies", "fast"}, {"credentials", "key"},
-                                                            {"tunnels", "a"},           {"children", "lan"}};
+const std::map<std::string_view, std::string> kInstances = {
+    {"tunnel_groups", "core"}, {"ike_policies", "strong"}, {"child_policies", "fast"}, {"credentials", "key"},
+    {"tunnels", "a"},          {"children", "lan"},        {"devices", "ens1"}};
 
 using Visit = std::function<void(const KeySpec&, const std::string& pointer, const json& schema)>;
 

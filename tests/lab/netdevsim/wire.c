@@ -7,6 +7,8 @@
  *   wire          counters and frames; writing anything clears them
  *   wire_pattern  up to 64 bytes in hex: frames that contain them are counted;
  *                 writing clears that count, an empty line searches nothing
+ *   wire_esp      "SPI SEQUENCE IV" of each ESP frame sent since something was
+ *                 written here, the first 65536 of them; before that nothing
  */
 #include <linux/ctype.h>
 #include <linux/debugfs.h>
@@ -16,6 +18,8 @@
 #include <linux/if_vlan.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/mm.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/udp.h>
 #include <linux/unaligned.h>
@@ -27,6 +31,7 @@
 #define WIRE_HEAD	256	/* bytes of a frame that are kept and classified */
 #define WIRE_PATTERN	64
 #define WIRE_CHUNK	512
+#define WIRE_NUMBERS	65536
 
 enum wire_kind { WIRE_ESP, WIRE_ESP_IN_UDP, WIRE_IKE, WIRE_ARP_ND, WIRE_MULTICAST, WIRE_OTHER, WIRE_KINDS };
 
@@ -39,8 +44,15 @@ struct wire_frame {
 	u8 head[WIRE_HEAD];
 };
 
+/* what of an ESP frame must never come twice under one key */
+struct wire_number {
+	u32 spi, seq;
+	u64 iv;
+};
+
 struct wire_side {
 	u64 frames, kinds[WIRE_KINDS], hits;
+	const u8 *esp;		/* the ESP header in last.head; NULL: none, or a later fragment */
 	struct wire_frame last, last_other;
 	/* kind of the last first fragment, for those that follow it */
 	u32 frag_id, frag_src;
@@ -54,7 +66,9 @@ struct nsim_wire {
 	u8 pattern[WIRE_PATTERN];
 	int pattern_len;
 	u8 chunk[WIRE_CHUNK + WIRE_PATTERN];
-	struct dentry *file, *pattern_file;
+	struct wire_number *numbers;	/* NULL: not asked for */
+	u32 number_count, numbers_missed;
+	struct dentry *file, *pattern_file, *numbers_file;
 };
 
 static enum wire_kind wire_udp_kind(const u8 *p, int len)
@@ -104,8 +118,11 @@ static enum wire_kind wire_ipv4_kind(struct wire_side *side, const u8 *p, int le
 	if (hlen < 20 || hlen > len)
 		return WIRE_OTHER;
 	frag = get_unaligned_be16(p + 6);
-	if (p[9] == IPPROTO_ESP)
+	if (p[9] == IPPROTO_ESP) {
+		if (!(frag & 0x1fff))
+			side->esp = p + hlen;
 		return WIRE_ESP;
+	}
 	if (p[9] == IPPROTO_IGMP)
 		return WIRE_MULTICAST;
 	if (p[9] != IPPROTO_UDP)
@@ -113,6 +130,8 @@ static enum wire_kind wire_ipv4_kind(struct wire_side *side, const u8 *p, int le
 	if (frag & 0x1fff)
 		return wire_fragment_kind(side, get_unaligned_be16(p + 4), get_unaligned_be32(p + 12));
 	kind = wire_udp_kind(p + hlen, len - hlen);
+	if (kind == WIRE_ESP_IN_UDP)
+		side->esp = p + hlen + 8;
 	if (frag & 0x2000)
 		wire_remember_fragment(side, get_unaligned_be16(p + 4), get_unaligned_be32(p + 12), kind);
 	return kind;
@@ -133,8 +152,10 @@ static enum wire_kind wire_ipv6_kind(struct wire_side *side, const u8 *p, int le
 	for (int i = 0; i < 8; i++) {
 		int left = len - off;
 
-		if (next == NEXTHDR_ESP)
+		if (next == NEXTHDR_ESP) {
+			side->esp = p + off;
 			return WIRE_ESP;
+		}
 		if (left < 8)
 			return WIRE_OTHER;
 		switch (next) {
@@ -154,6 +175,8 @@ static enum wire_kind wire_ipv6_kind(struct wire_side *side, const u8 *p, int le
 			break;
 		case NEXTHDR_UDP:
 			kind = wire_udp_kind(p + off, left);
+			if (kind == WIRE_ESP_IN_UDP)
+				side->esp = p + off + 8;
 			if (first_fragment)
 				wire_remember_fragment(side, id, src, kind);
 			return kind;
@@ -211,6 +234,22 @@ static bool wire_contains(struct nsim_wire *wire, const struct sk_buff *skb)
 	return false;
 }
 
+static void wire_note_number(struct nsim_wire *wire, const struct wire_side *side, int n)
+{
+	struct wire_number *number;
+
+	if (!wire->numbers || !side->esp || side->esp + 16 > side->last.head + n)
+		return;
+	if (wire->number_count == WIRE_NUMBERS) {
+		wire->numbers_missed++;
+		return;
+	}
+	number = &wire->numbers[wire->number_count++];
+	number->spi = get_unaligned_be32(side->esp);
+	number->seq = get_unaligned_be32(side->esp + 4);
+	number->iv = get_unaligned_be64(side->esp + 8);
+}
+
 /* skb->data is at the link header on transmit, behind it on receive */
 void nsim_wire_count(struct nsim_wire *wire, struct sk_buff *skb, enum nsim_wire_side which)
 {
@@ -228,7 +267,10 @@ void nsim_wire_count(struct nsim_wire *wire, struct sk_buff *skb, enum nsim_wire
 	side->last.len = skb->len;
 	if (skb_copy_bits(skb, 0, side->last.head, n))
 		n = 0;
+	side->esp = NULL;
 	kind = wire_kind(side, side->last.head, n);
+	if (which == NSIM_WIRE_TX)
+		wire_note_number(wire, side, n);
 	side->frames++;
 	side->kinds[kind]++;
 	if (kind == WIRE_OTHER)
@@ -335,6 +377,82 @@ static ssize_t wire_pattern_write(struct file *filp, const char __user *buffer, 
 	return count;
 }
 
+static void *wire_numbers_at(struct nsim_wire *wire, loff_t pos)
+{
+	return pos < READ_ONCE(wire->number_count) ? &wire->numbers[pos] : NULL;
+}
+
+static void *wire_numbers_start(struct seq_file *file, loff_t *pos)
+{
+	struct nsim_wire *wire = file->private;
+
+	if (!*pos)
+		seq_printf(file, "# %u frames, %u more were not kept\n", wire->number_count, wire->numbers_missed);
+	return wire_numbers_at(wire, *pos);
+}
+
+static void *wire_numbers_next(struct seq_file *file, void *v, loff_t *pos)
+{
+	return wire_numbers_at(file->private, ++*pos);
+}
+
+static void wire_numbers_stop(struct seq_file *file, void *v)
+{
+}
+
+static int wire_numbers_show(struct seq_file *file, void *v)
+{
+	const struct wire_number *number = v;
+
+	seq_printf(file, "%08x %u %016llx\n", number->spi, number->seq, number->iv);
+	return 0;
+}
+
+static const struct seq_operations wire_numbers_ops = {
+	.start = wire_numbers_start,
+	.next = wire_numbers_next,
+	.stop = wire_numbers_stop,
+	.show = wire_numbers_show,
+};
+
+static int wire_numbers_open(struct inode *inode, struct file *filp)
+{
+	int ret = seq_open(filp, &wire_numbers_ops);
+
+	if (!ret)
+		((struct seq_file *)filp->private_data)->private = inode->i_private;
+	return ret;
+}
+
+static ssize_t wire_numbers_write(struct file *filp, const char __user *buffer, size_t count, loff_t *ppos)
+{
+	struct nsim_wire *wire = ((struct seq_file *)filp->private_data)->private;
+	struct wire_number *fresh = NULL;
+
+	if (!READ_ONCE(wire->numbers)) {
+		fresh = kvcalloc(WIRE_NUMBERS, sizeof(*fresh), GFP_KERNEL);
+		if (!fresh)
+			return -ENOMEM;
+	}
+	spin_lock_bh(&wire->lock);
+	if (!wire->numbers)
+		swap(wire->numbers, fresh);
+	wire->number_count = 0;
+	wire->numbers_missed = 0;
+	spin_unlock_bh(&wire->lock);
+	kvfree(fresh);
+	return count;
+}
+
+static const struct file_operations wire_numbers_fops = {
+	.owner = THIS_MODULE,
+	.open = wire_numbers_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = seq_release,
+	.write = wire_numbers_write,
+};
+
 static const struct file_operations wire_fops = {
 	.owner = THIS_MODULE,
 	.open = simple_open,
@@ -358,6 +476,7 @@ struct nsim_wire *nsim_wire_create(struct dentry *folder)
 	spin_lock_init(&wire->lock);
 	wire->file = debugfs_create_file("wire", 0600, folder, wire, &wire_fops);
 	wire->pattern_file = debugfs_create_file("wire_pattern", 0600, folder, wire, &wire_pattern_fops);
+	wire->numbers_file = debugfs_create_file("wire_esp", 0600, folder, wire, &wire_numbers_fops);
 	return wire;
 }
 
@@ -367,5 +486,7 @@ void nsim_wire_destroy(struct nsim_wire *wire)
 		return;
 	debugfs_remove(wire->file);
 	debugfs_remove(wire->pattern_file);
+	debugfs_remove(wire->numbers_file);
+	kvfree(wire->numbers);
 	kfree(wire);
 }

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "hwoffload/budget.h"
+#include "hwoffload/learnt.h"
+#include "hwoffload/placement.h"
+#include "policy/config.h"
+#include "policy/kernel_port.h"
+
+namespace ipsec::agent {
+
+/// What the daemon knows of NICs: what they are, what they refused, and which child has a place on which. Main thread
+/// only. A seat is one child of one tunnel, known by its reqid; it outlives its SAs.
+class OffloadBook {
+ public:
+  struct Services {
+    std::function<hwoffload::DeviceFacts(const std::string& netns, const std::string& device)> read_device;
+    std::function<hwoffload::KernelFacts(const std::string& netns)> kernel_facts;
+  };
+  explicit OffloadBook(Services services);
+
+  /// Settings and devices of another configuration; what stands on a device that is not in it any more goes elsewhere.
+  void configure(Instant now, const policy::Config& config);
+
+  /// A child that may have a place, or news of it: its group's devices, where its packets leave, its pin.
+  void add(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const std::string& path_device);
+  void remove(uint32_t reqid);
+  /// Instead of the configured pin, until the daemon ends or `pin` none.
+  enum class PinFor : uint8_t {
+    kGood,
+    kOneMove  ///< Until it is there: then it stays a while (`node.offload.stay`), and is chosen for as all others.
+  };
+  void pin(uint32_t reqid, policy::OffloadPin pin, PinFor how);
+
+  /// For an SA that is about to be installed; keeps a place for it.
+  hwoffload::Situation situation(Instant now, uint32_t reqid, const policy::Tunnel& tunnel,
+                                 const hwoffload::SaNeeds& needs);
+  /// The same without keeping anything, for people.
+  hwoffload::Situation look(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const hwoffload::SaNeeds& needs);
+  /// An attempt was refused.
+  void refused(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const hwoffload::SaNeeds& needs,
+               const hwoffload::Verdict& verdict, int os_errno);
+  /// An SA was read back: taken, or kept in software without a word.
+  void read_back(Instant now, const policy::Tunnel& tunnel, const hwoffload::SaNeeds& needs,
+                 const policy::OffloadRequest& tried, const hwoffload::Effective& effective);
+  /// Where both SAs of a child are now.
+  void placed(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const hwoffload::Effective& in,
+              const hwoffload::Effective& out);
+  /// It stands on the NIC and carries nothing.
+  void not_counting(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const std::string& device);
+
+  void observe(Instant now, uint32_t reqid, uint64_t bytes) { budget_.observe(now, reqid, bytes); }
+  /// Moves that are due.
+  std::vector<hwoffload::Move> decide(Instant now);
+
+  /// Devices that may be probed and were not yet; asking for them counts as having done so.
+  std::vector<std::pair<std::string, std::string>> take_probes();
+  void probed(const std::string& netns, const std::string& device, const hwoffload::ProbedDevice& found);
+  /// A link changed: what is known of devices is read anew. Whether it is one of ours.
+  bool on_link(Instant now, const policy::LinkChanged& change);
+
+  struct DeviceRow {
+    std::string netns, name;
+    hwoffload::DeviceFacts facts;
+    std::optional<hwoffload::DeviceView> view;
+    size_t refusals = 0;  ///< That are remembered.
+  };
+  std::vector<DeviceRow> devices();
+  std::optional<hwoffload::SeatView> seat(uint32_t reqid) const { return budget_.seat(reqid); }
+  hwoffload::KernelFacts kernel_facts(const std::string& netns) { return facts_of_kernel(netns); }
+  /// Whether anything may be on a NIC at all.
+  bool in_use() const { return !seats_.empty(); }
+
+ private:
+  using Device = std::pair<std::string, std::string>;  // namespace, name
+  const hwoffload::DeviceFacts& facts(const Device& device);
+  const hwoffload::KernelFacts& facts_of_kernel(const std::string& netns);
+  void set_room(Instant now, const Device& device);
+  hwoffload::Situation situation_without_seat(Instant now, uint32_t reqid, const policy::Tunnel& tunnel,
+                                              const hwoffload::SaNeeds& needs);
+  void seat_again(uint32_t reqid);
+
+  Services services_;
+  hwoffload::Budget budget_;
+  std::map<std::string, policy::OffloadDevice> known_;  // node.offload.devices
+  std::set<Device> rooms_;                              // that groups name
+  std::map<Device, hwoffload::DeviceFacts> facts_;
+  std::map<Device, hwoffload::ProbedDevice> probed_;
+  std::map<std::string, hwoffload::KernelFacts> kernel_facts_;  // by namespace
+  std::map<std::string, hwoffload::LearntRefusals> learnt_;     // by namespace
+  struct Seat {
+    std::string netns;
+    std::vector<std::string> devices;  // of the group
+    std::string path_device;
+    policy::OffloadPin pin = policy::OffloadPin::kNone;
+    std::optional<policy::OffloadPin> operators;  // pin
+    bool one_move = false;
+    bool asked = false;                                 // for a place
+    hwoffload::Place place;                             // of the installation under way
+    hwoffload::Why moved = hwoffload::Why::kNotPlaced;  // why the last move was decided
+  };
+  std::map<uint32_t, Seat> seats_;
+};
+
+}  // namespace ipsec::agent

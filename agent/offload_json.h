@@ -1,0 +1,19 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "agent/tunnel_manager.h"
+
+/// What the control socket shows of NICs and of the children that compete for them.
+namespace ipsec::agent {
+
+/// Rows of List("devices"), and in full for Show.
+nlohmann::json device_rows(TunnelManager& manager);
+nlohmann::json device_in_full(TunnelManager& manager, const nlohmann::json& row);
+/// Rows of List("seats"): the children that may be on a NIC, the busiest first.
+nlohmann::json seat_rows(const TunnelManager& manager);
+/// Why the SAs of a tunnel's children are where they are, and where they would go: objects of the interface's type
+/// OffloadExplanation.
+nlohmann::json explain_offload(TunnelManager& manager, Instant now, const TunnelRow& row);
+
+}  // namespace ipsec::agent

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# What tests of offload share, sourced after policy_world.sh.
+
+# predicted | effective: "in:packet out:software" of the only child of tunnel site.
+explained() { # FIELD [TUNNEL]
+  ctl gw --json explain offload "${2:-site}" | python3 -c '
+import json, sys
+for child in json.load(sys.stdin):
+    print(*(each["direction"] + ":" + str(each[sys.argv[1]]).split(" ")[0].replace("none", "software")
+            for each in child["directions"]))' "$1"
+}
+predicted() { explained predicted "$@"; }
+effective() { explained effective "$@"; }
+# why CODE: a rule of this code ruled out something, in either direction.
+why() { ctl gw --json explain offload site | grep -q "\"code\":\"$1\""; }
+# place CHILD [TUNNEL]: where a child is, by its seat.
+place() {
+  ctl gw --json offload list | python3 -c '
+import json, sys
+print(*(each["place"] for each in json.load(sys.stdin)["rows"]
+        if (each["tunnel"], each["child"]) == (sys.argv[2], sys.argv[1])))' "$1" "${2:-site}"
+}
+place_is() { is "$(place "$1")" "$2"; }
+grouped() { # MODE ATTACHMENT DEVICES: more of the group, for site_gateway
+  printf '{"attachment": "%s", "offload": {"mode": "%s", "devices": [%s]}}' "$2" "$1" "$3"
+}
+
+# second_cable: another NIC on both sides, to which all goes when the first one is down. Sets GW_DEV2, GW_PORT2, PEER_DEV2.
+second_cable() {
+  echo "3 1" > /sys/bus/netdevsim/new_device; echo "4 1" > /sys/bus/netdevsim/new_device
+  GW_DEV2=nic2 PEER_DEV2=nic2
+  ip link set "$(ls /sys/bus/netdevsim/devices/netdevsim3/net)" name nic2 netns gw
+  ip link set "$(ls /sys/bus/netdevsim/devices/netdevsim4/net)" name nic2 netns peer
+  export GW_PORT2=/sys/kernel/debug/netdevsim/netdevsim3/ports/0
+  ip -n gw addr add 203.0.113.1/24 dev "$GW_DEV2"; ip -n peer addr add 203.0.113.2/24 dev "$PEER_DEV2"
+  ip -n gw link set "$GW_DEV2" up; ip -n peer link set "$PEER_DEV2" up
+  exec 5</run/netns/gw 6</run/netns/peer
+  echo "5:$(ip -n gw -o link show "$GW_DEV2" | cut -d: -f1) 6:$(ip -n peer -o link show "$PEER_DEV2" | cut -d: -f1)" > /sys/bus/netdevsim/link_device
+  exec 5<&- 6<&-
+  ip -n gw route add 192.0.2.2/32 dev "$GW_DEV2" metric 500; ip -n peer route add 192.0.2.1/32 dev "$PEER_DEV2" metric 500
+  ip -n gw route add 10.2.0.0/15 via 203.0.113.2 metric 2000
+  ip -n peer route add 10.1.0.0/24 via 203.0.113.1 src 10.2.0.1 metric 2000
+  first_cable up
+}
+first_cable() { # up|down
+  ip -n peer link set "$PEER_DEV" "$1"; ip -n gw link set "$GW_DEV" "$1"
+  [ "$1" = up ] || return 0
+  # A host route, so that it is as narrow as the one by the second cable; a routing daemon would do the same.
+  ip -n gw route replace 192.0.2.2/32 dev "$GW_DEV" metric 100; ip -n peer route replace 192.0.2.1/32 dev "$PEER_DEV" metric 100
+  ip -n gw route replace 10.2.0.0/15 via 192.0.2.2 metric 1000 2> /dev/null || true
+  ip -n peer route replace 10.1.0.0/24 via 192.0.2.1 src 10.2.0.1 2> /dev/null || true
+}
+
+record_numbers() { local port; for port; do echo > "$port/wire_esp"; done; }
+# no_number_twice PORT...: no SPI has sent one IV twice, and none of what was sent is missing in the record.
+no_number_twice() {
+  cat "${@/%//wire_esp}" | awk '
+    /^#/ { missed += $4; next }
+    seen[$1 " " $3]++ { again++; example = $0 }
+    { frames++ }
+    END { printf "%d ESP frames, %d IVs twice (%s), %d not recorded\n", frames, again, example, missed
+          exit frames < 100 || again > 0 || missed > 0 }'
+}

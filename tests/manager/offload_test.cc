@@ -1,0 +1,228 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "tests/manager/manager_world.h"
+
+using namespace ipsec;
+using namespace ipsec::testing;
+using agent::OffloadBook;
+using Capability = FakeKernel::Capability;
+using policy::OffloadKind;
+using policy::OffloadPin;
+
+namespace {
+
+constexpr ike::IkeSaId kIke{7};
+constexpr ChildShape kOld{.ike = kIke, .id = 0xc1};
+constexpr ChildShape kNew{.ike = kIke, .id = 0xc2, .replaces = 0xc1};
+
+/// A child on a NIC that takes packet offload.
+void up(ManagerWorld& world) {
+  world.pub().devices["ens1"].capability = Capability::kPacket;
+  world.start({{.start = "traffic"}});
+  world.initiated(kIke);
+  world.identity(kIke);
+  world.inbound(kOld);
+  world.outbound(kOld);
+  world.run();
+}
+
+void rekey(ManagerWorld& world) {
+  world.inbound(kNew);
+  world.outbound(kNew);
+  world.stop_outbound(kOld);
+  world.remove(kOld, Reason::kChildRekeyed);
+  world.run();
+}
+
+const hwoffload::Effective& outbound(const ManagerWorld& world, uint32_t child) {
+  return world.manager->installer().children().at(ike::ChildId(child))->outbound;
+}
+
+size_t rekeys_for(const ManagerWorld& world, Reason reason) {
+  return static_cast<size_t>(std::ranges::count(world.workers.rekeys, reason, &RecordedWorkers::Rekeyed::reason));
+}
+
+size_t asked(const ManagerWorld& world, std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(
+      world.kernel.texts(), [&](const std::string& each) { return each.find(text) != std::string::npos; }));
+}
+
+/// What its SAs have carried by now.
+void carried(ManagerWorld& world, uint64_t packets) {
+  for (auto& [key, sa] : world.pub().sas) sa.state.packets = packets, sa.state.bytes = packets * 1000;
+}
+
+void link(ManagerWorld& world, bool up) {
+  world.devices[0].up = up;
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "ens1", .up = up, .mtu = 1500});
+  world.run();
+}
+
+}  // namespace
+
+TEST_CASE("offload: an SA that is shown on the NIC while its packets are dropped is rekeyed into software, and told") {
+  ManagerWorld world("packet");
+  up(world);
+  REQUIRE(outbound(world, 0xc1).kind == OffloadKind::kPacket);
+  carried(world, 10);
+  world.pass(5s);
+  world.out_drops = 20;
+  world.pass(5s);
+  CHECK(world.events_of(Reason::kOffloadNotCounting).size() == 1);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
+  CHECK(outbound(world, 0xc1).reason == Reason::kOffloadNotCounting);
+  rekey(world);
+  CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
+  CHECK(world.events_of(Reason::kOffloadMoved).size() == 1);
+}
+
+TEST_CASE("offload: drops alone, or counters that stand still alone, prove nothing") {
+  ManagerWorld world("packet");
+  up(world);
+  world.pass(5s);
+  world.pass(5s);
+  for (uint64_t packets = 1; packets < 4; ++packets) {
+    carried(world, packets);
+    world.out_drops += 100;
+    world.pass(5s);
+  }
+  CHECK(world.events_of(Reason::kOffloadNotCounting).empty());
+  CHECK(world.workers.rekeys.empty());
+}
+
+TEST_CASE("offload: a device that goes down is told once, and its SAs are made anew in software") {
+  ManagerWorld world("packet");
+  up(world);
+  link(world, false);
+  CHECK(world.events_of(Reason::kOffloadDeviceLost).size() == 1);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
+  rekey(world);
+  CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
+  CHECK(outbound(world, 0xc2).reason == Reason::kOffloadNoDevice);
+}
+
+TEST_CASE("offload: a device that comes back is used after it has stood for a while, not before") {
+  ManagerWorld world("packet");
+  up(world);
+  link(world, false);
+  rekey(world);
+  world.workers.rekeys.clear();
+  link(world, true);
+  carried(world, 1000000);
+  world.pass(5s);
+  carried(world, 2000000);
+  world.pass(5s);
+  CHECK(world.workers.rekeys.empty());
+  for (int i = 3; i < 20; ++i) carried(world, static_cast<uint64_t>(i) * 1000000), world.pass(5s);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) >= 1);
+}
+
+TEST_CASE("offload: a pin moves a child by a rekey, in both directions, and without it nothing moves back at once") {
+  ManagerWorld world("packet");
+  up(world);
+  REQUIRE(world.manager->pin_offload(world.now, "a", "", OffloadPin::kSoftware, OffloadBook::PinFor::kGood).ok());
+  world.run();
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
+  rekey(world);
+  CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
+  CHECK_MESSAGE(outbound(world, 0xc2).reason == Reason::kOffloadPinned, outbound(world, 0xc2).detail);
+}
+
+TEST_CASE("offload: what cannot be pinned says why") {
+  ManagerWorld world("packet");
+  up(world);
+  const auto pin = [&](const std::string& tunnel, const std::string& child) {
+    return world.manager->pin_offload(world.now, tunnel, child, OffloadPin::kNic, OffloadBook::PinFor::kGood);
+  };
+  CHECK(pin("b", "").error().reason() == Reason::kNotFound);
+  CHECK(pin("a", "wan").error().reason() == Reason::kNotFound);
+  ManagerWorld software("none");
+  software.start({{}});
+  CHECK(software.manager->pin_offload(software.now, "a", "", OffloadPin::kNic, OffloadBook::PinFor::kGood)
+            .error()
+            .reason() == Reason::kUnsupported);
+}
+
+TEST_CASE("offload: one move ends with itself") {
+  ManagerWorld world("packet");
+  up(world);
+  REQUIRE(world.manager->pin_offload(world.now, "a", "lan", OffloadPin::kSoftware, OffloadBook::PinFor::kOneMove).ok());
+  world.run();
+  rekey(world);
+  CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
+  const uint32_t reqid = world.manager->tunnels().at("a").children.at("lan").ids.reqid;
+  CHECK(world.manager->offload().seat(reqid)->pin == hwoffload::Pin::kNone);
+}
+
+TEST_CASE("offload: what a driver refused is not asked for again by the next SA of the kind") {
+  ManagerWorld world("auto");
+  up(world);
+  world.pub().devices["ens1"].capability = Capability::kCrypto;
+  world.kernel.forget_texts();
+  rekey(world);
+  const size_t refused = asked(world, "packet ens1");
+  CHECK(refused >= 1);
+  world.kernel.forget_texts();
+  world.inbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
+  world.outbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
+  CHECK(asked(world, "packet ens1") == 0);
+  CHECK(outbound(world, 0xc3).kind == OffloadKind::kCrypto);
+}
+
+TEST_CASE("offload: with packet offload forward policies stay with the kernel") {
+  ManagerWorld world("packet");
+  up(world);
+  for (const auto& [key, policy] : world.pub().policies) {
+    CAPTURE(policy::object_text(key));
+    const bool on_nic = policy.config.offload.kind == OffloadKind::kPacket;
+    if (key.direction == policy::Direction::kForward) CHECK_FALSE(on_nic);
+  }
+}
+
+TEST_CASE(
+    "offload: packets that leave by another device stay in software, and go onto the NIC when the route changes") {
+  ManagerWorld world("packet");
+  world.pub().path.device = "ens9";
+  up(world);
+  CHECK(outbound(world, 0xc1).reason == Reason::kOffloadNoDevice);
+  world.pub().path.device = "ens1";
+  carried(world, 1000000);
+  world.pass(5s);
+  carried(world, 2000000);
+  world.pass(5s);
+  carried(world, 3000000);
+  world.pass(5s);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) >= 1);
+}
+
+TEST_CASE("offload: a NIC that takes an SA and carries nothing is seen by the tunnel's own interface") {
+  ManagerWorld world("packet");
+  up(world);
+  world.sent_packets = 2;
+  world.pass(5s);
+  CHECK(world.events_of(Reason::kOffloadNotCounting).empty());  // they may be on their way
+  world.sent_packets = 50;
+  world.pass(5s);
+  CHECK(world.events_of(Reason::kOffloadNotCounting).size() == 1);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
+}
+
+TEST_CASE("offload: a NIC whose room is taken gets no further child, and the reason is told") {
+  ManagerWorld world("packet");
+  world.budget = R"("devices": { "ens1": { "netns": "pub", "children_max": 1 } })";
+  world.pub().devices["ens1"].capability = Capability::kPacket;
+  world.start({{.more = {{"wan", "10.3.0.0/16"}}}});
+  world.initiated(kIke);
+  world.identity(kIke);
+  world.inbound(kOld);
+  world.outbound(kOld);
+  const ChildShape second{.ike = kIke, .id = 0xd1, .child = "wan"};
+  world.inbound(second);
+  world.outbound(second);
+  CHECK(outbound(world, 0xc1).kind == OffloadKind::kPacket);
+  CHECK(outbound(world, 0xd1).kind == OffloadKind::kNone);
+  CHECK(outbound(world, 0xd1).reason == Reason::kOffloadBusierFirst);
+  CHECK(world.workers.rekeys.empty());
+}
