@@ -67,6 +67,7 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
                                                        " is held down: ipsecctl up"));
   if (!row->link_ready) return reply(no_interface(*row));
   // Below what is installed now: the child's own policies must be the ones that count.
+  child->given_up = false;  // the peer can be reached: a packet may ask for it again
   if (child->trap_dropped) set_trap(*row, *child);
   const ike::ChildId id = action.child;
   if (!homes_.contains(id)) ++child->homes;

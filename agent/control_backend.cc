@@ -97,6 +97,15 @@ json child_row(const InstalledChild& child, const InstalledChild* replaces) {
           {"ends_in_seconds", nullptr}};
 }
 
+/// Of its interface, be it its own or its group's.
+json addresses_of(const policy::Tunnel& tunnel) {
+  json addresses = json::array();
+  for (const policy::InterfaceAddress& each :
+       tunnel.shares_interface() ? tunnel.group->private_addresses : tunnel.addresses)
+    addresses.push_back(to_string(each));
+  return addresses;
+}
+
 json only(const json& rows, std::string_view key, std::string_view value) {
   json found = json::array();
   for (const json& row : rows)
@@ -131,6 +140,8 @@ json ControlBackend::tunnel_row(const TunnelRow& row) const {
           {"local_id", tunnel.is_manual() ? json(nullptr) : json(policy::to_string(tunnel.local_id))},
           {"remote_id", tunnel.remote_id ? json(policy::to_string(*tunnel.remote_id)) : json(nullptr)},
           {"interface", or_null(row.interface)},
+          {"interface_state", or_null(std::string(agent_.manager().interface_state_of(row)))},
+          {"addresses", addresses_of(tunnel)},
           {"if_id", row.if_id},
           {"mtu", tunnel.group->enabled ? json(row.mtu.bytes) : json(nullptr)},
           {"mtu_because", or_null(row.mtu.because)},

@@ -41,10 +41,6 @@ policy::EspShape shape_of(const policy::ChildSpec& spec) {
 
 }  // namespace
 
-void TunnelManager::update_link(const TunnelRow& row) {
-  queue_.submit(row.tunnel->group->private_place.netns, policy::UpdateLink{link_of(row)}, {});
-}
-
 /// To the peer that is there, else to the configured one.
 policy::PathFacts TunnelManager::look_at_path(const TunnelRow& row) {
   std::optional<IpAddress> peer = row.tunnel->remote;
@@ -80,7 +76,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
     const std::optional<policy::MssLimits> limits = limits_of(group.mss, link_of(row).mtu);
     packet_rules_.clamp_interface(group.private_place.netns, row.interface, limits);
   } else if (!row.interface.empty()) {
-    if (row.link_ready && row.mtu.bytes != before) update_link(row);
+    if (row.mtu.bytes != before) settle_link(row);
     packet_rules_.clamp_interface(group.private_place.netns, row.interface,
                                   limits_of(row.tunnel->mss_clamp(), row.mtu.bytes));
   }

@@ -43,6 +43,26 @@ void Reconciliation::suspect(Instant now, const std::string& netns) {
   if (auto it = spaces_.find(netns); it != spaces_.end()) it->second.reconciler.hint(now, Hint::kGone);
 }
 
+void Reconciliation::Space::forget_link(const std::string& name) {
+  const auto known = links.find(name);
+  if (known == links.end()) return;
+  for (const policy::InterfaceAddress& each : known->second.addresses)
+    if (const auto it = addresses.find(each.address); it != addresses.end()) addresses.erase(it);
+  links.erase(known);
+}
+
+void Reconciliation::expect(const std::string& netns, const policy::LinkConfig& link) {
+  const auto space = spaces_.find(netns);
+  if (space == spaces_.end() || !space->second.links.contains(link.name)) return;  // the next read tells
+  space->second.forget_link(link.name);
+  space->second.links.emplace(link.name, link);
+  for (const policy::InterfaceAddress& each : link.addresses) space->second.addresses.insert(each.address);
+}
+
+void Reconciliation::expect_no_link(const std::string& netns, const std::string& name) {
+  if (const auto space = spaces_.find(netns); space != spaces_.end()) space->second.forget_link(name);
+}
+
 /// A link of ours that is as it should be, and links that do not concern us, are no sign of anything.
 std::optional<Hint> Reconciliation::hint_of(const policy::LinkChanged& change, const Space& space) const {
   if (space.vrfs.contains(change.name)) {
@@ -58,7 +78,9 @@ std::optional<Hint> Reconciliation::hint_of(const policy::LinkChanged& change, c
   if (wanted == space.links.end()) return std::nullopt;
   if (change.gone) return Hint::kGone;
   const policy::LinkConfig& link = wanted->second;
-  if (change.up == link.up && change.mtu == link.mtu && change.enslaved == !link.vrf.empty()) return std::nullopt;
+  if (change.admin_up == link.up && change.dormant == link.dormant && change.mtu == link.mtu &&
+      change.enslaved == !link.vrf.empty())
+    return std::nullopt;
   return Hint::kPerhaps;
 }
 
@@ -77,6 +99,10 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
     const auto space = spaces_.find(link->netns);
     if (space == spaces_.end()) return;
     if (const auto what = hint_of(*link, space->second)) hint(link->netns, *what);
+  } else if (const auto* address = std::get_if<policy::AddressRemoved>(&event)) {
+    if (const auto space = spaces_.find(address->netns);
+        space != spaces_.end() && space->second.addresses.contains(address->address))
+      hint(address->netns, Hint::kGone);
   } else if (const auto* sa = std::get_if<policy::SaRemoved>(&event)) {
     hint(sa->netns, Hint::kGone);
   } else if (const auto* policy = std::get_if<policy::PolicyDisturbed>(&event)) {
@@ -143,6 +169,9 @@ void Reconciliation::read_and_compare(Instant now, const std::string& netns, Spa
   space.devices = std::move(desired.devices);
   space.vrfs.clear();
   space.undersides.clear();
+  space.addresses.clear();
+  for (const auto& [name, link] : space.links)
+    for (const policy::InterfaceAddress& each : link.addresses) space.addresses.insert(each.address);
   for (const auto& [name, link] : space.links)
     if (!link.public_device.empty()) space.undersides.emplace(link.public_netns, link.public_device);
   for (const auto& [name, link] : space.links)

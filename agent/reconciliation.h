@@ -52,6 +52,10 @@ class Reconciliation {
   /// From now on this namespace is looked after; it need not exist yet.
   void begin(Instant now, const std::string& netns);
   void on_event(Instant now, const policy::KernelEvent& event);
+  /// From now on a link is wanted like this, which is on its way to the kernel: news of it is no sign of a change.
+  void expect(const std::string& netns, const policy::LinkConfig& link);
+  /// The same of one that goes.
+  void expect_no_link(const std::string& netns, const std::string& name);
   /// Something of ours in the namespace is known to be gone.
   void suspect(Instant now, const std::string& netns);
   /// Reads, submits and reports what is due.
@@ -71,8 +75,10 @@ class Reconciliation {
   struct Space {
     explicit Space(Random& random) : reconciler(random) {}
     policy::Reconciler reconciler;
-    // What was wanted at the last read, for a first look at events.
+    void forget_link(const std::string& name);
+    // What was wanted at the last read and since, for a first look at events.
     std::map<std::string, policy::LinkConfig> links;
+    std::multiset<IpAddress> addresses;  // of those links
     std::set<std::string> vrfs, devices;
     std::set<std::pair<std::string, std::string>> undersides;  // devices below the links, by namespace
     bool has_rules = false;

@@ -98,7 +98,12 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     child.tunnel = tunnel;
     child.config = wanted;
     child.trap_dropped = child.trap_dropped && wanted->start == policy::StartMode::kTraffic;
-    if (before != wanted->start && row.link_ready) start_child(now, row, child);
+    const bool again = std::exchange(child.given_up, false);  // it may be another configuration that was wanting
+    if (again) {
+      child.failures = 0;
+      child.pause = Duration{0};
+    }
+    if ((again || before != wanted->start) && row.link_ready) start_child(now, row, child);
   }
   for (const policy::ChildConfig& each : tunnel->children) {
     if (row.children.contains(each.name)) continue;

@@ -12,6 +12,12 @@ using Step = ChildRow::Step;
 
 namespace {
 
+/// Failures after which nobody tries any more.
+uint32_t tries_of(const TunnelRow& row) {
+  const uint16_t tries = row.tunnel->ike_policy->retry.tries;
+  return tries != 0 ? tries : UINT32_MAX;
+}
+
 bool all_held(const TunnelRow& row) {
   return std::all_of(row.children.begin(), row.children.end(), [](const auto& each) { return each.second.held_down; });
 }
@@ -242,7 +248,10 @@ void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child,
   }
   settle_waiters(row.tunnel->name, child.config->name, WaitFor::kUp, Error(reason, detail));
   const bool tries = !stopping_ && !child.held_down && child.up.empty();
-  if (tries && comes_up_by_itself(child)) plan_retry(now, row, child, detail);
+  if (tries && comes_up_by_itself(child))
+    plan_retry(now, row, child, detail);
+  else if (tries && child.trap && ++child.failures >= tries_of(row))
+    give_up(row, child, detail);  // or the next packet would begin again
   if (!led || ike_in_use(row) != nullptr) return;
   // Without the IKE SA there is nothing to wait for; they are tried again together, so that one leads again.
   for (auto& [name, other] : row.children) {
@@ -264,15 +273,22 @@ void TunnelManager::set_retry(ChildRow& child, std::optional<Instant> when) {
     retries_.cancel(child.ids.reqid);
 }
 
+/// Until an operator, another configuration or the peer wants it again. Nothing asks for it meanwhile, and its routes
+/// and its interface tell routing daemons so.
+void TunnelManager::give_up(TunnelRow& row, ChildRow& child, const std::string& detail) {
+  child.given_up = true;
+  if (child.trap) drop_trap(row, child);
+  row.last_detail = "given up after " + std::to_string(child.failures) + " tries: " + detail;
+  settle_link(row);
+  event("tunnel/" + row.tunnel->name, row.last_reason,
+        {field("child", child.config->name), field("detail", row.last_detail)});
+}
+
 void TunnelManager::plan_retry(Instant now, TunnelRow& row, ChildRow& child, const std::string& detail) {
   const policy::RetryPolicy& retry = row.tunnel->ike_policy->retry;
   const std::string object = "tunnel/" + row.tunnel->name;
   ++child.failures;
-  if (retry.tries != 0 && child.failures >= retry.tries) {
-    child.given_up = true;
-    row.last_detail = "given up after " + std::to_string(child.failures) + " tries: " + detail;
-    return event(object, row.last_reason, {field("child", child.config->name), field("detail", row.last_detail)});
-  }
+  if (child.failures >= tries_of(row)) return give_up(row, child, detail);
   child.pause = child.pause == Duration{0} ? retry.first : std::min(child.pause * 2, retry.most);
   const Duration pause = vary(child.pause);
   set_retry(child, now + pause);

@@ -1,7 +1,10 @@
+#include <algorithm>
+
 #include "agent/tunnel_manager.h"
 
 // The interfaces of tunnels: one for each, or an external one that all tunnels of a group share. The first of them has
-// it made, with the last one it goes.
+// it made, with the last one it goes. The operational state of a tunnel's own one follows the tunnel, so that routing
+// daemons need not know what a tunnel is; an external one is there for tunnels in different states.
 namespace ipsec::agent {
 namespace {
 
@@ -33,15 +36,57 @@ policy::LinkConfig TunnelManager::link_of(const TunnelRow& row) const {
   if (row.tunnel->shares_interface())
     if (const auto link = shared_links_.find(shared_place(*row.tunnel->group)); link != shared_links_.end())
       return link->second.config;
-  return policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface},
-                           policy::link_mtu(*row.tunnel, row.mtu.bytes));
+  policy::LinkConfig link = policy::plan_link(*row.tunnel, {.if_id = row.if_id, .interface = row.interface},
+                                              policy::link_mtu(*row.tunnel, row.mtu.bytes));
+  link.dormant = !takes_traffic(row);
+  return link;
+}
+
+/// A tunnel that waits for traffic must be seen as one that works: over an interface that does not run, routing daemons
+/// have no route, and no packet would raise the tunnel. The metric of its routes tells the difference.
+bool TunnelManager::takes_traffic(const TunnelRow& row) const {
+  if (row.leaving && row.asked) return !row.asked->dormant;  // as it was: it goes anyway
+  return std::ranges::any_of(row.children, [this](const auto& each) {
+    const ChildRow& child = each.second;
+    if (!child.up.empty() || orphans_.carry(child.ids.reqid)) return true;
+    if (child.held_down || child.given_up) return false;
+    // A trap that comes with the interface counts from the beginning: no second message to the kernel follows.
+    return child.trap || (child.config->start == policy::StartMode::kTraffic && !child.trap_dropped);
+  });
+}
+
+std::string_view TunnelManager::interface_state_of(const TunnelRow& row) const {
+  if (row.interface.empty() || !row.tunnel->group->enabled) return {};
+  if (!row.link_ready) return "missing";
+  return row.tunnel->shares_interface() || takes_traffic(row) ? "running" : "dormant";
+}
+
+/// Something has changed that its interface may depend on: looked at when all that is known by now is done, so that
+/// what changes twice is said once.
+void TunnelManager::settle_link(const TunnelRow& row) {
+  if (row.if_id != 0 && !row.tunnel->shares_interface()) unsettled_links_.insert(row.tunnel->name);
+}
+
+void TunnelManager::settle_links() {
+  for (const std::string& name : std::exchange(unsettled_links_, {})) {
+    TunnelRow* row = find(name);
+    // One that is still to be made is asked for as it is wanted then.
+    if (row == nullptr || !row->link_ready || row->leaving || stopping_) continue;
+    policy::LinkConfig wanted = link_of(*row);
+    if (row->asked == wanted) continue;
+    const std::string& netns = row->tunnel->group->private_place.netns;
+    reconciliation_.expect(netns, wanted);
+    row->asked = wanted;
+    queue_.submit(netns, policy::UpdateLink{std::move(wanted)}, {});  // what fails shows as drift, and is told there
+  }
 }
 
 void TunnelManager::make_link(Instant now, TunnelRow& row) {
   SharedLink* shared = shared_link(row);
   if (shared != nullptr && shared->ready) return use_link(now, row);
   row.link_asked = true;
-  row.asked_mtu = link_of(row).mtu;
+  policy::LinkConfig wanted = link_of(row);
+  if (shared == nullptr) row.asked = wanted;
   if (shared != nullptr && std::exchange(shared->asked, true)) return;
   auto answered = [this, now, name = row.tunnel->name](const Status& made) {
     if (TunnelRow* found = find(name); found != nullptr) on_link_answer(now, *found, made);
@@ -51,7 +96,7 @@ void TunnelManager::make_link(Instant now, TunnelRow& row) {
   };
   std::function<void(const Status&)> done = std::move(answered);
   if (shared != nullptr) done = std::move(shared_answered);
-  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{link_of(row)},
+  queue_.submit(row.tunnel->group->private_place.netns, policy::AddLink{std::move(wanted)},
                 [done = std::move(done)](Result<policy::KernelReply> result) {
                   done(result.ok() ? Status() : Status(std::move(result).error()));
                 });
@@ -60,7 +105,7 @@ void TunnelManager::make_link(Instant now, TunnelRow& row) {
 void TunnelManager::on_link_answer(Instant now, TunnelRow& row, const Status& made) {
   row.link_asked = false;
   sweep_soon(row);
-  if (made.ok() && !row.tunnel->shares_interface() && link_of(row).mtu != row.asked_mtu) update_link(row);
+  settle_link(row);
   if (made.ok()) return use_link(now, row);
   row.last_reason = made.error().reason();
   row.last_detail = made.error().text();
@@ -95,6 +140,7 @@ void TunnelManager::remove_link(TunnelRow& row) {
     if (--shared->users != 0 || shared->asked) return;
     shared_links_.erase(shared_place(*row.tunnel->group));
   }
+  reconciliation_.expect_no_link(row.tunnel->group->private_place.netns, row.interface);
   queue_.submit(row.tunnel->group->private_place.netns, policy::DeleteLink{row.interface}, {});
 }
 
@@ -104,6 +150,8 @@ void TunnelManager::on_link_made(const std::string& link) {
   const auto begin = [&](TunnelRow& row) {
     row.last_reason = Reason::kNone;
     row.last_detail.clear();
+    row.asked.reset();  // made as it was wanted when that was read
+    settle_link(row);
     use_link(now_, row);
   };
   if (const auto own = tunnel_by_interface_.find(link); own != tunnel_by_interface_.end()) {
@@ -118,7 +166,7 @@ void TunnelManager::on_link_made(const std::string& link) {
   }
 }
 
-/// Another configuration may want another MTU.
+/// Another configuration may want another MTU, or other addresses.
 void TunnelManager::plan_shared_links() {
   for (const auto& [name, group] : config_->groups) {
     const auto found = shared_links_.find(shared_place(*group));
@@ -128,6 +176,7 @@ void TunnelManager::plan_shared_links() {
     wanted.name = link.config.name;
     if (wanted == link.config) continue;
     link.config = std::move(wanted);
+    reconciliation_.expect(group->private_place.netns, link.config);
     if (link.ready) queue_.submit(group->private_place.netns, policy::UpdateLink{link.config}, {});
   }
 }

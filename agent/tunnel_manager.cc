@@ -64,6 +64,8 @@ TunnelManager::TunnelManager(Services services)
       installer_(queue_, shared_, packet_rules_, offload_, services_.random),
       orphans_(queue_, shared_, packet_rules_,
                [this](const std::string& object, Reason reason, std::vector<Field> fields) {
+                 constexpr std::string_view kTunnel = "tunnel/";
+                 if (object.starts_with(kTunnel)) unsettled_links_.insert(object.substr(kTunnel.size()));
                  event(object, reason, std::move(fields));
                  carriers_.touch_all();
                }),
@@ -383,6 +385,7 @@ void TunnelManager::run(Instant now) {
   carriers_.run(now);
   packet_rules_.apply();
   run_paths(now);
+  settle_links();
   run_offload(now);
   reconciliation_.run(now);
   queue_.drain();

@@ -129,6 +129,9 @@ class TunnelManager {
   std::string object_of(uint32_t number) const;
   /// "up", "establishing", "idle" (waits for traffic), "failed" (no more tries), "down", "disabled".
   static std::string_view state_of(const TunnelRow& row);
+  /// Of its interface as it is wanted: "running", "dormant" (nothing gets through, so that routing daemons leave it),
+  /// or "missing" while it could not be made.
+  std::string_view interface_state_of(const TunnelRow& row) const;
 
  private:
   enum class WaitFor : uint8_t { kUp, kDown, kChildRekey, kIkeRekey };
@@ -167,6 +170,8 @@ class TunnelManager {
   SharedLink* shared_link(const TunnelRow& row);
   void name_link(TunnelRow& row);
   policy::LinkConfig link_of(const TunnelRow& row) const;
+  void settle_link(const TunnelRow& row);
+  void settle_links();
   void make_link(Instant now, TunnelRow& row);
   void on_link_answer(Instant now, TunnelRow& row, const Status& made);
   void on_shared_answer(Instant now, const SharedPlace& place, const Status& made);
@@ -176,6 +181,8 @@ class TunnelManager {
   uint32_t number_for(const std::string& tunnel);
   uint32_t if_id_for(const std::string& tunnel);
   uint32_t reqid_for(const std::string& tunnel, const std::string& child);
+  /// Whether a packet into the tunnel gets through, or brings it up.
+  bool takes_traffic(const TunnelRow& row) const;
   /// Whether it is to come up without being asked.
   bool comes_up_by_itself(const ChildRow& child) const;
   void start_children(Instant now, TunnelRow& row);
@@ -221,7 +228,6 @@ class TunnelManager {
   void drop_exceptions();
 
   // packet_handling.cc
-  void update_link(const TunnelRow& row);
   policy::PathFacts look_at_path(const TunnelRow& row);
   void settle_packets(TunnelRow& row);
   void settle_headers(const TunnelRow& row);
@@ -272,6 +278,7 @@ class TunnelManager {
   void choose_way(TunnelRow& row, ChildRow& child);
   void move_waiting(TunnelRow& row);
   void attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
+  void give_up(TunnelRow& row, ChildRow& child, const std::string& detail);
   void plan_retry(Instant now, TunnelRow& row, ChildRow& child, const std::string& detail);
   void set_retry(ChildRow& child, std::optional<Instant> when);
   void run_retries(Instant now);
@@ -370,7 +377,8 @@ class TunnelManager {
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
   std::unordered_map<std::string, std::string> tunnel_by_interface_;  // that have their own
   std::map<SharedPlace, SharedLink> shared_links_;
-  TimerQueue<uint32_t> retries_;  // by reqid
+  std::set<std::string> unsettled_links_;  // tunnels whose interface may be wanted otherwise than it was asked for
+  TimerQueue<uint32_t> retries_;           // by reqid
   TimerQueue<ike::IkeSaId> childless_;
   TimerQueue<ike::IkeSaId> crossings_;
   std::unordered_map<std::string, std::vector<std::string>> tunnels_of_peer_;  // by both identities

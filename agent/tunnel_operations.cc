@@ -58,6 +58,7 @@ void TunnelManager::up(Instant now, const std::string& tunnel, const std::string
       each.step = Step::kNone;
     each.failures = 0;
     each.pause = Duration{0};
+    settle_link(*row);
     if (each.up.empty()) wanted.push_back(&each);
   }
   Done one = gather_outcomes(wanted.size(), std::move(done));
@@ -75,6 +76,7 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
     if (!child.empty() && name != child) continue;
     each.held_down = true;
     each.given_up = false;
+    settle_link(*row);
     set_retry(each, {});
     orphans_.end(now, each.ids.reqid, Reason::kDeletedByOperator);
     if (!each.up.empty()) leaving.push_back(&each);

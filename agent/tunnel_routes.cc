@@ -26,7 +26,7 @@ void TunnelManager::on_route_conflict(const SharedObjects::RouteConflict& confli
          field("state", std::string(conflict.settled ? "settled" : "waiting"))});
 }
 
-/// Brings a tunnel's own routes to what its state deserves: after whatever may have changed that.
+/// Brings a tunnel's own routes, and its interface, to what its state deserves: after whatever may have changed that.
 void TunnelManager::set_routes(TunnelRow& row) {
   carriers_.touch(row.tunnel->name);
   const auto any = [&](auto&& is) {
@@ -41,6 +41,7 @@ void TunnelManager::set_routes(TunnelRow& row) {
   if (any([](const ChildRow& child) { return !child.up.empty(); })) add(RouteState::kUp);
   if (any([](const ChildRow& child) { return child.trap; })) add(RouteState::kIdle);
   hold_routes(row, std::move(wanted));
+  settle_link(row);
 }
 
 /// What is new stands before what is old goes.

@@ -81,7 +81,8 @@ struct TunnelRow {
   std::vector<ike::IkeSaId> ikes;           ///< Its IKE SAs, oldest first.
   policy::PathFacts path;                   ///< To its peer, when it was looked at last.
   policy::InnerMtu mtu;                     ///< The least of its children.
-  uint32_t asked_mtu = 0;                   ///< With which its interface was asked for.
+  /// Its own interface as it was asked for last; nothing: it was not, or somebody else has asked since.
+  std::optional<policy::LinkConfig> asked;
   std::set<policy::PacketRules::Clearing> clearings;
   Reason last_reason = Reason::kNone;
   std::string last_detail;

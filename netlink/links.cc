@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kNameMax = IFNAMSIZ - 1;
 constexpr uint16_t kVrfTable = 1;  // IFLA_VRF_TABLE
+// RFC 2863 and the kernel's operstates.rst; <linux/if.h> has them, which cannot be included beside <net/if.h>.
+constexpr uint8_t kOperDormant = 5, kOperUp = 6, kModeDormant = 1;
 
 Status read_kind(const Attributes& attributes, LinkInfo& link) {
   TRY_ASSIGN(const Attributes info, attributes.nested(IFLA_LINKINFO), "link information");
@@ -66,15 +68,16 @@ Message new_altname(const policy::LinkConfig& link) {
   return message;
 }
 
-/// An RTM_SETLINK that names the link and says whether it is to be up.
-Message set_link(const std::string& name, bool up) {
+/// An RTM_SETLINK of the link of this index, or without one of this name, that says whether it is to be up.
+Message set_link(int index, const std::string& name, bool up) {
   Message message(RTM_SETLINK);
   ifinfomsg header{};
   header.ifi_family = AF_UNSPEC;
+  header.ifi_index = index;
   header.ifi_change = IFF_UP;
   if (up) header.ifi_flags = IFF_UP;
   message.header(header);
-  message.put_text(IFLA_IFNAME, name);
+  if (index == 0) message.put_text(IFLA_IFNAME, name);
   return message;
 }
 
@@ -82,7 +85,7 @@ Message set_link(const std::string& name, bool up) {
 /// the public namespace and move it, and a move takes it down.
 Status finish_link(Socket& route, const policy::LinkConfig& link) {
   if (!link.altname.empty()) route.queue(new_altname(link));
-  auto up = route.transact(set_link(link.name, true));
+  auto up = route.transact(set_link(0, link.name, true));
   // Nothing else is under way here: the other answer is that to the name.
   while (auto named = route.poll_reply())
     TRY(std::move(named->status), "alternative name " + printable(as_bytes(link.altname)));
@@ -101,6 +104,7 @@ Message new_link(const policy::LinkConfig& link, const PublicSide& public_side, 
   if (link.group != 0) message.put_u32(IFLA_GROUP, link.group);
   if (master != 0) message.put_u32(IFLA_MASTER, static_cast<uint32_t>(master));
   if (public_side.netns_id) message.put_u32(IFLA_LINK_NETNSID, *public_side.netns_id);
+  if (link.dormant) put_operational_state(message, true);
   message.nest(IFLA_LINKINFO, [&] {
     message.put_text(IFLA_INFO_KIND, "xfrm");
     message.nest(IFLA_INFO_DATA, [&] {
@@ -128,6 +132,11 @@ Result<int32_t> ask_netns_id(Socket& route, const UniqueFd& other) {
 
 }  // namespace
 
+void put_operational_state(Message& message, bool dormant) {
+  message.put_u8(IFLA_OPERSTATE, dormant ? kOperDormant : kOperUp);
+  message.put_u8(IFLA_LINKMODE, kModeDormant);  // it stays as we say, whatever the device's carrier does
+}
+
 Result<LinkInfo> decode_link(ByteView payload) {
   TRY_ASSIGN(const auto header, from_bytes<ifinfomsg>(payload), "link");
   TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "link");
@@ -139,6 +148,10 @@ Result<LinkInfo> decode_link(ByteView payload) {
   TRY_ASSIGN(const auto mtu, attributes.get<uint32_t>(IFLA_MTU), "link");
   TRY_ASSIGN(const auto group, attributes.get<uint32_t>(IFLA_GROUP), "link");
   TRY_ASSIGN(const auto master, attributes.get<int32_t>(IFLA_MASTER), "link");
+  TRY_ASSIGN(const auto state, attributes.get<uint8_t>(IFLA_OPERSTATE), "link");
+  TRY_ASSIGN(const auto mode, attributes.get<uint8_t>(IFLA_LINKMODE), "link");
+  link.own_state = mode == kModeDormant;
+  link.dormant = link.own_state && state == kOperDormant;
   link.mtu = mtu.value_or(0), link.group = group.value_or(0), link.master = master.value_or(0);
   TRY_ASSIGN(const auto netns, attributes.get<int32_t>(IFLA_LINK_NETNSID), "link");
   if (netns) link.public_netns = static_cast<uint32_t>(*netns);
@@ -192,38 +205,6 @@ Result<LinkInfo> need_vrf(Socket& route, const std::string& name) {
   return std::move(*link);
 }
 
-Result<InterfaceAddress> decode_address(ByteView payload) {
-  TRY_ASSIGN(const auto header, from_bytes<ifaddrmsg>(payload), "address");
-  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "address");
-  // With a point-to-point peer IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 often has only the former.
-  const auto bytes = attributes.find(IFA_LOCAL) ? attributes.find(IFA_LOCAL) : attributes.find(IFA_ADDRESS);
-  if (!bytes) return Error(Reason::kMalformed, "an interface address without its address");
-  TRY_ASSIGN(const IpAddress address, IpAddress::from_bytes(*bytes), "address");
-  TRY_ASSIGN(const auto flags, attributes.get<uint32_t>(IFA_FLAGS), "address");
-  const uint32_t all = flags.value_or(header.ifa_flags);
-  const bool waits = (all & IFA_F_TENTATIVE) != 0 && (all & IFA_F_OPTIMISTIC) == 0;
-  return InterfaceAddress{.address = address, .usable = !waits && (all & IFA_F_DADFAILED) == 0};
-}
-
-Result<bool> has_address(Socket& route, const IpAddress& address) {
-  bool found = false;
-  const auto request = [&] {
-    Message message(RTM_GETADDR);
-    ifaddrmsg header{};
-    header.ifa_family = address.is_v4() ? AF_INET : AF_INET6;
-    message.header(header);
-    return message;
-  };
-  const auto each = [&](const Received& message) -> Status {
-    if (message.type != RTM_NEWADDR) return {};
-    TRY_ASSIGN(const InterfaceAddress there, decode_address(message.payload), "");
-    if (there.address == address) found = true;
-    return {};
-  };
-  TRY(route.dump(request, each, [&] { found = false; }), "read the addresses");
-  return found;
-}
-
 Result<uint32_t> netns_id(Socket& route, const UniqueFd& other) {
   TRY_ASSIGN(int32_t id, ask_netns_id(route, other), "");
   if (id < 0) {
@@ -264,26 +245,28 @@ Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const Public
   return {};
 }
 
-Status update_xfrm_link(Socket& route, const policy::LinkConfig& link) {
-  const std::string doing = "mend xfrm interface " + link.name;
-  TRY_ASSIGN(const LinkInfo there, need_link(route, link.name), doing);
+Status update_xfrm_link(Socket& route, const policy::LinkConfig& link, const LinkInfo& there) {
+  const std::string doing = "mend interface " + link.name;
   uint32_t master = 0;
   if (!link.vrf.empty()) {
     auto vrf = need_vrf(route, link.vrf);
     if (!vrf.ok()) {
       // What the peer sends would go on in whatever table is next, and so to another customer. The missing VRF is the
       // error to report, even if this fails too.
-      if (there.admin_up) (void)route.transact(set_link(link.name, false));
+      if (there.admin_up) (void)route.transact(set_link(there.index, link.name, false));
       return std::move(vrf).error().context(doing);
     }
     master = static_cast<uint32_t>(vrf->index);
   }
   const bool named = link.altname.empty() || std::ranges::count(there.altnames, link.altname) != 0;
   if (!named) TRY(add_altname(route, link), doing);
-  Message message = set_link(link.name, link.up);
+  Message message = set_link(there.index, link.name, link.up);
   message.put_u32(IFLA_MTU, link.mtu);
   message.put_u32(IFLA_GROUP, link.group);
   if (static_cast<uint32_t>(there.master) != master) message.put_u32(IFLA_MASTER, master);
+  // One that is down comes up with the state that it had, which does not show before.
+  if (there.dormant != link.dormant || (there.own_state && !there.admin_up))
+    put_operational_state(message, link.dormant);
   TRY(route.transact(std::move(message)), doing);
   return {};
 }

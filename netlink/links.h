@@ -27,8 +27,10 @@ struct LinkInfo {
   std::string name;
   std::string kind;  ///< "xfrm", "vrf", "veth"; empty for a plain device.
   std::vector<std::string> altnames;
-  bool up = false;        ///< Administratively up, and running.
-  bool admin_up = false;  ///< Administratively up.
+  bool up = false;         ///< Administratively up, and running.
+  bool admin_up = false;   ///< Administratively up.
+  bool own_state = false;  ///< Its operational state is user space's to say (IFLA_LINKMODE).
+  bool dormant = false;    ///< And is "dormant" (RFC 2863). Never while it is down: the kernel tells "down" then.
   uint32_t mtu = 0, group = 0;
   int master = 0;         ///< Interface index; 0: none.
   uint32_t if_id = 0;     ///< Of an xfrm interface.
@@ -51,14 +53,6 @@ Result<LinkInfo> need_link(Socket& route, const std::string& name);
 Result<std::vector<LinkInfo>> dump_links(Socket& dumps);
 /// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.
 Result<LinkInfo> need_vrf(Socket& route, const std::string& name);
-struct InterfaceAddress {
-  IpAddress address;
-  bool usable = true;  ///< false: being checked for a duplicate, or found to be one (RFC 4862 section 5.4).
-};
-/// The payload of RTM_NEWADDR.
-Result<InterfaceAddress> decode_address(ByteView payload);
-/// Whether an interface of the namespace has this address.
-Result<bool> has_address(Socket& route, const IpAddress& address);
 
 /// The number by which the namespace of `route` knows `other`; one is given to it if it has none yet.
 Result<uint32_t> netns_id(Socket& route, const UniqueFd& other);
@@ -72,12 +66,15 @@ struct PublicSide {
 /// Gives an interface its alternative name.
 Status add_altname(Socket& route, const policy::LinkConfig& link);
 /// Makes an xfrm interface in the namespace of `route`, in one message, with its name of the second kind in another:
-/// enslaved, MTU set, up, or not there at all. EEXIST (os_errno) when the name, or the if_id in the public namespace,
-/// is taken.
+/// enslaved, MTU set, up (and dormant), or not there at all; it has no addresses yet. EEXIST (os_errno) when the name,
+/// or the if_id in the public namespace, is taken.
 Status add_xfrm_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side);
-/// Brings VRF, MTU, group, alternative name and "up" of an xfrm interface to what `link` says. Without its VRF
-/// (`kVrfMissing`) it is taken down.
-Status update_xfrm_link(Socket& route, const policy::LinkConfig& link);
+/// Brings VRF, MTU, group, alternative name, "up" and the operational state of the interface that is `there` to what
+/// `link` says, in one message where its name stands. Without its VRF (`kVrfMissing`) it is taken down.
+Status update_xfrm_link(Socket& route, const policy::LinkConfig& link, const LinkInfo& there);
+/// The part of RTM_NEWLINK and RTM_SETLINK that says whether a link is dormant. User space cannot change the carrier of
+/// these interfaces, but it can have their operational state to itself (IFLA_LINKMODE), which decides IFF_RUNNING.
+void put_operational_state(Message& message, bool dormant);
 /// Moves these interfaces into an interface group that nobody else uses, and removes all that is in the group.
 Status delete_links_at_once(Socket& route, const std::vector<int>& indices, uint32_t group);
 /// Removes an interface by name: only an xfrm interface; nothing there is success.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "netlink/addresses.h"
 #include "netlink/links.h"
 #include "netlink/namespace_port.h"
 #include "netlink/routes.h"
@@ -105,6 +106,7 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
               .mtu = link.mtu,
               .group = link.group,
               .up = link.admin_up,
+              .dormant = link.dormant,
               .tunnel_local = link.ends.local,
               .tunnel_remote = link.ends.remote,
               .tunnel_key = link.ends.key};
@@ -112,7 +114,30 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
     name_underside(link, config);
   }
   public_sides_.clear();
+  TRY(read_addresses(*dumps, all, found), "");
   return found;
+}
+
+/// Of links of ours, all in one read.
+Status NamespacePort::read_addresses(Socket& dumps, const std::vector<LinkInfo>& all,
+                                     std::vector<policy::LinkConfig>& found) {
+  std::map<std::string_view, int> ours;
+  for (const LinkInfo& link : all)
+    if (link.kind != "vrf" && is_ours(link)) ours.emplace(link.name, link.index);
+  if (ours.empty()) return {};
+  TRY_ASSIGN(const std::vector<AddressInfo> addresses, dump_addresses(dumps), "");
+  std::map<int, std::vector<AddressInfo>> by_device;
+  for (const AddressInfo& each : addresses) by_device[each.device].push_back(each);
+  for (policy::LinkConfig& config : found) {
+    const auto link = ours.find(config.name);
+    if (link == ours.end()) continue;
+    const auto known = undersides_.find(config.name);
+    const std::vector<policy::InterfaceAddress> wanted =
+        known != undersides_.end() ? known->second.addresses : std::vector<policy::InterfaceAddress>{};
+    config.addresses = addresses_of(by_device[link->second], wanted);
+    if (known != undersides_.end()) known->second.addresses_stand = config.addresses == wanted;
+  }
+  return {};
 }
 
 /// Whether the device that a link was made over is still the one of its name.

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "netlink/addresses.h"
 #include "netlink/links.h"
 #include "netlink/probe.h"
 #include "netlink/routes.h"
@@ -213,7 +214,8 @@ void NamespacePort::note_underside(const policy::LinkConfig& link, const PublicS
                             .netns = link.public_netns,
                             .device_index = public_side.device_index,
                             .device = link.public_device,
-                            .altname = link.altname};
+                            .altname = link.altname,
+                            .addresses = link.addresses};
 }
 
 Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide& public_side) {
@@ -222,7 +224,15 @@ Status NamespacePort::add_link(const policy::LinkConfig& link, const PublicSide&
   else
     TRY(add_xfrm_link(route_, link, public_side), "");
   note_underside(link, public_side);
-  return {};
+  undersides_[link.name].addresses_stand = true;
+  if (link.addresses.empty()) return {};
+  auto made = need_link(route_, link.name);
+  Status added = made.ok() ? add_addresses(route_, made->index, link.addresses) : Status(made.error());
+  if (added.ok()) return {};
+  // All or nothing; what was refused is the error to report.
+  undersides_.erase(link.name);
+  if (made.ok()) (void)delete_link(*made);
+  return std::move(added).error().context("interface " + link.name);
 }
 
 /// One that we made before: it stays, and is brought to what is wanted. What it lies over cannot be changed.
@@ -237,11 +247,30 @@ Status NamespacePort::take_over_link(const policy::LinkConfig& link, const Publi
     return add_link(link, public_side);
   }
   note_underside(link, public_side);
-  return update_link(link);
+  return update_link(link, there);
 }
 
-Status NamespacePort::update_link(const policy::LinkConfig& link) {
-  return policy::is_tunnel(link.kind) ? update_tunnel_link(route_, link) : update_xfrm_link(route_, link);
+Status NamespacePort::update_link(const policy::LinkConfig& link, const LinkInfo& there) {
+  if (policy::is_tunnel(link.kind))
+    TRY(update_tunnel_link(route_, link, there), "");
+  else
+    TRY(update_xfrm_link(route_, link, there), "");
+  return settle_link_addresses(link, there);
+}
+
+/// Nothing is asked where the last look showed what is wanted: most changes are of other things.
+Status NamespacePort::settle_link_addresses(const policy::LinkConfig& link, const LinkInfo& there) {
+  const auto known = undersides_.find(link.name);
+  // The kernel drops IPv6 addresses of a link that goes down.
+  if (known != undersides_.end() && known->second.addresses_stand && known->second.addresses == link.addresses &&
+      there.admin_up)
+    return {};
+  TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
+  TRY(settle_addresses(route_, *dumps, there.index, link.addresses), "interface " + link.name);
+  if (known == undersides_.end()) return {};
+  known->second.addresses = link.addresses;
+  known->second.addresses_stand = true;
+  return {};
 }
 
 Status NamespacePort::delete_link(const LinkInfo& there) {
@@ -298,7 +327,7 @@ void NamespacePort::start(Running& running, policy::UpdateLink& update) {
   } else if (link.kind == policy::LinkKind::kVrf) {
     running.decided = done(update_vrf_link(route_, link, **there));
   } else {
-    running.decided = done(update_link(link));
+    running.decided = done(update_link(link, **there));
     if (auto known = undersides_.find(link.name); known != undersides_.end()) known->second.altname = link.altname;
   }
 }

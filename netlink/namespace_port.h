@@ -105,6 +105,8 @@ class NamespacePort {
     std::string netns;
     int device_index = 0;
     std::string device, altname;
+    std::vector<policy::InterfaceAddress> addresses;  ///< Wanted on it.
+    bool addresses_stand = false;                     ///< As far as the last look shows.
   };
 
   NamespacePort(const Options& options, Socket xfrm, Socket route, Journal& journal,
@@ -143,7 +145,8 @@ class NamespacePort {
   Result<Ours> check_policy(const policy::PolicyKey& key);
   Result<PublicSide> public_side_of(const policy::LinkConfig& link);
   Status add_link(const policy::LinkConfig& link, const PublicSide& public_side);
-  Status update_link(const policy::LinkConfig& link);
+  Status update_link(const policy::LinkConfig& link, const LinkInfo& there);
+  Status settle_link_addresses(const policy::LinkConfig& link, const LinkInfo& there);
   Status delete_link(const LinkInfo& there);
   Status take_over_link(const policy::LinkConfig& link, const PublicSide& public_side, const LinkInfo& there);
   void note_underside(const policy::LinkConfig& link, const PublicSide& public_side);
@@ -156,6 +159,7 @@ class NamespacePort {
   bool is_ours(const LinkInfo& link) const;
   bool stands_over(const Underside& made, int device_index);
   void name_underside(const LinkInfo& link, policy::LinkConfig& config);
+  Status read_addresses(Socket& dumps, const std::vector<LinkInfo>& all, std::vector<policy::LinkConfig>& found);
   Result<NftTable*> nft();
   Status put_packet_rules(const policy::PacketRules& rules);
   Result<Socket*> dumps_of(int protocol);

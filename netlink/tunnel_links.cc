@@ -68,6 +68,12 @@ Status check(const policy::LinkConfig& link) {
   return {};
 }
 
+/// All that is left to do of one that was just made.
+Status finish(Socket& route, const policy::LinkConfig& link) {
+  TRY_ASSIGN(const LinkInfo made, need_link(route, link.name), "");
+  return update_xfrm_link(route, link, made);
+}
+
 Result<IpAddress> address_at(const Attributes& data, uint16_t type) {
   const auto bytes = data.find(type);
   if (!bytes) return IpAddress();
@@ -114,10 +120,11 @@ Status add_tunnel_link(Socket& route, const policy::LinkConfig& link, const Publ
   message.put_text(IFLA_IFNAME, link.name);
   message.put_u32(IFLA_MTU, link.mtu);
   if (public_side.netns_id) message.put_u32(IFLA_LINK_NETNSID, *public_side.netns_id);
+  if (link.dormant) put_operational_state(message, true);
   put_ends(message, link, public_side);
   TRY(route.transact(std::move(message)), doing);
   // All or nothing: it comes up as the last thing, and only in its VRF.
-  Status finished = update_xfrm_link(route, link);
+  Status finished = finish(route, link);
   if (!finished.ok()) {
     (void)delete_tunnel_link(route, link.name);  // the first error is the one to report
     return std::move(finished).error().context(doing);
@@ -125,10 +132,9 @@ Status add_tunnel_link(Socket& route, const policy::LinkConfig& link, const Publ
   return {};
 }
 
-Status update_tunnel_link(Socket& route, const policy::LinkConfig& link) {
+Status update_tunnel_link(Socket& route, const policy::LinkConfig& link, const LinkInfo& there) {
   const std::string doing = "mend interface " + printable(as_bytes(link.name));
   TRY(check(link), doing);
-  TRY_ASSIGN(const LinkInfo there, need_link(route, link.name), doing);
   if (there.kind != tunnel_kind(link.kind, link.tunnel_local.family()))
     return Error(Reason::kKernelConflict, doing + ": it is \"" + there.kind + "\"");
   const TunnelEnds wanted{link.tunnel_local, link.tunnel_remote, link.tunnel_key, there.ends.device};
@@ -140,7 +146,7 @@ Status update_tunnel_link(Socket& route, const policy::LinkConfig& link) {
     put_ends(message, link, {.netns_id = {}, .device_index = there.public_device});
     TRY(route.transact(std::move(message)), doing);
   }
-  return update_xfrm_link(route, link);
+  return update_xfrm_link(route, link, there);
 }
 
 Status delete_tunnel_link(Socket& route, const std::string& name) {

@@ -21,7 +21,7 @@ Result<TunnelEnds> read_tunnel_ends(std::string_view kind, const Attributes& dat
 /// the name, or these ends with this key, are taken in the public namespace.
 Status add_tunnel_link(Socket& route, const policy::LinkConfig& link, const PublicSide& public_side);
 /// As update_xfrm_link(); and its ends and key, which change in place.
-Status update_tunnel_link(Socket& route, const policy::LinkConfig& link);
+Status update_tunnel_link(Socket& route, const policy::LinkConfig& link, const LinkInfo& there);
 /// Removes it by name: only one of these kinds; nothing there is success.
 Status delete_tunnel_link(Socket& route, const std::string& name);
 

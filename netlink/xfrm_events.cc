@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "netlink/addresses.h"
 #include "netlink/links.h"
 #include "netlink/routes.h"
 #include "netlink/rules.h"
@@ -46,6 +47,15 @@ class Filter {
   void load_type() { add(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_type)); }
   void load_address_scope() { add(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(ifaddrmsg, ifa_scope)); }
   void load_route_protocol() { add(BPF_LD | BPF_B | BPF_ABS, NLMSG_HDRLEN + offsetof(rtmsg, rtm_protocol)); }
+  /// The value, of one byte, of an attribute behind a fixed structure of `header_bytes`; messages without it end here.
+  void load_attribute(uint32_t attribute, size_t header_bytes) {
+    add(BPF_LDX | BPF_IMM, attribute);
+    add(BPF_LD | BPF_IMM, NLMSG_HDRLEN + aligned(header_bytes));
+    add(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_NLATTR));  // where it is, or 0
+    give_if(0, kDrop);
+    add(BPF_MISC | BPF_TAX, 0);
+    add(BPF_LD | BPF_B | BPF_IND, NLA_HDRLEN);
+  }
   /// Drops what is told of requests of this socket.
   void drop_own(uint32_t port) {
     if (port == 0) return;  // the kernel's own messages come from there
@@ -93,8 +103,8 @@ Filter xfrm_filter(uint32_t own_port) {
   return filter;
 }
 
-/// Links, addresses that come, rules that go, and routes of these protocols that go. Each of our interfaces gets an
-/// address of link scope, which nobody waits for.
+/// Links, addresses that come, those of ours that go, rules that go, and routes of these protocols that go. Each of our
+/// interfaces gets an address of link scope, which nobody waits for.
 Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
   Filter filter;
   filter.drop_own(own_port);
@@ -104,6 +114,11 @@ Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
     filter.load_address_scope();
     filter.give_if(RT_SCOPE_LINK, Filter::kDrop);
     filter.give(Filter::kPass);
+  });
+  filter.end_if(htons(RTM_DELADDR), [&] {
+    filter.load_attribute(IFA_PROTO, sizeof(ifaddrmsg));
+    filter.give_if(kRouteProtocol, Filter::kPass);
+    filter.give(Filter::kDrop);
   });
   filter.give_unless(htons(RTM_DELROUTE), Filter::kDrop);
   filter.load_route_protocol();
@@ -205,6 +220,11 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
       queue.push(netns_, policy::AddressAdded{.netns = netns_, .address = added->address});
     return;
   }
+  if (message.type == RTM_DELADDR) {
+    if (const auto gone = decode_address(message.payload); gone.ok() && gone->is_ours())
+      queue.push(netns_, policy::AddressRemoved{.netns = netns_, .address = gone->address});
+    return;
+  }
   if (message.type == RTM_DELRULE) {
     if (const auto rule = decode_rule(message.payload);
         rule.ok() && rule->plain && rule->config.protocol == kRouteProtocol)
@@ -219,6 +239,8 @@ void EventSource::on_link(const Received& message, EventQueue& queue) {
                                          .index = static_cast<uint32_t>(link->index),
                                          .up = message.type == RTM_NEWLINK && link->up,
                                          .gone = message.type == RTM_DELLINK,
+                                         .admin_up = link->admin_up,
+                                         .dormant = link->dormant,
                                          .enslaved = link->master != 0,
                                          .mtu = link->mtu});
 }

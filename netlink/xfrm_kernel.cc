@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "netlink/addresses.h"
 #include "netlink/links.h"
 #include "netlink/nft_probe.h"
 #include "netlink/policy_hash.h"

@@ -108,16 +108,27 @@ struct StaticRoute {
   friend bool operator==(const StaticRoute&, const StaticRoute&) = default;
 };
 
+/// An address of ours on an interface of ours, and the length of its subnet (an IpPrefix would have no host bits).
+/// Those of others on the same interface are not ours to change.
+struct InterfaceAddress {
+  IpAddress address;
+  uint8_t length = 0;
+  friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
+};
+std::string to_string(const InterfaceAddress& address);                 ///< "10.255.0.1/30".
+std::string to_string(const std::vector<InterfaceAddress>& addresses);  ///< With ", " between them; may be empty.
+
 /// Where tunnels live (architecture section 5).
 struct TunnelGroup {
   std::string name;
   RoutingPlace public_place;
   std::vector<IpAddress> public_addresses;
   RoutingPlace private_place;
-  uint32_t private_vrf_table = 0;                ///< Of the private VRF, made where it is missing; 0: never made.
-  Attachment attachment = Attachment::kAuto;     ///< As configured.
-  Attachment attached = Attachment::kInterface;  ///< As it is: never kAuto.
-  std::string attached_because = {};             ///< Where auto chose.
+  uint32_t private_vrf_table = 0;  ///< Of the private VRF, made where it is missing; 0: never made.
+  std::vector<InterfaceAddress> private_addresses = {};  ///< Of its external interface, sorted.
+  Attachment attachment = Attachment::kAuto;             ///< As configured.
+  Attachment attached = Attachment::kInterface;          ///< As it is: never kAuto.
+  std::string attached_because = {};                     ///< Where auto chose.
   InterfaceScope interfaces = InterfaceScope::kTunnel;
   std::vector<TrafficException> exceptions = {};  ///< Attachment by policy only; an earlier one counts before a later.
   bool default_block = false;  ///< What a child's selectors cover never leaves in the clear, be the child up or down.
@@ -243,9 +254,10 @@ struct Tunnel {
   std::shared_ptr<const Credential> credential;
   std::shared_ptr<const IkePolicy> ike_policy;
   std::vector<ChildConfig> children;
-  std::vector<StaticRoute> routes;     ///< Attachment by interface only; each prefix once.
-  std::optional<OffloadMode> offload;  ///< Instead of the group's.
-  std::optional<MssClamp> mss;         ///< Instead of the group's.
+  std::vector<StaticRoute> routes;          ///< Attachment by interface only; each prefix once.
+  std::vector<InterfaceAddress> addresses;  ///< Of its own interface, sorted.
+  std::optional<OffloadMode> offload;       ///< Instead of the group's.
+  std::optional<MssClamp> mss;              ///< Instead of the group's.
   OffloadPin pin = OffloadPin::kNone;
 
   const ChildConfig* child(std::string_view name) const;
@@ -258,14 +270,6 @@ struct Tunnel {
   }
   /// The address of ours that talks to `remote`; nothing when the group has none of its family.
   std::optional<IpAddress> local_address() const;
-};
-
-/// An address of ours on an interface of ours, and the length of its subnet (an IpPrefix would have no host bits).
-/// RTM_NEWADDR with IFA_PROTO 50: those of others on the same interface are not ours to change.
-struct InterfaceAddress {
-  IpAddress address;
-  uint8_t length = 0;
-  friend auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
 };
 
 enum class CarrierKind : uint8_t { kGre, kIpIp };

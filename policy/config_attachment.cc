@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "policy/config_addresses.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
 #include "policy/plan.h"
@@ -266,7 +267,9 @@ void Settlement::run() {
 }  // namespace
 
 void settle_attachments(const AttachmentInput& input, ErrorList& errors, std::vector<std::string>& warnings) {
+  const bool sound = errors.empty();
   Settlement(input, errors, warnings).run();
+  if (sound) check_interface_addresses(input, errors);
 }
 
 }  // namespace ipsec::policy

@@ -61,6 +61,7 @@ TunnelGroup place_of(TunnelGroup group) {
   group.offload_devices.clear();
   group.tunnels_max = 0;
   group.mss = {};
+  group.private_addresses.clear();
   group.exceptions.clear();
   group.gateway_routes = false;       // they are the group's, not a tunnel's
   group.role = Role::kBoth;           // in force through the tunnels' IKE policies
@@ -120,6 +121,9 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   comparison.differs(from.group->gateway_routes, to.group->gateway_routes, "routes to the group's addresses",
                      Kind::kInPlace);
   comparison.differs(from.routes, to.routes, "routes", Kind::kInPlace);
+  comparison.differs(from.addresses, to.addresses, "addresses", Kind::kInPlace);
+  comparison.differs(from.group->private_addresses, to.group->private_addresses, "addresses of the group's interface",
+                     Kind::kInPlace);
   comparison.differs(from.local, to.local, "local", Kind::kRestart);
   comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
   comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);

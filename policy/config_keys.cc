@@ -21,6 +21,11 @@ constexpr std::array kPrivateKeys = {
                        "as it is",
             .least = 1,
             .most = 4294967295},
+    KeySpec{.key = "addresses",
+            .kind = K::kTextList,
+            .meaning = "of the group's external interface (interfaces external), with the length of their subnet, as "
+                       "10.255.0.1/24; interfaces of single tunnels have theirs with the tunnel",
+            .most = static_cast<int64_t>(kAddressesMax)},
 };
 constexpr std::array kPublicKeys = {
     kPlaceKeys[0],
@@ -206,7 +211,7 @@ constexpr std::array kRetryKeys = {
             .most = kDay},
     KeySpec{.key = "tries",
             .kind = K::kNumber,
-            .meaning = "attempts in a row; 0: for ever",
+            .meaning = "attempts in a row, those that packets ask for included; 0: for ever",
             .fallback = "0",
             .most = 65535},
 };
@@ -487,6 +492,10 @@ constexpr std::array kTunnelKeys = {
                        "for traffic",
             .most = static_cast<int64_t>(kStaticRoutesMax),
             .members = kStaticRouteKeys},
+    KeySpec{.key = "addresses",
+            .kind = K::kTextList,
+            .meaning = "of the tunnel's own interface, with the length of their subnet, as 10.255.0.1/30 or fe80::1/64",
+            .most = static_cast<int64_t>(kAddressesMax)},
     KeySpec{.key = "offload", .kind = K::kObject, .meaning = "instead of the group's", .members = kTunnelOffloadKeys},
     KeySpec{.key = "mss", .kind = K::kText, .meaning = "as that of the group, instead of it"},
 };

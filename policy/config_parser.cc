@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "policy/config_addresses.h"
 #include "policy/config_attachment.h"
 #include "policy/config_carriers.h"
 #include "policy/config_manual.h"
@@ -175,6 +176,7 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
   if (auto place = reader.object("private")) {
     read_place(*place, group->private_place);
     read_vrf_table(*place, *group);
+    read_interface_addresses(*place, group->private_addresses);
   }
   if (auto word = reader.word("role")) group->role = *word == 0 ? Role::kRespond : Role::kBoth;
   if (auto word = reader.word("attachment")) group->attachment = static_cast<Attachment>(*word);
@@ -412,6 +414,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   }
   read_children(reader, *tunnel);
   read_static_routes(reader, *tunnel);
+  read_interface_addresses(reader, tunnel->addresses);
   if (manual)
     check_manual_tunnel(reader, *tunnel);
   else

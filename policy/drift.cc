@@ -64,6 +64,9 @@ std::string difference(const LinkConfig& found, const LinkConfig& wanted) {
   Differences differences;
   differences.compare("kind", std::string(to_string(found.kind)), std::string(to_string(wanted.kind)));
   differences.compare("state", found.up ? "up" : "down", wanted.up ? "up" : "down");
+  differences.compare("operational state", found.dormant ? "dormant" : "running",
+                      wanted.dormant ? "dormant" : "running");
+  differences.compare("addresses", to_string(found.addresses), to_string(wanted.addresses));
   differences.compare("vrf", found.vrf, wanted.vrf);
   differences.compare("mtu", found.mtu, wanted.mtu);
   differences.compare("group", found.group, wanted.group);

@@ -141,7 +141,8 @@ struct LinkConfig {
   uint32_t group = 0;    ///< Interface group, for removal in one go.
   bool up = true;        ///< Administratively.
   bool dormant = false;  ///< Up, and its tunnel carries nothing: not IFF_RUNNING, so that routing daemons leave it.
-  std::vector<InterfaceAddress> addresses;  ///< Sorted.
+                         ///< Never of a VRF or an external one.
+  std::vector<InterfaceAddress> addresses;  ///< Ours (IFA_PROTO 50), sorted. Not of a VRF.
   uint32_t vrf_table = 0;                   ///< Of a VRF.
   IpAddress tunnel_local, tunnel_remote;    ///< Of GRE and IP in IP.
   uint32_t tunnel_key = 0;                  ///< Of GRE; 0: none.

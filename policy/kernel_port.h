@@ -34,9 +34,11 @@ struct DeletePolicy {
 };
 struct AddLink {
   LinkConfig link;
-};  ///< Made, enslaved, MTU set, up: or not there at all. A VRF of the name that somebody else made serves as it is.
-/// VRF, MTU, group, alternative name, up: brought to what is wanted, for a link that the journal knows. While its VRF
-/// is missing (kVrfMissing) the link is down, so that nothing gets out of it into another table.
+};  ///< Made, enslaved, MTU set, its addresses on it, up and dormant as wanted: or not there at all. A VRF of the name
+    ///< that somebody else made serves as it is.
+/// VRF, MTU, group, alternative name, up, dormant, addresses of ours: brought to what is wanted, for a link that the
+/// journal knows. While its VRF is missing (kVrfMissing) the link is down, so that nothing gets out of it into another
+/// table.
 struct UpdateLink {
   LinkConfig link;
 };
@@ -109,11 +111,18 @@ struct LinkChanged {
   std::string name;
   uint32_t index = 0;
   bool up = false, gone = false;  ///< up: administratively, and running.
+  bool admin_up = false;
+  bool dormant = false;  ///< As LinkConfig::dormant.
   bool enslaved = false;
   uint32_t mtu = 0;
 };
 /// An address came that is not of link scope, and can be used.
 struct AddressAdded {
+  std::string netns;
+  IpAddress address;
+};
+/// An address of ours (IFA_PROTO 50) went from an interface, with it or without; whose it was shows only in a dump.
+struct AddressRemoved {
   std::string netns;
   IpAddress address;
 };
@@ -154,9 +163,9 @@ struct NamespaceGone {
 struct ResyncNeeded {
   std::string netns;
 };
-using KernelEvent =
-    std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, SaRemoved, PolicyDisturbed,
-                 RouteRemoved, RuleRemoved, PacketRulesDisturbed, RoutesChanged, NamespaceGone, ResyncNeeded>;
+using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChanged, AddressAdded, AddressRemoved,
+                                 SaRemoved, PolicyDisturbed, RouteRemoved, RuleRemoved, PacketRulesDisturbed,
+                                 RoutesChanged, NamespaceGone, ResyncNeeded>;
 
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace

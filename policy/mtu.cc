@@ -109,7 +109,9 @@ bool carries(const Tunnel& tunnel, Family family) {
 }
 
 uint32_t link_mtu(const Tunnel& tunnel, uint32_t inner) {
-  return carries(tunnel, Family::kIpv6) ? std::max(inner, kIpv6MtuMin) : inner;
+  const bool has_address =
+      std::ranges::any_of(tunnel.addresses, [](const InterfaceAddress& each) { return !each.address.is_v4(); });
+  return has_address || carries(tunnel, Family::kIpv6) ? std::max(inner, kIpv6MtuMin) : inner;
 }
 
 MssLimits mss_limits(const MssClamp& clamp, uint32_t inner) {

@@ -203,7 +203,8 @@ LinkConfig plan_link(const Tunnel& tunnel, const ChildIds& ids, uint32_t mtu) {
           .public_device = tunnel.group->public_place.vrf,  // in its table the outer route is looked up
           .vrf = tunnel.group->private_place.vrf,
           .mtu = mtu,
-          .group = kLinkGroup};
+          .group = kLinkGroup,
+          .addresses = tunnel.addresses};
 }
 
 std::string short_interface_name(std::string_view prefix, const std::string& name) {
@@ -227,7 +228,8 @@ LinkConfig plan_external_link(const Config& config, const TunnelGroup& group) {
                   .public_device = {},
                   .vrf = group.private_place.vrf,
                   .mtu = kUnderlayMtu,
-                  .group = kLinkGroup};
+                  .group = kLinkGroup,
+                  .addresses = group.private_addresses};
   for (const auto& [name, tunnel] : config.tunnels)
     if (tunnel->group->name == group.name)
       for (const ChildConfig& child : tunnel->children)

@@ -6,23 +6,16 @@ namespace ipsec::agent::ctl {
 
 namespace {
 
-constexpr Column kTunnels[] = {{"name", "NAME"},
-                               {"group", "GROUP"},
-                               {"state", "STATE"},
-                               {"keying", "KEYING"},
-                               {"remote", "REMOTE"},
-                               {"remote_id", "REMOTE ID"},
-                               {"children_up", "UP"},
-                               {"children", "CHILDREN"},
-                               {"since", "SINCE"},
-                               {"last_reason", "LAST REASON"},
-                               {"local_id", ""},
-                               {"last_detail", ""},
-                               {"mtu", ""},
-                               {"mtu_because", ""},
-                               {"path_mtu", ""},
-                               {"path_device", ""},
-                               {"mss", ""}};
+constexpr Column kTunnels[] = {{"name", "NAME"},      {"group", "GROUP"},
+                               {"state", "STATE"},    {"keying", "KEYING"},
+                               {"remote", "REMOTE"},  {"remote_id", "REMOTE ID"},
+                               {"children_up", "UP"}, {"children", "CHILDREN"},
+                               {"since", "SINCE"},    {"last_reason", "LAST REASON"},
+                               {"local_id", ""},      {"last_detail", ""},
+                               {"interface", ""},     {"interface_state", ""},
+                               {"addresses", ""},     {"mtu", ""},
+                               {"mtu_because", ""},   {"path_mtu", ""},
+                               {"path_device", ""},   {"mss", ""}};
 constexpr Column kSas[] = {{"tunnel", "TUNNEL"},
                            {"child", "CHILD"},
                            {"state", "STATE"},

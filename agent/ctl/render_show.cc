@@ -111,6 +111,12 @@ std::string render_tunnel(const json& tunnel, Color color) {
   out.append(line(2, "remote", at(tunnel, "remote")));
   if (!manual) out.append(line(2, "local id", at(tunnel, "local_id")));
   if (!manual) out.append(line(2, "remote id", at(tunnel, "remote_id")));
+  if (const std::string interface = text_at(tunnel, "interface"); !interface.empty()) {
+    const json& addresses = member_at(tunnel, "addresses");
+    const bool some = addresses.is_array() && !addresses.empty();
+    out.append(line(2, "interface",
+                    clean(interface) + ", " + at(tunnel, "interface_state") + (some ? ", " + cell(addresses) : "")));
+  }
   if (const json& mtu = member_at(tunnel, "mtu"); !mtu.is_null()) {
     const std::string because = text_at(tunnel, "mtu_because");
     out.append(line(2, "mtu", cell(mtu) + (because.empty() ? "" : ": " + clean(because))));

@@ -228,6 +228,19 @@ TEST_CASE("show: a tunnel that is down says why and what to do") {
   CHECK(text.find("what to do     Check that UDP 500 and 4500 reach") != std::string::npos);
 }
 
+TEST_CASE("show: a tunnel's interface with its state and addresses") {
+  json tunnel = kTunnel;
+  CHECK(render_show("tunnels", tunnel, Color::kOff).find("interface") == std::string::npos);
+  tunnel["interface"] = "ips1000001";
+  tunnel["interface_state"] = "dormant";
+  tunnel["addresses"] = json::array();
+  CHECK(render_show("tunnels", tunnel, Color::kOff).find("  interface      ips1000001, dormant\n") !=
+        std::string::npos);
+  tunnel["addresses"] = {"10.255.0.1/30", "fe80::1/64"};
+  CHECK(render_show("tunnels", tunnel, Color::kOff).find("ips1000001, dormant, 10.255.0.1/30, fe80::1/64\n") !=
+        std::string::npos);
+}
+
 TEST_CASE("show: any other object as its keys and values") {
   CHECK(render_show("groups", {{"name", "core"}, {"addresses", {"192.0.2.1"}}, {"new_key", 3}}, Color::kOff) ==
         "name             core\n"

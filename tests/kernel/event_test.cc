@@ -138,6 +138,56 @@ TEST_CASE("events: an address that comes is told once it can be used, one of lin
   CHECK(told == std::vector<std::string>{"192.0.2.77", "192.0.2.78", "2001:db8::77"});
 }
 
+TEST_CASE("events: an address of ours that goes is told, with its interface too, and one of others never") {
+  Network network;
+  Port port;
+  LinkConfig link{.name = "tun0", .if_id = 42, .public_netns = "left-pub", .vrf = "blue"};
+  for (const char* each : {"10.255.0.1", "10.255.0.5", "fd00::1"}) {
+    const IpAddress address = IpAddress::parse(each).value();
+    link.addresses.push_back({address, static_cast<uint8_t>(address.is_v4() ? 30 : 64)});
+  }
+  REQUIRE(error_of(port.done("left-priv", AddLink{link})) == "");
+  REQUIRE(port.kernel->watch("left-priv").ok());
+  REQUIRE(shell("ip -n left-priv addr add 10.77.0.1/24 dev tun0") == 0);
+  REQUIRE(shell("ip -n left-priv addr del 10.77.0.1/24 dev tun0") == 0);
+  REQUIRE(shell("ip -n left-priv addr add 10.78.0.1/24 dev tun0 proto 77") == 0);
+  REQUIRE(shell("ip -n left-priv addr del 10.78.0.1/24 dev tun0") == 0);
+  for (const char* expected : {"10.255.0.1/30", "fd00::1/64"}) {
+    REQUIRE(shell(std::string("ip -n left-priv addr del ") + expected + " dev tun0") == 0);
+    const auto gone = next<AddressRemoved>(port);
+    REQUIRE(gone);
+    CHECK(gone->netns == "left-priv");
+    CHECK(std::string(expected).starts_with(to_string(gone->address) + "/"));
+  }
+  REQUIRE(shell("ip -n left-priv link del tun0") == 0);
+  const auto last = next<AddressRemoved>(port);
+  REQUIRE(last);
+  CHECK(to_string(last->address) == "10.255.0.5");
+}
+
+TEST_CASE("events: the operational state of an interface is told apart from whether it is up") {
+  Network network;
+  Port port;
+  LinkConfig link{.name = "tun0", .if_id = 42, .public_netns = "left-pub", .vrf = "blue"};
+  REQUIRE(error_of(port.done("left-priv", AddLink{link})) == "");
+  REQUIRE(port.kernel->watch("left-priv").ok());
+  std::optional<LinkChanged> change;
+  link.dormant = true;
+  REQUIRE(error_of(port.done("left-priv", UpdateLink{link})) == "");
+  do change = next<LinkChanged>(port);
+  while (change && !change->dormant);
+  REQUIRE(change);
+  CHECK(change->name == "tun0");
+  CHECK(change->admin_up);
+  CHECK_FALSE(change->up);
+  REQUIRE(shell("ip -n left-priv link set tun0 state up") == 0);
+  do change = next<LinkChanged>(port);
+  while (change && change->dormant);
+  REQUIRE(change);
+  CHECK(change->admin_up);
+  CHECK(change->up);
+}
+
 TEST_CASE("events: when the kernel drops messages, the namespace is marked for a resync") {
   Namespace netns("flood");
   Port port("flood", 2304);  // the smallest receive buffer that there is

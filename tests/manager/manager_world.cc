@@ -300,6 +300,20 @@ std::string ManagerWorld::last_answer() const {
   return std::holds_alternative<ike::Installed>(value) ? "installed" : "another answer";
 }
 
+/// Dormant where nothing is up, nothing of an earlier run carries, and nothing waits that a packet could raise.
+policy::LinkConfig ManagerWorld::wanted_link(const agent::TunnelRow& row) const {
+  if (row.tunnel->shares_interface()) return policy::plan_external_link(manager->config(), *row.tunnel->group);
+  policy::LinkConfig link =
+      policy::plan_link(*row.tunnel, row.children.begin()->second.ids, policy::link_mtu(*row.tunnel, row.mtu.bytes));
+  link.dormant = true;
+  for (const auto& [name, child] : row.children) {
+    const bool waits = child.trap && !child.held_down && !child.given_up;
+    const bool carries = !child.up.empty() || manager->orphans().carry(child.ids.reqid);
+    if (waits || carries) link.dormant = false;
+  }
+  return link;
+}
+
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
   const auto rows = manager->shared().routes();
@@ -309,10 +323,7 @@ std::vector<std::string> ManagerWorld::differences() const {
     if (!waits) in_private.add(route);
   };
   for (const auto& [name, row] : manager->tunnels()) {
-    if (row.link_ready && !row.interface.empty())
-      in_private.add(row.tunnel->shares_interface() ? policy::plan_external_link(manager->config(), *row.tunnel->group)
-                                                    : policy::plan_link(*row.tunnel, row.children.begin()->second.ids,
-                                                                        policy::link_mtu(*row.tunnel, row.mtu.bytes)));
+    if (row.link_ready && !row.interface.empty()) in_private.add(wanted_link(row));
     for (const auto& each : row.routes) add_route(each);
     for (const auto& [child_name, child] : row.children) {
       if (!child.trap) continue;

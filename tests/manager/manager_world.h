@@ -120,6 +120,7 @@ class ManagerWorld {
   std::shared_ptr<const policy::Config> config_of(const std::vector<TunnelText>& tunnels) const;
   std::shared_ptr<const policy::Config> adjusted(const policy::Config& config) const;
   std::unique_ptr<agent::TunnelManager> make_manager();
+  policy::LinkConfig wanted_link(const agent::TunnelRow& row) const;
   std::string offload_;
   uint64_t asks_ = 0;
   /// As IKE has negotiated them, whatever the configuration says later.

@@ -42,6 +42,7 @@ TEST_CASE("config changes: what only we go by is taken over in place") {
        {Document{.ike_policy = R"(, "dpd": "7s")"}, Document{.ike_policy = R"(, "retry": { "first": "9s" })"},
         Document{.child_policy = R"(, "idle": "end")"}, Document{.child = R"(, "start": "now")"},
         Document{.tunnel = R"(, "routes": [{ "prefix": "10.2.1.0/24" }])"},
+        Document{.tunnel = R"(, "addresses": ["10.255.0.1/30"])"},
         Document{.group = R"(, "routes": { "gateway_addresses": true })"}}) {
     const TunnelChange made = change(to);
     CHECK(made.kind == Kind::kInPlace);

@@ -82,6 +82,20 @@ TEST_CASE("drift: what is changed says what it is and what is wanted") {
               "sa 0x000000c1 to 192.0.2.1: changed (if_id 9, wanted 0)"});
 }
 
+TEST_CASE("drift: addresses and the operational state of a link are told as they are and as they are wanted") {
+  NamespaceState wanted, found;
+  LinkConfig link = some_link();
+  link.addresses = {{IpAddress::parse("10.255.0.1").value(), 30}, {IpAddress::parse("fe80::1").value(), 64}};
+  wanted.add(link);
+  link.addresses.pop_back();
+  link.dormant = true;
+  found.add(link);
+  CHECK(
+      lines(drift("a", wanted, {.ours = found, .foreign = {}})) ==
+      Lines{"link ips2a (branch): changed (operational state dormant, wanted running; addresses 10.255.0.1/30, wanted "
+            "10.255.0.1/30, fe80::1/64)"});
+}
+
 TEST_CASE("drift: foreign objects are listed and are no drift, unless one stands where ours should") {
   NamespaceState foreign;
   foreign.sas[sa_key(0xf1)] = {};

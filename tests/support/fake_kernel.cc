@@ -180,6 +180,8 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdateLink& update) {
   link.mtu = update.link.mtu;
   link.group = update.link.group;
   link.up = update.link.up;
+  link.dormant = update.link.dormant;
+  link.addresses = update.link.addresses;
   return KernelReply{};
 }
 
