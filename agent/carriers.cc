@@ -253,8 +253,12 @@ void Carriers::on_link(const std::string& name, uint32_t number, const Status& s
   row->link_asked = false;
   if (row->leaving) return;
   dirty_.insert(name);
-  // One that could not be made, or changed, is tried again by whoever keeps the namespace true.
-  if (!status.ok()) return complain(*row, status.error());
+  if (!status.ok()) {
+    // What could not be changed is put right by whoever keeps the namespace true. What could not be made waits for
+    // something elsewhere, of which its own namespace has no news.
+    if (!row->link_ready) due_.set(name, now_ + kCarrierRetry);
+    return complain(*row, status.error());
+  }
   row->link_ready = true;
   row->last_reason = Reason::kNone;
   row->last_detail.clear();
@@ -289,8 +293,11 @@ void Carriers::run(Instant now) {
   now_ = now;
   while (auto name = due_.pop_due(now)) {
     dirty_.insert(*name);
-    if (CarrierRow* row = find(*name); row != nullptr && row->blocks == Blocks::kRefused && !row->leaving)
-      hold_blocks(*row);
+    CarrierRow* row = find(*name);
+    if (row == nullptr || row->leaving) continue;
+    if (row->blocks == Blocks::kRefused) hold_blocks(*row);
+    const bool missing = row->blocks == Blocks::kStand && !row->link.name.empty() && !row->link_ready;
+    if (missing && !row->link_asked) ask_for_link(*row, policy::AddLink{link_of(*row)});
   }
   for (const std::string& name : std::exchange(dirty_, {})) {
     CarrierRow* row = find(name);

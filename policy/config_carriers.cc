@@ -1,10 +1,10 @@
 #include "policy/config_carriers.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <tuple>
 
+#include "policy/config_addresses.h"
 #include "policy/config_routes.h"
 #include "policy/config_rules.h"
 #include "policy/limits.h"
@@ -13,20 +13,6 @@
 
 namespace ipsec::policy {
 namespace {
-
-/// "10.255.0.1/30": an address with the length of its subnet; the address alone is its own subnet.
-std::optional<InterfaceAddress> parse_interface_address(std::string_view text) {
-  const size_t slash = text.find('/');
-  const auto address = IpAddress::parse(text.substr(0, slash));
-  if (!address.ok() || !check_unicast(*address).ok()) return std::nullopt;
-  InterfaceAddress parsed{.address = *address, .length = address->bits()};
-  if (slash == std::string_view::npos) return parsed;
-  const std::string_view digits = text.substr(slash + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), parsed.length);
-  const bool whole = error == std::errc{} && end == digits.data() + digits.size();
-  if (!whole || parsed.length == 0 || parsed.length > address->bits()) return std::nullopt;
-  return parsed;
-}
 
 bool is_in_subnet(const IpAddress& address, const InterfaceAddress& of) {
   if (address.family() != of.address.family()) return false;
@@ -45,7 +31,6 @@ class Carriers {
   void read(const std::string& name, const JsonNode& node);
 
  private:
-  void read_inside(ObjectReader& reader, Carrier& carrier);
   void read_peers(ObjectReader& reader, Carrier& carrier);
   void read_routes(ObjectReader& reader, Carrier& carrier);
   void read_sizes(ObjectReader& reader, Carrier& carrier);
@@ -66,21 +51,6 @@ class Carriers {
   /// Carriers, by what the kernel tells such interfaces apart by: public namespace, kind, ends, key.
   std::map<std::tuple<std::string, CarrierKind, IpAddress, IpAddress, uint32_t>, std::string> ends_;
 };
-
-void Carriers::read_inside(ObjectReader& reader, Carrier& carrier) {
-  for (const JsonNode* each : reader.texts("addresses")) {
-    const auto parsed = parse_interface_address(each->text);
-    const auto is_same = [&](const InterfaceAddress& other) { return parsed && other.address == parsed->address; };
-    if (!parsed)
-      reader.error(*each, "addresses", Reason::kConfigBadValue,
-                   "the address of one machine and the length of its subnet, as 10.255.0.1/30");
-    else if (std::ranges::any_of(carrier.addresses, is_same))
-      reader.error(*each, "addresses", Reason::kConfigConflict, "an address that is not in the list already");
-    else
-      carrier.addresses.push_back(*parsed);
-  }
-  std::ranges::sort(carrier.addresses);
-}
 
 void Carriers::read_peers(ObjectReader& reader, Carrier& carrier) {
   for (const JsonNode* each : reader.texts("peers")) {
@@ -250,7 +220,7 @@ void Carriers::read(const std::string& name, const JsonNode& node) {
   reader.number("key", carrier->key);
   if (carrier->key != 0 && carrier->kind != CarrierKind::kGre)
     reader.error("key", Reason::kConfigConflict, std::to_string(carrier->key), "0 or nothing: only GRE has a key");
-  read_inside(reader, *carrier);
+  read_interface_addresses(reader, carrier->addresses);
   read_peers(reader, *carrier);
   read_routes(reader, *carrier);
   read_sizes(reader, *carrier);

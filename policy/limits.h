@@ -16,7 +16,6 @@ inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one 
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
 inline constexpr size_t kStaticRoutesMax = 256;             ///< Of one tunnel.
 inline constexpr size_t kCarriersMax = 10'000;              ///< Carriers of one configuration.
-inline constexpr size_t kCarrierAddressesMax = 16;          ///< Of one carrier's interface, and of its peers.
 inline constexpr size_t kAddressesMax = 16;                 ///< Of one interface.
 inline constexpr size_t kExceptionsMax = 256;               ///< Exceptions of a tunnel group.
 inline constexpr size_t kProposalsMax = 32;                 ///< Proposals per list.

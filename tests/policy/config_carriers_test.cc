@@ -122,9 +122,9 @@ TEST_CASE("carriers: IP in IP needs the protocols of what is configured inside")
 }
 
 TEST_CASE("carriers: each value is checked where it stands") {
-  refused({.carrier = R"(, "addresses": ["10.255.0.1/33"])"}, "addresses", "10.255.0.1/30");
+  refused({.carrier = R"(, "addresses": ["10.255.0.1/33"])"}, "addresses", "1 to 32 bits");
   refused({.carrier = R"(, "addresses": ["10.255.0.1/30x"])"}, "addresses", "10.255.0.1/30");
-  refused({.carrier = R"(, "addresses": ["224.0.0.5/30"])"}, "addresses", "10.255.0.1/30");
+  refused({.carrier = R"(, "addresses": ["224.0.0.5/30"])"}, "addresses", "one machine");
   refused({.carrier = R"(, "addresses": ["10.255.0.1/30", "10.255.0.1/24"])"}, "addresses", "already");
   refused({.carrier = R"(, "addresses": ["10.255.0.1/30"], "peers": ["10.255.0.5"])"}, "peers", "in the subnet");
   refused({.carrier = R"(, "addresses": ["10.255.0.1/30"], "peers": ["10.255.0.1"])"}, "peers", "our own");
