@@ -24,7 +24,8 @@ std::vector<OffloadKind> kinds_of(OffloadMode wish) {
 std::vector<const DeviceFacts*> in_order(const Situation& situation) {
   std::vector<const DeviceFacts*> order;
   for (const DeviceFacts& each : situation.devices) order.push_back(&each);
-  std::ranges::stable_partition(order, [&](const DeviceFacts* each) { return each->name == situation.seat.device; });
+  std::stable_partition(order.begin(), order.end(),
+                        [&](const DeviceFacts* each) { return each->name == situation.seat.device; });
   return order;
 }
 

@@ -14,8 +14,8 @@ using policy::OffloadPin;
 namespace {
 
 constexpr ike::IkeSaId kIke{7};
-constexpr ChildShape kOld{.ike = kIke, .id = 0xc1};
-constexpr ChildShape kNew{.ike = kIke, .id = 0xc2, .replaces = 0xc1};
+const ChildShape kOld{.ike = kIke, .id = 0xc1};
+const ChildShape kNew{.ike = kIke, .id = 0xc2, .replaces = 0xc1};
 
 /// A child on a NIC that takes packet offload.
 void up(ManagerWorld& world) {
@@ -174,10 +174,10 @@ TEST_CASE("offload: what a driver refused is not asked for again by the next SA 
 TEST_CASE("offload: with packet offload forward policies stay with the kernel") {
   ManagerWorld world("packet");
   up(world);
-  for (const auto& [key, policy] : world.pub().policies) {
-    CAPTURE(policy::object_text(key));
-    const bool on_nic = policy.config.offload.kind == OffloadKind::kPacket;
-    if (key.direction == policy::Direction::kForward) CHECK_FALSE(on_nic);
+  for (const auto& each : world.pub().policies) {
+    CAPTURE(policy::object_text(each.first));
+    const bool on_nic = each.second.config.offload.kind == OffloadKind::kPacket;
+    if (each.first.direction == policy::Direction::kForward) CHECK_FALSE(on_nic);
   }
 }
 
