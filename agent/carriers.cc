@@ -210,7 +210,8 @@ void Carriers::on_block(const std::string& name, uint64_t asked, const Status& s
   CarrierRow* row = find(name);
   if (row == nullptr || row->asked != asked || row->leaving) return;
   --row->unanswered;
-  if (!status.ok()) return fail_blocks(*row, status.error());
+  // Of each round the first one is told: the same again is not told again.
+  if (!status.ok() && row->blocks != Blocks::kRefused) return fail_blocks(*row, status.error());
   if (row->unanswered != 0 || row->blocks != Blocks::kAsked) return;
   row->blocks = Blocks::kStand;
   dirty_.insert(name);

@@ -170,7 +170,9 @@ TEST_CASE("carrier: without its blocks there is no interface; they are asked for
     same.begin();
     return same.row().carrier;
   }();
-  for (const policy::PolicyConfig& each : policy::plan_carrier_blocks(*config, config->paths[0]).value())
+  const auto blocks = policy::plan_carrier_blocks(*config, config->paths[0]);
+  REQUIRE(blocks.ok());
+  for (const policy::PolicyConfig& each : *blocks)
     world.pub().policies.emplace(each.key, FakeKernel::Policy{.config = each, .maker = Maker::kForeign});
   world.begin();
   CHECK(world.remote() == "none");
