@@ -18,7 +18,7 @@ config_with() { gateway_config none none "$3" | sed "s/aes256gcm16-prfsha384-x25
 # A world with one tunnel, `site`, between the peer at PEER and the gateway at GATEWAY.
 PEER=192.0.2.2 GATEWAY=192.0.2.1
 # site_gateway CHILDREN [IKE-POLICY [CHILD-POLICY]]: starts ipsecd; its children and more of its policies, as JSON objects;
-# and more of the tunnel in SITE.
+# and more of the tunnel in MORE_OF_SITE.
 site_gateway() {
   gateway_config none none respond | python3 -c '
 import json, sys
@@ -28,7 +28,7 @@ document["child_policies"]["std"].update(json.loads(child))
 site = dict(document["tunnels"]["branch-4"], remote=remote, remote_id="site.example", **json.loads(more))
 site["children"] = {name: dict(each, policy="std") for name, each in json.loads(children).items()}
 document["tunnels"] = {"site": site}
-print(json.dumps(document))' "$PEER" "$1" "${2:-"{}"}" "${3:-"{}"}" "${SITE:-"{}"}" > /run/gw.json
+print(json.dumps(document))' "$PEER" "$1" "${2:-"{}"}" "${3:-"{}"}" "${MORE_OF_SITE:-"{}"}" > /run/gw.json
   start_ipsecd gw /run/gw.json
 }
 # site_peer CHILDREN [SETTINGS [SETTINGS]]: starts strongSwan; its children, more settings of the connection, of the daemon.

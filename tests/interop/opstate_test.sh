@@ -6,7 +6,7 @@
 . tests/interop/frr.sh
 make_network veth; peer_inside; secret gw peer.psk
 FAR=10.2.66.0/24
-export SITE='{ "addresses": ["10.255.0.1/30", "fe80::1/64"] }'
+export MORE_OF_SITE='{ "addresses": ["10.255.0.1/30", "fe80::1/64"] }'
 CHILD='"local": ["10.1.0.0/24"], "remote": ["10.2.0.0/16"]'
 QUICK='"retransmit": { "first": "100ms", "tries": 3 }, "setup_timeout": "2s"'
 

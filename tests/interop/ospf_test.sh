@@ -33,7 +33,7 @@ eval "demo_$(declare -f gateway_config)"
 gateway_config() {
   demo_gateway_config "$@" | sed 's/"attachment": "interface"/&, "routes": { "selectors": false }/'
 }
-export SITE='{ "addresses": ["10.255.0.1/30"] }'
+export MORE_OF_SITE='{ "addresses": ["10.255.0.1/30"] }'
 site_gateway '{ "net": { "local": ["0.0.0.0/0"], "remote": ["0.0.0.0/0"], "start": "now" } }' "" '{"mtu": 1400}' || exit 1
 check "the tunnel comes up" wait_for 15 "the tunnel" state_is site up
 LINK=$(ip -n customers -o link show type xfrm | sed 's/^[0-9]*: \([^@]*\).*/\1/')
