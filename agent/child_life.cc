@@ -276,6 +276,13 @@ void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
     services_.workers.close_child(home->second.worker, home->second.ike, id, Reason::kLifetimeEnded);
 }
 
+/// The packets were faster than the rekey: it may be under way. Without one that ends well the child is set up anew.
+void TunnelManager::on_hard_limit(ike::ChildId id, const policy::SaKey& key) {
+  homes_.at(id).expired = true;
+  replace_child(id, key, 0);
+  reconciliation_.suspect(now_, installer_.children().at(id)->spec->tunnel->group->public_place.netns);
+}
+
 void TunnelManager::on_expired(const policy::SaExpired& expired) {
   if (expired.hard) orphans_.on_expired(now_, expired.netns, expired.key);
   for (const auto& [id, child] : installer_.children()) {
@@ -285,7 +292,7 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     const Home* home = home_of(id);
     if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
     const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
-    if (expired.hard) return services_.workers.close_child(home->worker, home->ike, id, Reason::kKernelExpired);
+    if (expired.hard) return on_hard_limit(id, expired.key);
     if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;
     const bool packets = limits.soft_bytes == 0 || (limits.soft_packets != 0 && expired.packets >= limits.soft_packets);
     return services_.workers.rekey_child(home->worker, home->ike, id,

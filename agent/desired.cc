@@ -99,15 +99,16 @@ void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uin
   const bool manual = manual_.contains(id);
   if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
-  if (tries == 0)
+  const Reason reason = home != nullptr && home->expired ? Reason::kKernelExpired : Reason::kSaLost;
+  if (tries == 0 && reason == Reason::kSaLost)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});
   if (manual) return mend_manual(id);
   if (renewals_.contains(id)) return;  // another one takes its place already
   if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
-    services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
+    services_.workers.rekey_child(home->worker, home->ike, id, reason);
   else
-    services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
+    services_.workers.close_child(home->worker, home->ike, id, reason);
 }
 
 }  // namespace ipsec::agent
