@@ -118,9 +118,9 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
                       std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
   child.up.push_back(id);
   set_routes(row);
-  orphans_.replace(now, child.ids.reqid);
-  follow(now, id, installed);
   on_shape(row, child, installed);
+  orphans_.replace(now, child.ids.reqid);  // what both hold goes on standing
+  follow(now, id, installed);
   if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
     services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
   if (renews) {
@@ -178,7 +178,9 @@ void TunnelManager::on_stop_outbound(const ike::StopOutbound& action) {
   if (child != nullptr && child->up == std::vector{action.child}) return;
   installer_.stop_outbound(action.child);
   watch_.forget(action.child);
-  if (child != nullptr) std::erase(child->up, action.child);
+  if (child == nullptr) return;
+  std::erase(child->up, action.child);
+  settle_peer_route(*row, PeerLook::kAsKnown);
 }
 
 /// The outbound half of `fresh` is there, or never will be: now what was ordered for its predecessor is done.

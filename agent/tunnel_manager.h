@@ -208,6 +208,9 @@ class TunnelManager {
   void on_route_conflict(const SharedObjects::RouteConflict& conflict);
   void set_routes(TunnelRow& row);
   void hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted);
+  enum class PeerLook : uint8_t { kAsKnown, kAnew };
+  std::optional<IpAddress> peer_by_nic(const TunnelRow& row) const;
+  void settle_peer_route(TunnelRow& row, PeerLook look);
 
   // group_objects.cc
   using GatewayRoutes = std::map<std::pair<std::string, policy::RouteKey>, policy::RouteConfig>;  // by namespace
