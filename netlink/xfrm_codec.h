@@ -72,5 +72,7 @@ Result<std::optional<policy::SaKey>> decode_sa_removed(ByteView payload);
 /// DELPOLICY and UPDPOLICY as they are told to others.
 Result<policy::PolicyKey> decode_policy_removed(ByteView payload);
 Result<policy::PolicyKey> decode_policy_overwritten(ByteView payload);
+/// POLEXPIRE; nothing at a soft limit, at which the policy stays.
+Result<std::optional<policy::PolicyKey>> decode_policy_expired(ByteView payload);
 
 }  // namespace ipsec::netlink

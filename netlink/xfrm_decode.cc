@@ -246,6 +246,14 @@ Result<policy::PolicyKey> decode_policy_removed(ByteView payload) {
   return read_policy_key(*info, attributes);
 }
 
+Result<std::optional<policy::PolicyKey>> decode_policy_expired(ByteView payload) {
+  TRY_ASSIGN(const auto expired, from_bytes<xfrm_user_polexpire>(payload), "expired policy");
+  TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(expired)), "expired policy");
+  if (expired.hard == 0) return std::optional<policy::PolicyKey>();
+  TRY_ASSIGN(const policy::PolicyKey key, read_policy_key(expired.pol, attributes), "");
+  return std::optional(key);
+}
+
 Result<policy::PolicyKey> decode_policy_overwritten(ByteView payload) {
   TRY_ASSIGN(const auto info, from_bytes<xfrm_userpolicy_info>(payload), "policy");
   TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(info)), "policy");

@@ -90,14 +90,18 @@ class Filter {
   std::vector<sock_filter> program_;
 };
 
+/// XFRM_MSG_MIGRATE_STATE of newer kernels: one state, instead of a policy and its states.
+constexpr uint16_t kMsgMigrateState = XFRM_MSG_MAPPING + 3;
+
 /// What the kernel asks and tells of itself passes, and what others remove or overwrite. News of an SA that was made or
 /// changed would carry its keys.
 Filter xfrm_filter(uint32_t own_port) {
   Filter filter;
   filter.drop_own(own_port);
   filter.load_type();
-  for (const uint16_t type : {XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MAPPING, XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA,
-                              XFRM_MSG_DELPOLICY, XFRM_MSG_UPDPOLICY, XFRM_MSG_FLUSHPOLICY})
+  for (const uint16_t type : std::initializer_list<uint16_t>{
+           XFRM_MSG_ACQUIRE, XFRM_MSG_EXPIRE, XFRM_MSG_MAPPING, XFRM_MSG_DELSA, XFRM_MSG_FLUSHSA, XFRM_MSG_DELPOLICY,
+           XFRM_MSG_UPDPOLICY, XFRM_MSG_FLUSHPOLICY, XFRM_MSG_POLEXPIRE, XFRM_MSG_MIGRATE, kMsgMigrateState})
     filter.give_if(htons(type), Filter::kPass);
   filter.give(Filter::kDrop);
   return filter;
@@ -130,14 +134,14 @@ Filter route_filter(uint32_t own_port, const std::set<uint8_t>& protocols) {
 }  // namespace
 
 Result<EventSource> EventSource::open(const Options& options) {
-  TRY_ASSIGN(
-      Socket xfrm,
-      Socket::open({.protocol = NETLINK_XFRM,
-                    .netns = options.netns,
-                    .groups = {XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_MAPPING, XFRMNLGRP_SA, XFRMNLGRP_POLICY},
-                    .receive_buffer_bytes = options.receive_buffer_bytes,
-                    .filter = xfrm_filter(options.own_xfrm_port).program()}),
-      "watch");
+  TRY_ASSIGN(Socket xfrm,
+             Socket::open({.protocol = NETLINK_XFRM,
+                           .netns = options.netns,
+                           .groups = {XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_MAPPING, XFRMNLGRP_SA,
+                                      XFRMNLGRP_POLICY, XFRMNLGRP_MIGRATE},
+                           .receive_buffer_bytes = options.receive_buffer_bytes,
+                           .filter = xfrm_filter(options.own_xfrm_port).program()}),
+             "watch");
   TRY_ASSIGN(Socket link,
              Socket::open({.protocol = NETLINK_ROUTE,
                            .netns = options.netns,
@@ -182,6 +186,14 @@ void EventSource::on_xfrm(const Received& message, EventQueue& queue) {
     case XFRM_MSG_DELPOLICY:
     case XFRM_MSG_UPDPOLICY:
     case XFRM_MSG_FLUSHPOLICY: return on_disturbed_policy(message, queue);
+    case XFRM_MSG_POLEXPIRE:
+      // Ours have no lifetime, unless somebody has given them one.
+      if (auto key = decode_policy_expired(message.payload); key.ok() && *key)
+        queue.push(netns_, policy::PolicyDisturbed{.netns = netns_, .key = **key});
+      return;
+    // Somebody moves SAs to other addresses; what of ours is concerned shows in the kernel.
+    case XFRM_MSG_MIGRATE:
+    case kMsgMigrateState: return queue.resync(netns_);
     default: return;
   }
 }

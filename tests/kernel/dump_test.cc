@@ -1,6 +1,10 @@
+#include <arpa/inet.h>
 #include <doctest/doctest.h>
+#include <linux/netlink.h>
+#include <linux/xfrm.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "policy/plan.h"
 #include "tests/kernel/lab_network.h"
@@ -24,6 +28,16 @@ LinkConfig link_of(const std::string& name, uint32_t if_id) {
 
 RouteConfig route_of(const std::string& destination, const std::string& device) {
   return {.destination = prefix(destination), .vrf = "blue", .device = device};
+}
+
+/// IPv4.
+xfrm_selector selector_of(const PolicyKey& key) {
+  xfrm_selector selector{};
+  std::memcpy(&selector.saddr, key.source.address.bytes().data(), 4);
+  std::memcpy(&selector.daddr, key.destination.address.bytes().data(), 4);
+  selector.prefixlen_s = key.source.length, selector.prefixlen_d = key.destination.length;
+  selector.family = AF_INET;
+  return selector;
 }
 
 template <typename Object>
@@ -208,6 +222,46 @@ TEST_CASE("disturbance: a policy that somebody overwrote for another purpose is 
   CHECK(!port.kernel->owns("overwritten", found->front()));
   CHECK(reason_of(port.done("overwritten", AddPolicy{ours})) == Reason::kKernelConflict);
   CHECK(port.kernel->dump_policies("overwritten")->front().reqid == 99);
+}
+
+TEST_CASE(
+    "disturbance: a policy of ours that ends at a limit is told as gone, SAs that somebody moves as a reason to look") {
+  Namespace netns("limited");
+  Port port;
+  REQUIRE(port.kernel->watch("limited").ok());
+  const PolicyConfig ours = make_policy({});
+  REQUIRE(error_of(port.done("limited", AddPolicy{ours})) == "");
+  told<ResyncNeeded>(port);
+  auto other = netlink::Socket::open({.protocol = NETLINK_XFRM, .netns = "limited"});
+  REQUIRE(other.ok());
+
+  for (const uint8_t hard : {0, 1}) {
+    xfrm_user_polexpire limit{.pol = {}, .hard = hard};
+    limit.pol.sel = selector_of(ours.key);
+    limit.pol.dir = XFRM_POLICY_OUT;
+    netlink::Message message(XFRM_MSG_POLEXPIRE);
+    message.header(limit);
+    REQUIRE(other->transact(std::move(message)).ok());
+    const auto disturbed = told<PolicyDisturbed>(port);
+    REQUIRE(disturbed.size() == hard);
+    if (hard != 0) CHECK(disturbed[0].key == ours.key);
+  }
+
+  REQUIRE(netns.ip("xfrm policy add src 10.8.0.0/16 dst 10.9.0.0/16 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp "
+                   "reqid 5 mode tunnel") == 0);
+  xfrm_userpolicy_id policy{.sel = selector_of({.source = prefix("10.8.0.0/16"), .destination = prefix("10.9.0.0/16")}),
+                            .index = 0,
+                            .dir = XFRM_POLICY_OUT};
+  xfrm_user_migrate move{};
+  for (auto* side : {&move.old_saddr, &move.new_saddr}) side->a4 = htonl(0xc0000201);
+  move.old_daddr.a4 = htonl(0xc0000202), move.new_daddr.a4 = htonl(0xc0000203);
+  move.proto = IPPROTO_ESP, move.mode = XFRM_MODE_TUNNEL, move.reqid = 5;
+  move.old_family = move.new_family = AF_INET;
+  netlink::Message message(XFRM_MSG_MIGRATE);
+  message.header(policy);
+  message.put_struct(XFRMA_MIGRATE, move);
+  REQUIRE(other->transact(std::move(message)).ok());
+  CHECK(told<ResyncNeeded>(port).size() == 1);
 }
 
 TEST_CASE("namespace: when its name goes it is told, closed and forgotten; when it is back it can be watched again") {

@@ -400,6 +400,16 @@ Bytes removed_policy(const PolicyConfig& policy) {
   return {message.bytes().begin(), message.bytes().end()};
 }
 
+Bytes expired_policy(const PolicyConfig& policy, uint8_t hard) {
+  const auto shown = encode_policy(policy, PolicyWrite::kReplace, kKnown);
+  const ByteView body = shown->bytes().subspan(sizeof(nlmsghdr));
+  xfrm_user_polexpire expired{.pol = from_bytes<xfrm_userpolicy_info>(body).value(), .hard = hard};
+  Message message(XFRM_MSG_POLEXPIRE);
+  message.header(expired);
+  message.put_u32(XFRMA_IF_ID, policy.key.if_id);
+  return {message.bytes().begin(), message.bytes().end()};
+}
+
 }  // namespace
 
 TEST_CASE("codec: what others removed or overwrote is named by its key") {
@@ -417,6 +427,12 @@ TEST_CASE("codec: what others removed or overwrote is named by its key") {
   CHECK(*key == SaKey{.destination = address("192.0.2.2"), .spi = ChildSpi(0xc0000009)});
   CHECK(decode_policy_removed(ByteView(gone).subspan(sizeof(nlmsghdr))).value() == policy.key);
   CHECK(decode_policy_overwritten(overwritten->bytes().subspan(sizeof(nlmsghdr))).value() == policy.key);
+  for (const uint8_t hard : {0, 1}) {
+    const Bytes expired = expired_policy(policy, hard);
+    const auto ended = decode_policy_expired(ByteView(expired).subspan(sizeof(nlmsghdr)));
+    REQUIRE(ended.ok());
+    CHECK(*ended == (hard != 0 ? std::optional(policy.key) : std::nullopt));
+  }
 }
 
 TEST_CASE("codec: every message cut off or changed at any byte gives an answer or an error") {
@@ -433,4 +449,6 @@ TEST_CASE("codec: every message cut off or changed at any byte gives an answer o
                 [](ByteView bytes) { return decode_sa_removed(bytes); });
   check_hostile(to_hex(removed_policy({})).c_str(), sizeof(xfrm_userpolicy_id),
                 [](ByteView bytes) { return decode_policy_removed(bytes); });
+  check_hostile(to_hex(expired_policy({}, 1)).c_str(), sizeof(xfrm_user_polexpire),
+                [](ByteView bytes) { return decode_policy_expired(bytes); });
 }
