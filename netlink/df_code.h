@@ -41,8 +41,9 @@ std::optional<DfPlace> df_place(const LinkInfo& device);
 /// For what a device sends: an unfragmented IPv4 packet of ESP, in UDP or not, whose SA is in the map leaves with DF.
 std::vector<bpf_insn> set_df_code(int sa_map, uint8_t link_header);
 /// For what a device receives: an IPv4 packet with DF to one of the destinations, which is routed into one of the
-/// interfaces, goes on without it. Of a route that says more than an interface (`encap`, as those into external xfrm
-/// interfaces do) the kernel does not tell the interface: then the destination alone decides.
+/// interfaces (by tables and rules, but for what rules say of marks), goes on without it. Of a route that says more
+/// than an interface (`encap`, as those into external xfrm interfaces do) the kernel does not tell the interface: then
+/// the destination alone decides.
 std::vector<bpf_insn> clear_df_code(int destination_map, int interface_map, const DfPlace& place);
 
 }  // namespace ipsec::netlink

@@ -75,26 +75,50 @@ Status DfPrograms::read_devices() {
   TRY_ASSIGN(Socket dumps, Socket::open({.protocol = NETLINK_ROUTE, .netns = netns_, .groups = {}, .strict = true}),
              "");
   TRY_ASSIGN(std::vector<LinkInfo> all, dump_links(dumps), "");
-  devices_.clear();
-  for (LinkInfo& each : all) devices_.insert_or_assign(each.index, std::move(each));
+  devices_.clear(), indices_.clear();
+  for (LinkInfo& each : all) note_device(std::move(each));
   return {};
 }
 
-void DfPrograms::take_news(const Received& message) {
-  if (message.type != RTM_NEWLINK && message.type != RTM_DELLINK) return;
-  const auto header = from_bytes<ifinfomsg>(message.payload);
-  if (!header.ok() || header->ifi_family != AF_UNSPEC) return;  // a bridge tells of its ports, too
-  if (message.type == RTM_DELLINK) {
-    devices_.erase(header->ifi_index);
-    return;
-  }
-  if (auto link = decode_link(message.payload); link.ok()) devices_.insert_or_assign(link->index, std::move(*link));
+/// Whether anything has changed that matters here; most news are of other things.
+bool DfPrograms::note_device(LinkInfo link) {
+  const int index = link.index;
+  Device device{.name = std::move(link.name), .place = df_place(link)};
+  if (const auto there = devices_.find(index); there != devices_.end() && there->second == device) return false;
+  forget_device(index);
+  indices_.insert_or_assign(device.name, index);
+  devices_.emplace(index, std::move(device));
+  return true;
 }
 
-/// Whether there was anything.
+bool DfPrograms::forget_device(int index) {
+  const auto there = devices_.find(index);
+  if (there == devices_.end()) return false;
+  // Another one may have taken its name.
+  if (const auto name = indices_.find(there->second.name); name != indices_.end() && name->second == index)
+    indices_.erase(name);
+  devices_.erase(there);
+  return true;
+}
+
+bool DfPrograms::take_news(const Received& message) {
+  if (message.type != RTM_NEWLINK && message.type != RTM_DELLINK) return false;
+  const auto header = from_bytes<ifinfomsg>(message.payload);
+  if (!header.ok() || header->ifi_family != AF_UNSPEC) return false;  // a bridge tells of its ports, too
+  if (message.type == RTM_DELLINK) {
+    // Even if another device has its number by now.
+    for (const BpfWay way : {BpfWay::kSent, BpfWay::kReceived}) spots_.erase({way, header->ifi_index});
+    return forget_device(header->ifi_index);
+  }
+  auto link = decode_link(message.payload);
+  return link.ok() && note_device(std::move(*link));
+}
+
+/// Whether anything has changed that matters here.
 bool DfPrograms::follow_devices() {
   bool any = false;
-  while (news_.poll_event([&](const Received& message) { take_news(message); })) any = true;
+  const auto take = [&](const Received& message) { any = take_news(message) || any; };
+  while (news_.poll_event(take)) continue;
   if (!news_.take_overrun()) return any;
   healthy_ = read_devices().ok() && healthy_;
   return true;
@@ -105,9 +129,11 @@ bool DfPrograms::take_disturbed() {
   return !settle().ok();
 }
 
-const LinkInfo* DfPrograms::device(const std::string& name) const {
-  const auto it = std::ranges::find_if(devices_, [&](const auto& each) { return each.second.name == name; });
-  return it != devices_.end() ? &it->second : nullptr;
+/// Nothing as long as there is no such VRF.
+std::optional<int> DfPrograms::scope_of(const std::string& vrf) const {
+  if (vrf.empty()) return 0;
+  const auto it = indices_.find(vrf);
+  return it != indices_.end() ? std::optional(it->second) : std::nullopt;
 }
 
 // ---- what is wanted
@@ -151,16 +177,14 @@ Status DfPrograms::settle() {
 
 /// Interfaces and VRFs that are not there yet have no index: they count from the moment at which they are.
 Status DfPrograms::settle_maps() {
-  std::map<std::string, int> indices;
-  if (!wanted_.inner_df.empty())
-    for (const auto& [index, each] : devices_) indices.emplace(each.name, index);
   std::set<DfDestinationKey> destinations;
   std::set<DfInterfaceKey> interfaces;
   for (const PacketRules::Clearing& each : wanted_.inner_df) {
-    const auto interface = indices.find(each.interface), vrf = indices.find(each.vrf);
-    if (interface == indices.end() || (!each.vrf.empty() && vrf == indices.end())) continue;
+    const auto interface = indices_.find(each.interface);
+    const auto scope = scope_of(each.vrf);
+    if (interface == indices_.end() || !scope) continue;
     interfaces.insert(df_key(interface->second));
-    destinations.insert(df_key(each.vrf.empty() ? 0 : vrf->second, each.destination));
+    destinations.insert(df_key(*scope, each.destination));
   }
   Status put = settle_map(maps_.destinations, destinations, destinations_);
   if (put.ok()) put = settle_map(maps_.interfaces, interfaces, interfaces_);
@@ -170,13 +194,11 @@ Status DfPrograms::settle_maps() {
 
 std::map<DfPrograms::Spot, DfPlace> DfPrograms::wanted_spots() const {
   std::set<int> scopes;
-  for (const PacketRules::Clearing& each : wanted_.inner_df) {
-    const LinkInfo* vrf = each.vrf.empty() ? nullptr : device(each.vrf);
-    if (each.vrf.empty() || vrf != nullptr) scopes.insert(vrf != nullptr ? vrf->index : 0);
-  }
+  for (const PacketRules::Clearing& each : wanted_.inner_df)
+    if (const auto scope = scope_of(each.vrf)) scopes.insert(*scope);
   std::map<Spot, DfPlace> spots;
   for (const auto& [index, each] : devices_) {
-    const auto place = df_place(each);
+    const std::optional<DfPlace>& place = each.place;
     if (!place) continue;
     // What is sent needs no scope: an SA's packets are the same in every VRF.
     if (!wanted_.outer.empty()) spots.emplace(Spot{BpfWay::kSent, index}, DfPlace{.link_header = place->link_header});

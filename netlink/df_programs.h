@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -61,7 +62,9 @@ class DfPrograms {
       : netns_(std::move(netns)), news_(std::move(news)), maps_(std::move(maps)) {}
   Status read_devices();
   bool follow_devices();
-  void take_news(const Received& message);
+  bool take_news(const Received& message);
+  bool note_device(LinkInfo link);
+  bool forget_device(int index);
   Status change_sa(const policy::SaKey& key, const std::optional<policy::OuterHeader>& header);
   Status settle();
   Status settle_maps();
@@ -69,14 +72,20 @@ class DfPrograms {
   Status settle_spots();
   Status attach(const Spot& spot, const DfPlace& place);
   Result<const UniqueFd*> program(BpfWay way, const DfPlace& place);
-  const LinkInfo* device(const std::string& name) const;
+  std::optional<int> scope_of(const std::string& vrf) const;
   Result<bool> stands();
 
   std::string netns_;
   Socket news_;
   Maps maps_;
-  std::map<int, LinkInfo> devices_;  // all of the namespace, by index
-  policy::PacketRules wanted_;       // outer: as in the map
+  struct Device {
+    std::string name;
+    std::optional<DfPlace> place;
+    friend bool operator==(const Device&, const Device&) = default;
+  };
+  std::map<int, Device> devices_;  // all of the namespace, by index
+  std::map<std::string, int> indices_;
+  policy::PacketRules wanted_;  // outer: as in the map
   std::set<DfDestinationKey> destinations_;
   std::set<DfInterfaceKey> interfaces_;
   std::map<std::pair<BpfWay, DfPlace>, UniqueFd> programs_;

@@ -81,7 +81,7 @@ forget_paths; reset
 check "T16: still fragments" wait_for 5 "an answer" sized whole 1301 10.2.0.1
 edit 'policy["inner_df"] = "keep"'
 check "T16: with the bit kept, ICMP" is "$(told 1301 10.2.0.1)" 1300
-edit 'policy["inner_df"] = "clear"'
+edit 'policy["inner_df"] = "clear"'; forget_paths
 check "T16: cleared again" sized whole 1301 10.2.0.1
 edit 'policy["inner_df"] = "keep"'; forget_paths
 for df in "copy 1 0" "set 1 1" "clear 0 0"; do
@@ -129,6 +129,20 @@ check "and its interface the least that IPv6 needs" is "$(link_mtu)" 1280
 sizes peer 4 > /dev/null
 check "connections too" connects host 10.2.0.1
 check "have the smaller segments" is "$(sizes peer 4)" 1206
+check "nothing differs" calm
+
+# ---- an interface for all tunnels, whose routes say more than where they lead
+edit 'group["interfaces"] = "external"; policy["inner_df"] = "clear"'
+check "an external interface" wait_for 20 "its interface" ip -n customers link show ipsx-core
+check "the tunnel is up again" wait_for 20 "one child" are a
+reset
+check "packets with DF pass" wait_for 5 "an answer" sized whole 500 10.2.0.1
+check "without it" is "$(counted inner_df)" 0
+edit 'group["interfaces"] = "tunnel"; policy["inner_df"] = "keep"'
+check "and back" wait_for 20 "one child" are a
+reset
+check "packets with DF pass" wait_for 5 "an answer" sized whole 500 10.2.0.1
+check "with it" is "$(counted inner_df)" 1
 check "nothing differs" calm
 
 # ---- what others do to our table, and a kill

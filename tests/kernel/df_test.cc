@@ -248,6 +248,15 @@ TEST_CASE("DF: programs follow devices that come, go, and change their VRF") {
   CHECK_FALSE(programs.take_disturbed());
   CHECK(world.flags_to("10.2.0.9") == 0);
   CHECK(programs.read().value() == rules);
+  // And so is the one that packets come by, under the same number and name as before.
+  REQUIRE(shell("index=$(ip -n left-priv -o link show in | cut -d: -f1) && ip -n left-priv link del in && "
+                "ip -n left-priv link add in index $index type veth peer name eth0 netns df-host && "
+                "ip -n left-priv link set in master blue up && ip -n df-host link set eth0 up && "
+                "ip -n left-priv addr add 10.9.0.1/24 dev in && ip -n df-host addr add 10.9.0.2/24 dev eth0 && "
+                "ip -n df-host route add default via 10.9.0.1") == 0);
+  CHECK_FALSE(programs.take_disturbed());
+  CHECK(world.flags_to("10.2.0.9") == 0);
+  CHECK(programs.read().value() == rules);
   REQUIRE(shell("ip -n left-priv link del in") == 0);
   CHECK_FALSE(programs.take_disturbed());
   CHECK(programs.read().value() == rules);
