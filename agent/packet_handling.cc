@@ -10,16 +10,12 @@ namespace {
 using Clearing = policy::PacketRules::Clearing;
 using Wanted = PacketRuleBook::Wanted;
 
-/// Where packets of this tunnel meet the rule: the interface decides, or without a way to ask for it, where they go.
+/// Which packets, on their way into this tunnel's interface, lose DF: an external interface is that of others too.
 std::set<Clearing> clearings_of(const TunnelRow& row) {
   std::set<Clearing> clearings;
   const std::string& vrf = row.tunnel->group->private_place.vrf;
   for (const policy::ChildConfig& child : row.tunnel->children) {
     if (child.policy->inner_df != policy::InnerDf::kClear || row.interface.empty()) continue;
-    if (vrf.empty()) {
-      clearings.insert({.vrf = {}, .interface = row.interface, .destination = {}});
-      continue;
-    }
     for (const policy::TrafficSelector& remote : child.remote)
       for (const IpPrefix& prefix : remote.addresses.prefixes())
         if (prefix.address.is_v4()) clearings.insert({vrf, row.interface, prefix});

@@ -29,19 +29,18 @@ void PacketRuleBook::clamp_reqid(const std::string& netns, uint32_t reqid, std::
 }
 
 bool PacketRuleBook::can_write_df(const std::string& netns) {
-  if (!writes_df_) {
-    const auto answer = queue_.port().writes_df();
-    writes_df_ = answer.ok() && *answer;
-  }
-  if (!*writes_df_ && df_told_.insert(netns).second)
+  if (!writes_df_) writes_df_ = queue_.port().writes_df();
+  if (!writes_df_->ok() && df_told_.insert(netns).second)
     complain_(netns, Error(Reason::kPacketRulesRefused,
-                           "this kernel lets packet rules write no DF bits: `df` set has the effect of copy, and "
-                           "`inner_df` clear none"));
-  return *writes_df_;
+                           "nothing writes DF bits here, so that `df` set has the effect of copy, and `inner_df` clear "
+                           "none: " +
+                               writes_df_->error().text()));
+  return writes_df_->ok();
 }
 
 void PacketRuleBook::write_outer(const std::string& netns, const policy::SaKey& key,
                                  std::optional<policy::OuterHeader> header) {
+  if (header && !key.destination.is_v4()) header->df_set = false;  // IPv6 has no such bit
   if (header && header->df_set && !can_write_df(netns)) header->df_set = false;
   if (header && header->empty()) header.reset();
   note(netns, &policy::PacketRules::outer, &policy::PacketRuleChange::outer, key, header);

@@ -54,7 +54,7 @@ class PacketRuleBook {
   KernelQueue& queue_;
   Complain complain_;
   std::map<std::string, Space> spaces_;
-  std::optional<bool> writes_df_;  // once it was asked
+  std::optional<Status> writes_df_;  // once it was asked
   std::set<std::string> df_told_;
 };
 

@@ -17,9 +17,12 @@ inline constexpr size_t kQueuedOperationsMax = 1 << 20;          ///< Submitted 
 inline constexpr size_t kEventsMax = 8192;                       ///< Read and not yet polled, per port; then a resync.
 inline constexpr size_t kNamespacesMax = 4096;                   ///< Namespaces with open sockets, per port.
 inline constexpr size_t kRemovedAtOnceMin = 4;                   ///< Interfaces; fewer are removed one by one.
-inline constexpr uint8_t kRouteProtocol = 50;                    ///< Of our routes, unless configured otherwise.
-inline constexpr size_t kJournalLineMax = 512;                   ///< Bytes of one record.
-inline constexpr size_t kJournalBytesMax = 256 << 20;            ///< A larger file is not read.
-inline constexpr size_t kJournalSlack = 4096;                    ///< Outdated records before the file is written anew.
+inline constexpr uint32_t kDfSasMax = 1 << 17;                   ///< SAs with `df: set`, per namespace with programs.
+inline constexpr uint32_t kDfPlacesMax = 1 << 16;  ///< Destinations, and interfaces, with `inner_df: clear`; the same.
+inline constexpr size_t kDfDevicesMax = 256;       ///< Devices with our programs, per namespace: each costs a wait.
+inline constexpr uint8_t kRouteProtocol = 50;      ///< Of our routes, unless configured otherwise.
+inline constexpr size_t kJournalLineMax = 512;     ///< Bytes of one record.
+inline constexpr size_t kJournalBytesMax = 256 << 20;  ///< A larger file is not read.
+inline constexpr size_t kJournalSlack = 4096;          ///< Outdated records before the file is written anew.
 
 }  // namespace ipsec::netlink

@@ -21,6 +21,7 @@ constexpr uint8_t kOperDormant = 5, kOperUp = 6, kModeDormant = 1;
 Status read_kind(const Attributes& attributes, LinkInfo& link) {
   TRY_ASSIGN(const Attributes info, attributes.nested(IFLA_LINKINFO), "link information");
   link.kind = info.text(IFLA_INFO_KIND);
+  link.member_kind = info.text(IFLA_INFO_SLAVE_KIND);
   TRY_ASSIGN(const Attributes data, info.nested(IFLA_INFO_DATA), "link information");
   if (link.kind == "xfrm") {
     TRY_ASSIGN(const auto if_id, data.get<uint32_t>(IFLA_XFRM_IF_ID), "xfrm if_id");
@@ -142,6 +143,7 @@ Result<LinkInfo> decode_link(ByteView payload) {
   TRY_ASSIGN(const Attributes attributes, attributes_behind(payload, sizeof(header)), "link");
   LinkInfo link;
   link.index = header.ifi_index;
+  link.hardware = header.ifi_type;
   link.up = (header.ifi_flags & IFF_UP) != 0 && (header.ifi_flags & IFF_RUNNING) != 0;
   link.admin_up = (header.ifi_flags & IFF_UP) != 0;
   link.name = attributes.text(IFLA_IFNAME);

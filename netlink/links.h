@@ -25,7 +25,9 @@ struct TunnelEnds {
 struct LinkInfo {
   int index = 0;
   std::string name;
-  std::string kind;  ///< "xfrm", "vrf", "veth"; empty for a plain device.
+  std::string kind;         ///< "xfrm", "vrf", "veth"; empty for a plain device.
+  std::string member_kind;  ///< What its master is: "vrf", "bridge", "bond"; empty without one.
+  uint16_t hardware = 0;    ///< ARPHRD_*: what stands before the IP header.
   std::vector<std::string> altnames;
   bool up = false;         ///< Administratively up, and running.
   bool admin_up = false;   ///< Administratively up.

@@ -43,6 +43,7 @@ NamespacePort::NamespacePort(const Options& options, Socket xfrm, Socket route, 
       xfrm_(std::move(xfrm)),
       route_(std::move(route)),
       journal_(journal),
+      df_by_programs_(options.df_by_programs),
       completions_(completions),
       route_protocols_(options.route_protocols) {}
 

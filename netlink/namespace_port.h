@@ -7,8 +7,10 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "netlink/df_programs.h"
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
@@ -44,6 +46,7 @@ class NamespacePort {
     std::string netns;
     int receive_buffer_bytes = kReceiveBufferBytes;
     std::set<uint8_t> route_protocols = {kRouteProtocol};  ///< Of our routes, as far as they are known.
+    std::function<bool()> df_by_programs;                  ///< Whether DF bits are not for rules to write.
   };
   /// `journal` and `completions` must outlive it.
   static Result<std::unique_ptr<NamespacePort>> open(const Options& options, Journal& journal,
@@ -66,9 +69,12 @@ class NamespacePort {
   Result<policy::PacketRules> dump_packet_rules();
   Result<policy::PathFacts> path_to(const std::string& vrf, const IpAddress& destination);
   Result<bool> is_on_link(const std::string& vrf, const IpAddress& destination);
-  /// Of the news of packet rules; -1 as long as there are none of ours.
-  int rules_fd() const { return nft_ ? nft_->fd() : -1; }
-  bool take_disturbed_rules() { return nft_ && nft_->take_disturbed(); }
+  /// Of the news of packet rules, and of the devices of programs; none as long as there are none of ours.
+  void add_rules_fds(std::vector<int>& fds) const;
+  /// Whether they are others since the last call, even of the same numbers.
+  bool take_rules_fds_changed() { return std::exchange(rules_fds_changed_, false); }
+  bool take_disturbed_rules();
+  bool has_df_programs() const { return df_ != nullptr; }
   Result<std::vector<policy::RuleConfig>> dump_rules();
   /// The protocols whose routes a dump shows: those of the routes made here.
   const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
@@ -163,6 +169,11 @@ class NamespacePort {
   Status read_addresses(Socket& dumps, const std::vector<LinkInfo>& all, std::vector<policy::LinkConfig>& found);
   Result<NftTable*> nft();
   Status put_packet_rules(const policy::PacketRules& rules);
+  Status put_table(const policy::PacketRules& rules);
+  Status put_programs(const policy::PacketRules& rules);
+  void drop_programs();
+  Status change_table(const policy::PacketRuleChange& change);
+  Status change_programs(const policy::PacketRuleChange& change);
   Result<Socket*> dumps_of(int protocol);
   Result<policy::SaState> read_state(const Reply& reply, const policy::OffloadRequest* requested, int ifindex);
   Result<std::string> device_name(int ifindex);
@@ -174,8 +185,12 @@ class NamespacePort {
   std::string netns_;
   Socket xfrm_, route_;
   std::optional<Socket> xfrm_dumps_, route_dumps_;
-  std::unique_ptr<NftTable> nft_;  // once there are packet rules
+  std::unique_ptr<NftTable> nft_;   // once there are packet rules
+  bool without_table_ = false;      // what was wanted last needs no table, and there is none
+  std::unique_ptr<DfPrograms> df_;  // as long as there are DF bits for them to write
+  bool rules_fds_changed_ = false;
   Journal& journal_;
+  std::function<bool()> df_by_programs_;
   std::deque<policy::KernelCompletion>& completions_;
   SaDirection sa_direction_ = SaDirection::kUnknown;
   std::map<std::string, Underside> undersides_;                             // of the links made here

@@ -284,12 +284,11 @@ void add_base_chains(const NftStructure& structure, std::vector<Message>& messag
   for (const PacketRules::Clearing& each : structure.inner_df)
     messages.push_back(new_rule(entering, [&](NftRule& rule) {
       rule.match_family(Family::kIpv4);
-      if (each.vrf.empty()) {
+      if (each.vrf.empty())
         rule.match_route_out(each.interface);
-      } else {
+      else
         rule.match_interface_in(each.vrf);
-        rule.match_destination(each.destination);
-      }
+      if (each.destination.length != 0) rule.match_destination(each.destination);
       rule.set_df(NftRule::Df::kClear);
     }));
 }

@@ -43,7 +43,7 @@ NftBatch encode_nft_removal();
 NftBatch encode_nft_change(const policy::PacketRules& before, const policy::PacketRuleChange& change);
 
 /// A table (of our name, for a namespace of its own) in which each UDP packet that is sent has its DF bit written and
-/// is dropped then: for probe_df_writes().
+/// is dropped then: for probe_df_writer().
 NftBatch encode_df_probe();
 
 // Requests for what stands.

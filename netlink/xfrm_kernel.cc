@@ -4,7 +4,6 @@
 
 #include "netlink/addresses.h"
 #include "netlink/links.h"
-#include "netlink/nft_probe.h"
 #include "netlink/policy_hash.h"
 #include "netlink/probe.h"
 
@@ -36,12 +35,14 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   }
   const UniqueFd file = std::move(opened_file).value();
   TRY_ASSIGN(const NetnsIdentity identity, netns_identity(file), "");
-  TRY_ASSIGN(
-      auto opened,
-      NamespacePort::open(
-          {.netns = netns, .receive_buffer_bytes = options_.receive_buffer_bytes, .route_protocols = route_protocols_},
-          journal_, completions_),
-      "");
+  TRY_ASSIGN(auto opened,
+             NamespacePort::open(
+                 {.netns = netns,
+                  .receive_buffer_bytes = options_.receive_buffer_bytes,
+                  .route_protocols = route_protocols_,
+                  .df_by_programs = [this] { return df_writer().ok() && *df_writer() == DfWriter::kPrograms; }},
+                 journal_, completions_),
+             "");
   awaited_.erase(netns);
   identities_.insert_or_assign(netns, identity);
   fds_changed_ = true;
@@ -72,11 +73,10 @@ void XfrmKernel::flush() {
   note_rules_fds();
 }
 
-/// A namespace's first packet rules bring one more descriptor.
+/// A namespace's first packet rules bring more descriptors.
 void XfrmKernel::note_rules_fds() {
-  const auto count =
-      static_cast<size_t>(std::ranges::count_if(ports_, [](const auto& each) { return each.second->rules_fd() >= 0; }));
-  if (std::exchange(rules_fds_, count) != count) fds_changed_ = true;
+  for (auto& [netns, each] : ports_)
+    if (each->take_rules_fds_changed()) fds_changed_ = true;
 }
 
 std::optional<policy::KernelCompletion> XfrmKernel::poll_completion() {
@@ -186,11 +186,14 @@ Result<bool> XfrmKernel::is_on_link(const policy::RoutingPlace& place, const IpA
   return where->is_on_link(place.vrf, destination);
 }
 
-Result<bool> XfrmKernel::writes_df() {
-  if (!writes_df_) {
-    TRY_ASSIGN(writes_df_, probe_df_writes(), "packet rules");
-  }
-  return *writes_df_;
+const Result<DfWriter>& XfrmKernel::df_writer() {
+  if (!df_writer_) df_writer_ = probe_df_writer();
+  return *df_writer_;
+}
+
+Status XfrmKernel::writes_df() {
+  if (!df_writer().ok()) return df_writer().error();
+  return {};
 }
 
 Result<std::vector<policy::RuleConfig>> XfrmKernel::dump_rules(const std::string& netns) {
@@ -202,7 +205,7 @@ std::vector<int> XfrmKernel::poll_fds() const {
   std::vector<int> fds;
   for (const auto& [netns, each] : ports_) {
     fds.push_back(each->xfrm_fd());
-    if (each->rules_fd() >= 0) fds.push_back(each->rules_fd());
+    each->add_rules_fds(fds);
   }
   for (const auto& [netns, source] : sources_) {
     fds.push_back(source.xfrm_fd());
@@ -368,7 +371,8 @@ bool XfrmKernel::owns(const std::string& netns, const policy::RouteConfig& route
 
 /// What is read is ours already: see NamespacePort::dump_packet_rules().
 bool XfrmKernel::owns(const std::string& netns, const policy::PacketRules& /*rules*/) const {
-  return journal_.owns(journal_rules_key(netns));
+  const auto port = ports_.find(netns);
+  return journal_.owns(journal_rules_key(netns)) || (port != ports_.end() && port->second->has_df_programs());
 }
 
 bool XfrmKernel::owns(const std::string& netns, const policy::RuleConfig& rule) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "netlink/devices.h"
+#include "netlink/df_probe.h"
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
@@ -47,7 +48,7 @@ class XfrmKernel final : public policy::KernelPort {
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Result<bool> is_on_link(const policy::RoutingPlace& place, const IpAddress& destination) override;
-  Result<bool> writes_df() override;
+  Status writes_df() override;
   Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
@@ -116,6 +117,7 @@ class XfrmKernel final : public policy::KernelPort {
   bool concerns_us(const policy::KernelEvent& event);
   void follow_routes(uint8_t protocol);
   void note_rules_fds();
+  const Result<DfWriter>& df_writer();
 
   Options options_;
   Journal journal_;
@@ -129,8 +131,7 @@ class XfrmKernel final : public policy::KernelPort {
   std::set<std::string> awaited_;                      // namespaces that were asked for and are not there
   NetnsWatch names_;
   bool fds_changed_ = false;
-  std::optional<bool> writes_df_;
-  size_t rules_fds_ = 0;  // how many of the namespaces have packet rules
+  std::optional<Result<DfWriter>> df_writer_;  // once it was asked
 };
 
 }  // namespace ipsec::netlink

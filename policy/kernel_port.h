@@ -207,8 +207,8 @@ class KernelPort {
   /// gateway, or by way of itself, and within the subnet of an address of the device.
   virtual Result<bool> is_on_link(const RoutingPlace& place, const IpAddress& destination) = 0;
 
-  /// Whether packet rules can write the DF bit: newer kernels take such a rule and do not carry it out.
-  virtual Result<bool> writes_df() = 0;
+  /// Whether packet rules can write the DF bit, by whatever means; the error says why not.
+  virtual Status writes_df() = 0;
 
   // Which of what a dump shows is ours: what the journal knows, and what it was made for. Asks no kernel.
   virtual bool owns(const std::string& netns, const SaState& sa) const = 0;

@@ -1,5 +1,6 @@
 #include "policy/packet_rules.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace ipsec::policy {
@@ -63,6 +64,53 @@ void PacketRuleChange::apply_to(PacketRules& rules) const {
     else
       rules.inner_df.erase(clearing);
   }
+}
+
+bool has_df(const PacketRules& rules) { return !rules.inner_df.empty() || !only_df(rules).outer.empty(); }
+
+bool has_df(const PacketRuleChange& change) {
+  return !change.inner_df.empty() || std::ranges::any_of(change.outer, [](const auto& each) {
+    return each.first.destination.is_v4() && each.second && each.second->df_set;
+  });
+}
+
+PacketRules only_df(const PacketRules& rules) {
+  PacketRules df{.inner_df = rules.inner_df, .intact = rules.intact};
+  for (const auto& [key, header] : rules.outer)
+    if (header.df_set && key.destination.is_v4())
+      df.outer.emplace(key, OuterHeader{.df_set = true, .dscp = {}, .udp_encapsulation = header.udp_encapsulation});
+  return df;
+}
+
+PacketRules without_df(const PacketRules& rules) {
+  PacketRules rest = rules;
+  rest.inner_df.clear();
+  for (auto& [key, header] : rest.outer)
+    if (key.destination.is_v4()) header.df_set = false;
+  std::erase_if(rest.outer, [](const auto& each) { return each.second.empty(); });
+  return rest;
+}
+
+PacketRuleChange without_df(const PacketRuleChange& change) {
+  PacketRuleChange rest = change;
+  rest.inner_df.clear();
+  for (auto& [key, header] : rest.outer) {
+    if (header && key.destination.is_v4()) header->df_set = false;
+    if (header && header->empty()) header.reset();
+  }
+  return rest;
+}
+
+PacketRules with_df(PacketRules rest, const PacketRules& df) {
+  rest.inner_df.insert(df.inner_df.begin(), df.inner_df.end());
+  for (const auto& [key, header] : df.outer) {
+    OuterHeader& whole = rest.outer.emplace(key, header).first->second;
+    whole.df_set = true;
+    // The two parts are of one SA, so that they cannot differ in this unless somebody has changed one of them.
+    if (whole.udp_encapsulation != header.udp_encapsulation) rest.intact = false;
+  }
+  rest.intact = rest.intact && df.intact;
+  return rest;
 }
 
 OuterHeader outer_header(const ChildPolicy& policy, bool udp_encapsulation) {

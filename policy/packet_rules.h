@@ -28,8 +28,9 @@ struct PacketRules {
   /// TCP SYN packets that leave into or come out of a tunnel's interface, or that a policy of this reqid takes.
   std::map<std::string, MssLimits> interfaces;
   std::map<uint32_t, MssLimits> reqids;
-  /// Interfaces into which IPv4 packets go without their DF bit. By the destination of what comes from `vrf`, or of
-  /// everything without one: the decision falls before the interface is known.
+  /// Interfaces into which IPv4 packets go without their DF bit, as far as they are forwarded: by their destination and
+  /// the VRF that they come from (empty: none), because the decision falls before the interface is known. Where the
+  /// route can be asked for, it has to lead into the interface, too.
   struct Clearing {
     std::string vrf;
     std::string interface;
@@ -56,6 +57,16 @@ struct PacketRuleChange {
   bool empty() const { return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty(); }
   void apply_to(PacketRules& rules) const;
 };
+
+// Where rules cannot write DF bits, something else does that part of the work. The part, and the rest (an IPv6 header
+// has no such bit, so that what is said of it stays where it is):
+bool has_df(const PacketRules& rules);
+bool has_df(const PacketRuleChange& change);
+PacketRules only_df(const PacketRules& rules);
+PacketRules without_df(const PacketRules& rules);
+PacketRuleChange without_df(const PacketRuleChange& change);
+/// What only_df() and without_df() have made of rules, together again.
+PacketRules with_df(PacketRules rest, const PacketRules& df);
 
 /// What the SAs of this policy's children need beside XFRM's own settings.
 OuterHeader outer_header(const ChildPolicy& policy, bool udp_encapsulation);

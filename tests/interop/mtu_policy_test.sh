@@ -1,6 +1,6 @@
 #!/bin/bash
 # Packet handling where policies decide and there is no interface: the kernel goes by the path to the peer, our packet rules
-# tell tunnels by reqid. What is too large, the MTU of the path, segment sizes of TCP in both directions, DSCP outside.
+# tell tunnels by reqid. What is too large, the MTU of the path, segment sizes of TCP in both directions, DSCP and DF outside.
 . "$(dirname "$0")/checks.sh"
 . tests/interop/policy_world.sh
 . tests/interop/packets_world.sh
@@ -25,13 +25,15 @@ for inside in 10.2.0.1 fd00:2::1; do
 done
 check "nothing needs packet rules" not rules
 
-edit 'group["mss"] = "mtu"; policy["dscp"] = "ef"'
+edit 'group["mss"] = "mtu"; policy.update(dscp="ef", df="set")'
 check "the headers change by a rekey" wait_for 10 "the table" rules
 check "two children again" wait_for 20 "the end of the old ones" are ad
 reset
 check "packets pass" pings 10.2.0.1
 check "and IPv6" pings fd00:2::1
 check "all with the DSCP" is "$(counted ef)" "$(counted esp)"
+reset; sized parts 500 10.2.0.1 > /dev/null
+check "and with DF, whatever the packet had inside" is "$(counted df)" "$(counted esp)"
 for ns in peer host; do for family in 4 6; do sizes $ns $family > /dev/null; done; done
 check "a connection to the peer" connects host 10.2.0.1
 check "over IPv6" connects host fd00:2::1
@@ -48,7 +50,10 @@ check "and what senders are told" is "$(told 1400 10.2.0.1)" 1346
 ip -n gw link set veth-gw mtu 1500
 edit 'policy["mtu"] = 1300'
 check "an MTU that nothing could be set on is refused" grep -q 'child policy std with mtu' /run/apply.out
-edit 'del policy["mtu"]; tunnel["mss"] = "none"; policy["dscp"] = "copy"'
+edit 'del policy["mtu"]; tunnel["mss"] = "none"; policy.update(dscp="copy", df="copy")'
 check "without need for them the rules go" wait_for 20 "the end of the table" not rules
+check "two children again" wait_for 20 "the end of the old ones" are ad
+reset; sized parts 500 10.2.0.1 > /dev/null
+check "and DF is copied" is "$(counted esp) $(counted df)" "1 0"
 check "nothing differs" calm
 finish

@@ -39,12 +39,7 @@ for outside in "1446 192.0.2.2 192.0.2.1" "1426 2001:db8::2 2001:db8::1" "1438 1
   check "$what: all with the DSCP" is "$(counted ef)" "$(counted esp)"
   if [[ $GATEWAY != *:* ]]; then
     reset; sized parts 500 10.2.0.1 > /dev/null
-    if writes_df; then
-      check "$what: with DF, whatever the packet had inside" is "$(counted df)" "$(counted esp)"
-    else
-      check "$what: without DF, as inside" is "$(counted df)" 0
-      check "$what: and that is told" test "$(events packet-rules-refused)" -ge 1
-    fi
+    check "$what: with DF, whatever the packet had inside" is "$(counted df)" "$(counted esp)"
   fi
   sizes peer 4 > /dev/null; sizes host 4 > /dev/null; sizes peer 6 > /dev/null; sizes host 6 > /dev/null
   check "$what: a connection to the peer" connects host 10.2.0.1
@@ -77,14 +72,19 @@ check "T16: without DF, fragments" sized parts 1301 10.2.0.1
 check "T16: before they are encrypted" is "$(counted fragments) $(counted inner_fragments)" "0 2"
 edit 'policy["inner_df"] = "clear"'
 forget_paths; reset
-if writes_df; then
-  check "T16: with the DF bit cleared, fragments" sized whole 1301 10.2.0.1
-  check "T16: of which none has it" is "$(counted inner_fragments) $(counted inner_df)" "2 0"
-else
-  check "T16: where DF cannot be cleared, ICMP" is "$(told 1301 10.2.0.1)" 1300
-  check "T16: and that is told" events packet-rules-refused
-fi
-for df in "copy 1 0" "clear 0 0"; do
+check "T16: with the DF bit cleared, fragments" sized whole 1301 10.2.0.1
+check "T16: of which none has it" is "$(counted inner_fragments) $(counted inner_df)" "2 0"
+# The tunnel's interface, and the one by which packets come, are made anew.
+ip -n customers link del "$(ip -n customers -o link show type xfrm | cut -d' ' -f2 | cut -d@ -f1)"
+check "T16: the interface is back" wait_for 10 "the interface" link_mtu_is 1300
+forget_paths; reset
+check "T16: still fragments" wait_for 5 "an answer" sized whole 1301 10.2.0.1
+edit 'policy["inner_df"] = "keep"'
+check "T16: with the bit kept, ICMP" is "$(told 1301 10.2.0.1)" 1300
+edit 'policy["inner_df"] = "clear"'; forget_paths
+check "T16: cleared again" sized whole 1301 10.2.0.1
+edit 'policy["inner_df"] = "keep"'; forget_paths
+for df in "copy 1 0" "set 1 1" "clear 0 0"; do
   read -r word with without <<< "$df"
   edit "policy['df'] = '$word'"
   check "df $word" wait_for 20 "one child" are a
@@ -101,7 +101,7 @@ edit 'policy["dscp"] = "copy"'
 check "dscp copy" wait_for 20 "one child" are a
 reset; ip netns exec host ping -q -c 1 -W 1 -Q 0xb8 10.2.0.1 > /dev/null
 check "dscp copy: that of the packet" is "$(counted cs0) $(counted ef)" "0 1"
-edit 'policy["mtu"] = 1000; policy["inner_df"] = "keep"'
+edit 'policy["mtu"] = 1000'
 check "below what IPv6 needs" wait_for 3 "1000" is_shown mtu 1000
 check "the interface has that" is "$(link_mtu)" 1280
 check "T17: 1281 bytes of IPv6 are too big" is "$(told 1281 fd00:2::1)" 1280
@@ -131,6 +131,20 @@ check "connections too" connects host 10.2.0.1
 check "have the smaller segments" is "$(sizes peer 4)" 1206
 check "nothing differs" calm
 
+# ---- an interface for all tunnels, whose routes say more than where they lead
+edit 'group["interfaces"] = "external"; policy["inner_df"] = "clear"'
+check "an external interface" wait_for 20 "its interface" ip -n customers link show ipsx-core
+check "the tunnel is up again" wait_for 20 "one child" are a
+reset
+check "packets with DF pass" wait_for 5 "an answer" sized whole 500 10.2.0.1
+check "without it" is "$(counted inner_df)" 0
+edit 'group["interfaces"] = "tunnel"; policy["inner_df"] = "keep"'
+check "and back" wait_for 20 "one child" are a
+reset
+check "packets with DF pass" wait_for 5 "an answer" sized whole 500 10.2.0.1
+check "with it" is "$(counted inner_df)" 1
+check "nothing differs" calm
+
 # ---- what others do to our table, and a kill
 ip netns exec customers nft add table inet others
 ip netns exec customers nft delete table inet ipsecd
@@ -138,21 +152,27 @@ check "a table that others delete is back at once" wait_for 3 "the table" rules 
 ip netns exec customers nft flush chain inet ipsecd leaving
 check "a chain that others empty is filled" wait_for 3 "the rule" bash -c "ip netns exec customers nft list chain inet ipsecd leaving | grep -q vmap"
 check "that is told" test "$(events drift-mended)" -ge 2
-edit 'policy["dscp"] = "ef"'
-check "a DSCP" wait_for 10 "the table" rules gw
+edit 'policy.update(dscp="ef", df="set")'
+check "a DSCP and DF" wait_for 10 "the table" rules gw
 check "one child again" wait_for 20 "the end of the old one" are a
 kill -9 "$(cat /run/ipsecd-gw/pid)"; rm -f /run/ipsecd-gw/control
 reset
-check "a killed daemon leaves packets as they are" pings 10.2.0.1
+check "a killed daemon leaves packets as they are" sized parts 500 10.2.0.1
 check "marked" is "$(counted ef)" "$(counted esp)"
+# What a program writes ends with the daemon, what a rule writes does not.
+check "with DF only by rules" is "$(counted df)" "$(if df_by_rules; then counted esp; else echo 0; fi)"
 start_ipsecd gw /run/gw.json
-check "the next one too" pings 10.2.0.1
+reset
+check "the next one too" sized parts 500 10.2.0.1
 check "marked, from the first one on" is "$(counted ef)" "$(counted esp)"
+check "with DF" is "$(counted df)" "$(counted esp)"
 check "it has the tunnel up again" wait_for 20 "a" state_is site up
 reset
-check "packets pass" pings 10.2.0.1
+check "packets pass" sized parts 500 10.2.0.1
 check "marked" is "$(counted ef)" "$(counted esp)"
+check "with DF" is "$(counted df)" "$(counted esp)"
 check "nothing differs" calm
+check "DF was never out of reach" is "$(events packet-rules-refused)" 0
 stop_ipsecd gw
 check "the end leaves no rules" not rules gw
 check "nor there" not rules customers

@@ -15,6 +15,7 @@ P
 shown() { ctl gw --json show tunnel site | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 is_shown() { is "$(shown "$1")" "$2"; }
 link_mtu() { ip -n customers -o link show type xfrm | sed -n 's/.* mtu \([0-9]*\) .*/\1/p'; }
+link_mtu_is() { is "$(link_mtu)" "$1"; }
 mtus_are() { is "$(shown mtu) $(link_mtu)" "$1 $1"; }
 forget_paths() { ip -n host route flush cache; ip -n host -6 route flush cache; }
 # sized whole|parts BYTES ADDRESS: a ping whose packet has this size with all headers, with DF or without, is answered.
@@ -29,8 +30,8 @@ told() {
   forget_paths
   ip netns exec host ping -c 1 -W 1 -M 'do' -s $(($1 - headers)) "$2" 2>&1 | grep -o 'mtu *= *[0-9]*' | tr -dc '0-9\n' | head -1
 }
-# writes_df: whether this kernel lets a rule write the DF bit.
-writes_df() {
+# df_by_rules: whether this kernel lets a rule write the DF bit.
+df_by_rules() {
   [ -n "${WRITES_DF:-}" ] || {
     ip netns exec host nft 'add table inet t { chain c { type filter hook output priority 0; udp dport 9 ip frag-off set 0x4000 counter; }; }'
     ip netns exec host bash -c 'echo > /dev/udp/10.1.0.1/9'

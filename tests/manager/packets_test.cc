@@ -274,7 +274,24 @@ TEST_CASE("packets: where the kernel writes no DF bits the rest is done, and tha
   CHECK(world.priv().packet_rules.empty());
   world.inbound({.ike = kIke, .id = kFresh, .replaces = kChild});
   world.outbound({.ike = kIke, .id = kFresh, .replaces = kChild});
-  CHECK(world.events_of(Reason::kPacketRulesRefused).size() == 2);  // of either namespace
+  const auto told = world.events_of(Reason::kPacketRulesRefused);
+  REQUIRE(told.size() == 2);  // of either namespace
+  const auto because = std::ranges::find(told[0].fields, "detail", &Field::name);
+  REQUIRE(because != told[0].fields.end());
+  CHECK(because->value.find("`inner_df` clear none: ") != std::string::npos);
+  CHECK(because->value.find("neither rules nor programs") != std::string::npos);
+}
+
+TEST_CASE("packets: DF is wanted of IPv4 headers only") {
+  World world;
+  world.kernel.refuse_df();
+  const policy::SaKey six{IpAddress::parse("2001:db8::2").value(), policy::ChildSpi(0xc0000006)};
+  agent::KernelQueue queue(world.kernel);
+  size_t complaints = 0;
+  agent::PacketRuleBook book(queue, [&](const std::string&, const Error&) { ++complaints; });
+  book.write_outer("pub", six, policy::OuterHeader{.df_set = true});
+  CHECK_FALSE(book.has_outer("pub", six));
+  CHECK(complaints == 0);
 }
 
 TEST_CASE("packets: the orderly end leaves no rules") {

@@ -115,6 +115,49 @@ TEST_CASE("packet rules: a change puts there, replaces and takes away, and leave
   CHECK(rules.outer.empty());
 }
 
+TEST_CASE("packet rules: DF bits come apart from the rest, and together again") {
+  const SaKey six{IpAddress::parse("2001:db8::2").value(), ChildSpi(0xc0000006)};
+  const SaKey other{IpAddress::parse("192.0.2.9").value(), ChildSpi(0xc0000009)};
+  PacketRules rules = clamped();
+  CHECK_FALSE(has_df(rules));
+  CHECK(with_df(without_df(rules), only_df(rules)) == rules);
+  rules.outer[kSa] = {.df_set = true, .dscp = uint8_t{46}, .udp_encapsulation = true};
+  rules.outer[other] = {.df_set = true};
+  rules.outer[six] = {.df_set = true};  // means nothing
+  CHECK(has_df(rules));
+  CHECK(only_df(rules).outer ==
+        std::map<SaKey, OuterHeader>{{kSa, {.df_set = true, .udp_encapsulation = true}}, {other, {.df_set = true}}});
+  CHECK(only_df(rules).interfaces.empty());
+  CHECK(without_df(rules).outer ==
+        std::map<SaKey, OuterHeader>{{kSa, {.dscp = uint8_t{46}, .udp_encapsulation = true}}, {six, {.df_set = true}}});
+  CHECK(without_df(rules).interfaces == rules.interfaces);
+  rules.inner_df = {{.interface = "ips2"}};
+  CHECK(only_df(rules).inner_df == rules.inner_df);
+  CHECK(without_df(rules).inner_df.empty());
+  CHECK(with_df(without_df(rules), only_df(rules)) == rules);
+
+  PacketRules changed = only_df(rules);
+  changed.intact = false;
+  CHECK_FALSE(with_df(without_df(rules), changed).intact);
+  changed.intact = true, changed.outer[kSa].udp_encapsulation = false;
+  CHECK_FALSE(with_df(without_df(rules), changed).intact);
+}
+
+TEST_CASE("packet rules: a change without its DF bits takes out what has nothing else") {
+  PacketRuleChange change;
+  change.outer[kSa] = OuterHeader{.dscp = uint8_t{46}};
+  CHECK_FALSE(has_df(change));
+  change.outer[kSa]->df_set = true;
+  CHECK(has_df(change));
+  CHECK(without_df(change).outer.at(kSa) == OuterHeader{.dscp = uint8_t{46}});
+  change.outer[kSa] = OuterHeader{.df_set = true};
+  CHECK(without_df(change).outer.at(kSa) == std::nullopt);
+  change.outer.clear();
+  change.inner_df = {{{.interface = "ips2"}, false}};
+  CHECK(has_df(change));
+  CHECK(without_df(change).empty());
+}
+
 TEST_CASE("packet rules: the difference between two states is one whole table") {
   CHECK(diff(with(clamped()), with(clamped())).empty());
   const StateDiff made = diff(with(clamped()), {});

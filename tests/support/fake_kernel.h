@@ -92,7 +92,10 @@ class FakeKernel final : public policy::KernelPort {
   Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   Status watch(const std::string& netns) override;
   Status watch_routes(const std::string&) override { return {}; }
-  Result<bool> writes_df() override { return !refuses_df_; }
+  Status writes_df() override {
+    if (refuses_df_) return Error(Reason::kKernelMissingFeature, "neither rules nor programs");
+    return {};
+  }
   bool owns(const std::string& netns, const policy::SaState& sa) const override;
   bool owns(const std::string& netns, const policy::PolicyConfig& policy) const override;
   bool owns(const std::string& netns, const policy::LinkConfig& link) const override;
@@ -119,7 +122,7 @@ class FakeKernel final : public policy::KernelPort {
   void put_foreign(const std::string& netns, const policy::PacketRules& rules);
   /// As kernels do that know the direction of an SA: "XFRM if_id is not supported in RX path."
   void refuse_inbound_offload_with_if_id() { refuses_inbound_if_id_ = true; }
-  /// As kernels that let packet rules write only some parts of a header.
+  /// As kernels that let packet rules write only some parts of a header, and take no programs.
   void refuse_df() { refuses_df_ = true; }
 
   // The course of things.
