@@ -363,6 +363,9 @@ class Adopter {
       if (const auto found = found_.find(netns); found != found_.end())
         adoption_.keep[netns].add(found->second.ours.packet_rules);
     };
+    for (const auto& [name, carrier] : config_.carriers)
+      if (carrier->enabled && policy::plan_carrier_seal(*carrier, carrier->paths.front()))
+        keep(carrier->group().public_place.netns);
     for (const auto& [name, tunnel] : config_.tunnels) {
       const policy::TunnelGroup& group = *tunnel->group;
       const bool by_interface = group.attached == policy::Attachment::kInterface;

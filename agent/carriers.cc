@@ -69,6 +69,11 @@ std::string Carriers::name_of(uint32_t number) const {
 
 void Carriers::start(Instant now, const policy::Config& config, const std::map<std::string, IpAddress>& adopted) {
   now_ = now;
+  // All of them at once, for the interfaces of an earlier run may stand.
+  for (const auto& [name, carrier] : config.carriers)
+    if (is_enabled(*carrier))
+      for (const auto& pair : wanted_seals(*carrier))
+        rules_.seal(public_netns(*carrier), pair, PacketRuleBook::Wanted::kYes);
   for (const auto& [name, carrier] : config.carriers) {
     const auto left = adopted.find(name);
     begin(now, carrier, left != adopted.end() ? path_to(*carrier, left->second).value_or(0) : 0);
@@ -151,6 +156,8 @@ void Carriers::on_left(const std::string& name) {
   by_interface_.erase(policy::carrier_interface_name(name));
   if (gone.next && !stopping_) begin(now_, gone.next, 0);  // its blocks stand before those of the former go
   release_blocks(gone, {});
+  const CarrierRow* fresh = find(name);
+  release_seals(gone, fresh != nullptr ? fresh->sealed : std::set<policy::PacketRules::Sealed>());
 }
 
 void Carriers::on_namespace_gone(const std::string& netns) {
@@ -203,7 +210,33 @@ void Carriers::hold_blocks(CarrierRow& row) {
     shared_.hold({block_owner(row), block.tunnel, SharedObjects::Rank::kBlock}, place.first, block.policy,
                  [this, name, asked = row.asked](const Status& status) { on_block(name, asked, status); });
   }
+  seal(row);
   on_block(name, row.asked, {});
+}
+
+std::set<policy::PacketRules::Sealed> Carriers::wanted_seals(const policy::Carrier& carrier) {
+  std::set<policy::PacketRules::Sealed> wanted;
+  for (const policy::CarrierPath& path : carrier.paths)
+    if (const auto pair = policy::plan_carrier_seal(carrier, path)) wanted.insert(*pair);
+  return wanted;
+}
+
+/// One more answer of the round that the interface waits for.
+void Carriers::seal(CarrierRow& row) {
+  const std::set<policy::PacketRules::Sealed> wanted = wanted_seals(*row.carrier);
+  if (wanted.empty()) return;
+  const std::string& netns = public_netns(*row.carrier);
+  for (const auto& pair : wanted) rules_.seal(netns, pair, PacketRuleBook::Wanted::kYes);
+  row.sealed.insert(wanted.begin(), wanted.end());
+  ++row.unanswered;
+  rules_.settle(netns, [this, name = row.carrier->name, asked = row.asked](const Status& status) {
+    on_block(name, asked, status);
+  });
+}
+
+void Carriers::release_seals(const CarrierRow& row, const std::set<policy::PacketRules::Sealed>& kept) {
+  for (const auto& pair : row.sealed)
+    if (!kept.contains(pair)) rules_.seal(public_netns(*row.carrier), pair, PacketRuleBook::Wanted::kNo);
 }
 
 void Carriers::on_block(const std::string& name, uint64_t asked, const Status& status) {
@@ -358,6 +391,10 @@ void Carriers::settle(CarrierRow& row) {
 
 /// The interface has left them.
 void Carriers::forget_former_ends(CarrierRow& row) {
+  if (auto seals = wanted_seals(*row.carrier); seals.size() != row.sealed.size()) {
+    release_seals(row, seals);
+    row.sealed = std::move(seals);
+  }
   auto wanted = wanted_blocks(row);
   if (!wanted.ok() || wanted->size() == row.held.size()) return;
   release_blocks(row, *wanted);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/kernel_queue.h"
+#include "agent/packet_rules.h"
 #include "agent/shared_objects.h"
 #include "policy/base/events.h"
 #include "policy/base/reasons.h"
@@ -44,14 +45,15 @@ struct CarrierRow {
   policy::CarrierChoice::States states{};  ///< Of its paths, when they were looked at last.
   policy::InnerMtu mtu;
   Blocks blocks = Blocks::kNone;
-  uint64_t asked = 0;       ///< Tells the answers to the last round of blocks from those to earlier ones.
-  size_t unanswered = 0;    ///< Of that round.
-  BlockMap held;            ///< Blocks, those of former ends included, until the interface has left these.
-  bool link_ready = false;  ///< The interface stands.
-  bool link_asked = false;  ///< The kernel has not answered yet.
-  policy::LinkConfig link;  ///< As it was asked for last.
-  std::vector<policy::RouteConfig> routes;  ///< As they are held.
-  bool leaving = false;                     ///< Its interface is about to go; then `next` is made.
+  uint64_t asked = 0;     ///< Tells the answers to the last round of blocks from those to earlier ones.
+  size_t unanswered = 0;  ///< Of that round.
+  BlockMap held;          ///< Blocks, those of former ends included, until the interface has left these.
+  std::set<policy::PacketRules::Sealed> sealed;  ///< In the public namespace, until the same moment.
+  bool link_ready = false;                       ///< The interface stands.
+  bool link_asked = false;                       ///< The kernel has not answered yet.
+  policy::LinkConfig link;                       ///< As it was asked for last.
+  std::vector<policy::RouteConfig> routes;       ///< As they are held.
+  bool leaving = false;                          ///< Its interface is about to go; then `next` is made.
   std::shared_ptr<const policy::Carrier> next;
   std::string_view state = "down";  ///< As it was told last.
   Reason last_reason = Reason::kNone;
@@ -77,8 +79,8 @@ class Carriers {
     std::function<void(const std::string& object, Reason, std::vector<Field>)> event;
     std::function<WallTime()> wall_clock;
   };
-  Carriers(KernelQueue& queue, SharedObjects& shared, Hooks hooks)
-      : queue_(queue), shared_(shared), hooks_(std::move(hooks)) {}
+  Carriers(KernelQueue& queue, SharedObjects& shared, PacketRuleBook& rules, Hooks hooks)
+      : queue_(queue), shared_(shared), rules_(rules), hooks_(std::move(hooks)) {}
 
   /// Tunnels are there already. `adopted`: of carriers whose interface an earlier run has left, its other end.
   void start(Instant now, const policy::Config& config, const std::map<std::string, IpAddress>& adopted);
@@ -117,6 +119,9 @@ class Carriers {
   void hold_blocks(CarrierRow& row);
   void on_block(const std::string& name, uint64_t asked, const Status& status);
   void fail_blocks(CarrierRow& row, const Error& why);
+  static std::set<policy::PacketRules::Sealed> wanted_seals(const policy::Carrier& carrier);
+  void seal(CarrierRow& row);
+  void release_seals(const CarrierRow& row, const std::set<policy::PacketRules::Sealed>& kept);
   void release_blocks(const CarrierRow& row, const CarrierRow::BlockMap& kept);
   void ask_for_link(CarrierRow& row, policy::KernelChange change);
   void on_link(const std::string& name, uint32_t number, const Status& status);
@@ -134,6 +139,7 @@ class Carriers {
 
   KernelQueue& queue_;
   SharedObjects& shared_;
+  PacketRuleBook& rules_;
   Hooks hooks_;
   Rows rows_;
   std::unordered_map<std::string, std::set<std::string>> by_tunnel_;  // carriers

@@ -19,6 +19,17 @@ void PacketRuleBook::note(const std::string& netns, std::map<Key, Value> policy:
   (space.pending.*pending).insert_or_assign(key, value);
 }
 
+template <typename Key>
+void PacketRuleBook::note(const std::string& netns, std::set<Key> policy::PacketRules::*standing,
+                          std::map<Key, bool> policy::PacketRuleChange::*pending, const Key& key, Wanted wanted) {
+  const auto known = spaces_.find(netns);
+  if (known == spaces_.end() && wanted == Wanted::kNo) return;
+  Space& space = known != spaces_.end() ? known->second : spaces_[netns];
+  auto& all = space.wanted.*standing;
+  const bool changed = wanted == Wanted::kYes ? all.insert(key).second : all.erase(key) != 0;
+  if (changed) (space.pending.*pending).insert_or_assign(key, wanted == Wanted::kYes);
+}
+
 void PacketRuleBook::clamp_interface(const std::string& netns, const std::string& interface,
                                      std::optional<policy::MssLimits> limits) {
   note(netns, &policy::PacketRules::interfaces, &policy::PacketRuleChange::interfaces, interface, limits);
@@ -54,33 +65,54 @@ bool PacketRuleBook::has_outer(const std::string& netns, const policy::SaKey& ke
 void PacketRuleBook::clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing,
                                     Wanted wanted) {
   if (wanted == Wanted::kYes && !can_write_df(netns)) return;
-  const auto known = spaces_.find(netns);
-  if (known == spaces_.end() && wanted == Wanted::kNo) return;
-  Space& space = known != spaces_.end() ? known->second : spaces_[netns];
-  const bool changed = wanted == Wanted::kYes ? space.wanted.inner_df.insert(clearing).second
-                                              : space.wanted.inner_df.erase(clearing) != 0;
-  if (changed) space.pending.inner_df.insert_or_assign(clearing, wanted == Wanted::kYes);
+  note(netns, &policy::PacketRules::inner_df, &policy::PacketRuleChange::inner_df, clearing, wanted);
+}
+
+void PacketRuleBook::seal(const std::string& netns, const policy::PacketRules::Sealed& pair, Wanted wanted) {
+  note(netns, &policy::PacketRules::sealed, &policy::PacketRuleChange::sealed, pair, wanted);
 }
 
 void PacketRuleBook::apply(const std::string& netns, Space& space) {
   policy::PacketRuleChange change = std::exchange(space.pending, {});
   const auto done = [this, netns](const Result<policy::KernelReply>& result) {
-    const auto it = spaces_.find(netns);
-    if (it == spaces_.end()) return;
-    if (!result.ok()) it->second.known = false;
-    if (!result.ok() && !it->second.told) complain_(netns, result.error());
-    it->second.told = !result.ok();
+    on_answer(netns, result.ok() ? Status() : Status(result.error()));
   };
   if (space.wanted.empty()) {
-    if (space.standing) queue_.submit(netns, policy::SetPacketRules{}, done);
-    space.known = space.standing = false;
+    if (std::exchange(space.standing, false)) {
+      ++space.unanswered;
+      queue_.submit(netns, policy::SetPacketRules{}, done);
+    }
+    space.known = false;
     return;
   }
+  ++space.unanswered;
   if (space.known)
     queue_.submit(netns, policy::ChangePacketRules{std::move(change)}, done);
   else
     queue_.submit(netns, policy::SetPacketRules{space.wanted}, done);
   space.known = space.standing = true;
+}
+
+void PacketRuleBook::on_answer(const std::string& netns, const Status& status) {
+  const auto it = spaces_.find(netns);
+  if (it == spaces_.end()) return;
+  Space& space = it->second;
+  if (!status.ok()) space.known = false;
+  if (!status.ok() && !space.told) complain_(netns, status.error());
+  space.told = !status.ok();
+  if (space.unanswered != 0) --space.unanswered;
+  if (space.unanswered != 0) return;
+  for (const Settled& each : std::exchange(space.waiting, {})) each(status);
+}
+
+void PacketRuleBook::settle(const std::string& netns, Settled settled) {
+  const auto it = spaces_.find(netns);
+  if (it == spaces_.end()) return settled({});
+  Space& space = it->second;
+  if (space.pending.empty() && space.known && space.unanswered == 0) return settled({});
+  space.waiting.push_back(std::move(settled));
+  if (!space.pending.empty() || !space.known) apply(netns, space);
+  if (space.unanswered == 0) on_answer(netns, {});  // nothing was to be asked
 }
 
 void PacketRuleBook::apply() {

@@ -28,8 +28,13 @@ class PacketRuleBook {
   enum class Wanted : uint8_t { kYes, kNo };
   void clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing, Wanted wanted);
 
+  void seal(const std::string& netns, const policy::PacketRules::Sealed& pair, Wanted wanted);
+
   /// Asks the kernel for what has changed since the last call.
   void apply();
+  using Settled = std::function<void(const Status&)>;
+  /// The same for one namespace; says how it went when everything that was asked for before has been answered.
+  void settle(const std::string& netns, Settled settled);
   /// No rules anywhere.
   void remove_all();
   /// The namespace is gone, or another one has its name: its next rules are put there as a whole.
@@ -43,12 +48,18 @@ class PacketRuleBook {
     bool known = false;     // the kernel has, or is about to have, what was wanted before `pending`
     bool standing = false;  // there may be something to remove
     bool told = false;
+    size_t unanswered = 0;
+    std::vector<Settled> waiting;
   };
   template <typename Key, typename Value>
   void note(const std::string& netns, std::map<Key, Value> policy::PacketRules::*standing,
             std::map<Key, std::optional<Value>> policy::PacketRuleChange::*pending, const Key& key,
             const std::optional<Value>& value);
+  template <typename Key>
+  void note(const std::string& netns, std::set<Key> policy::PacketRules::*standing,
+            std::map<Key, bool> policy::PacketRuleChange::*pending, const Key& key, Wanted wanted);
   void apply(const std::string& netns, Space& space);
+  void on_answer(const std::string& netns, const Status& status);
   bool can_write_df(const std::string& netns);
 
   KernelQueue& queue_;

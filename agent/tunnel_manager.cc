@@ -69,7 +69,7 @@ TunnelManager::TunnelManager(Services services)
                  event(object, reason, std::move(fields));
                  carriers_.touch_all();
                }),
-      carriers_(queue_, shared_, carrier_hooks()),
+      carriers_(queue_, shared_, packet_rules_, carrier_hooks()),
       watch_(queue_, {.inbound_used =
                           [this](ike::ChildId id) {
                             if (const Home* home = home_of(id); home != nullptr)

@@ -33,6 +33,10 @@ const char* const kInInterface = "interfaces_in";
 const char* const kOutReqid = "reqids_out";
 const char* const kInReqid = "reqids_in";
 
+const char* const kSealed = "sealed";
+const char* const kSealedChain = "protected_only";
+constexpr uint8_t kIpv6Inside = 41;
+
 struct SaMap {
   const char* name;
   Family family;
@@ -130,6 +134,14 @@ Bytes key_of(const policy::SaKey& key) {
   ByteWriter writer;
   writer.bytes(key.destination.bytes());
   writer.u32(key.spi.value());
+  const ByteView view = writer.view();
+  return {view.begin(), view.end()};
+}
+
+Bytes key_of(const PacketRules::Sealed& pair) {
+  ByteWriter writer;
+  writer.bytes(pair.remote.bytes());
+  writer.bytes(pair.local.bytes());
   const ByteView view = writer.view();
   return {view.begin(), view.end()};
 }
@@ -253,6 +265,7 @@ Elements elements_of(const PacketRules& rules) {
   for (const auto& [reqid, limits] : rules.reqids) both(kInReqid, kOutReqid, key_of(reqid), limits);
   for (const auto& [key, header] : rules.outer)
     elements[map_of(key, header)].push_back({key_of(key), chain_of(header)});
+  for (const PacketRules::Sealed& pair : rules.sealed) elements[kSealed].push_back({key_of(pair), kSealedChain});
   return elements;
 }
 
@@ -268,6 +281,12 @@ void add_base_chains(const NftStructure& structure, std::vector<Message>& messag
         rule.match_protocol(each.udp ? kUdp : kEsp);
         rule.lookup_sa(each.name, each.family, each.udp ? kUdpHeader : 0);
       }));
+  if (structure.seals)
+    messages.push_back(new_rule(entering, [](NftRule& rule) {
+      rule.match_family(Family::kIpv4);
+      rule.match_protocol(kIpv6Inside);
+      rule.lookup_pair(kSealed);
+    }));
   for (const Way way : {Way::kOut, Way::kIn}) {
     const std::string& chain = way == Way::kOut ? leaving : entering;
     const auto syn = [&](const auto& then) {
@@ -294,6 +313,13 @@ void add_base_chains(const NftStructure& structure, std::vector<Message>& messag
 }
 
 void add_action_chains(const NftStructure& structure, std::vector<Message>& messages) {
+  if (structure.seals) {
+    messages.push_back(new_chain(kSealedChain));
+    messages.push_back(new_rule(kSealedChain, [](NftRule& rule) {
+      rule.match_unprotected();
+      rule.drop();
+    }));
+  }
   for (const MssLimits& limits : structure.mss) {
     messages.push_back(new_chain(chain_of(limits)));
     for (const auto& each : {std::pair(Family::kIpv4, limits.ipv4), {Family::kIpv6, limits.ipv6}})
@@ -320,8 +346,10 @@ std::optional<std::string> own_text(const Attributes& attributes, uint16_t table
 }  // namespace
 
 NftStructure NftStructure::of(const PacketRules& rules) {
-  NftStructure structure{
-      .inner_df = rules.inner_df, .by_interface = !rules.interfaces.empty(), .by_reqid = !rules.reqids.empty()};
+  NftStructure structure{.inner_df = rules.inner_df,
+                         .seals = !rules.sealed.empty(),
+                         .by_interface = !rules.interfaces.empty(),
+                         .by_reqid = !rules.reqids.empty()};
   for (const auto& [name, limits] : rules.interfaces) structure.mss.insert(limits);
   for (const auto& [reqid, limits] : rules.reqids) structure.mss.insert(limits);
   for (const auto& [key, header] : rules.outer) structure.outer.insert({.df_set = header.df_set, .dscp = header.dscp});
@@ -330,11 +358,12 @@ NftStructure NftStructure::of(const PacketRules& rules) {
 
 bool NftStructure::has(const NftStructure& other) const {
   return std::ranges::includes(mss, other.mss) && std::ranges::includes(outer, other.outer) &&
-         inner_df == other.inner_df && (by_interface || !other.by_interface) && (by_reqid || !other.by_reqid);
+         inner_df == other.inner_df && (seals || !other.seals) && (by_interface || !other.by_interface) &&
+         (by_reqid || !other.by_reqid);
 }
 
 const std::vector<std::string>& nft_maps_out() {
-  static const std::vector<std::string> kMaps{kOutInterface, kOutReqid, "esp4", "esp6", "udp4", "udp6"};
+  static const std::vector<std::string> kMaps{kOutInterface, kOutReqid, "esp4", "esp6", "udp4", "udp6", kSealed};
   return kMaps;
 }
 
@@ -344,7 +373,7 @@ const std::vector<std::string>& nft_maps_in() {
 }
 
 NftBatch encode_nft_table(const PacketRules& rules) {
-  constexpr uint32_t kInterfaceBytes = IFNAMSIZ, kReqidBytes = 4, kSpiBytes = 4;
+  constexpr uint32_t kInterfaceBytes = IFNAMSIZ, kReqidBytes = 4, kSpiBytes = 4, kPairBytes = 8;
   const NftStructure structure = NftStructure::of(rules);
   std::vector<Message> messages;
   // Made first, so that there is one to delete; the transaction shows others only its outcome.
@@ -360,6 +389,7 @@ NftBatch encode_nft_table(const PacketRules& rules) {
     messages.push_back(new_map(each.name, (v4 ? kTypeAddress4 : kTypeAddress6) << kTypeBits | kTypeMark,
                                (v4 ? 4 : 16) + kSpiBytes, ++id));
   }
+  messages.push_back(new_map(kSealed, kTypeAddress4 << kTypeBits | kTypeAddress4, kPairBytes, ++id));
   add_action_chains(structure, messages);
   add_base_chains(structure, messages);
   add_elements(NFT_MSG_NEWSETELEM, elements_of(rules), messages);
@@ -386,6 +416,8 @@ NftBatch encode_nft_change(const PacketRules& before, const policy::PacketRuleCh
   sort(change.interfaces, before.interfaces, gone.interfaces, fresh.interfaces);
   sort(change.reqids, before.reqids, gone.reqids, fresh.reqids);
   sort(change.outer, before.outer, gone.outer, fresh.outer);
+  for (const auto& [pair, wanted] : change.sealed)
+    if (wanted != before.sealed.contains(pair)) (wanted ? fresh : gone).sealed.insert(pair);
   std::vector<Message> messages;
   add_elements(NFT_MSG_DELSETELEM, elements_of(gone), messages);
   add_elements(NFT_MSG_NEWSETELEM, elements_of(fresh), messages);
@@ -466,6 +498,13 @@ Status take_element(const std::string& map, ByteView key, const std::string& cha
     TRY_ASSIGN(const IpAddress destination, IpAddress::from_bytes(key.first(address_bytes)), "element");
     TRY_ASSIGN(const uint32_t spi, ByteReader(key.subspan(address_bytes)).u32(), "element");
     rules.outer[{destination, policy::ChildSpi(spi)}] = *header;
+    return {};
+  }
+  if (map == kSealed) {
+    if (key.size() != 8 || chain != kSealedChain) return unexpected(map);
+    TRY_ASSIGN(const IpAddress remote, IpAddress::from_bytes(key.first(4)), "element");
+    TRY_ASSIGN(const IpAddress local, IpAddress::from_bytes(key.subspan(4)), "element");
+    rules.sealed.insert({remote, local});
     return {};
   }
   const auto limits = limits_of(chain);

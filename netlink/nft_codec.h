@@ -25,6 +25,7 @@ struct NftStructure {
   std::set<policy::MssLimits> mss;      ///< Chains that clamp.
   std::set<policy::OuterHeader> outer;  ///< Chains that write headers; udp_encapsulation is not part of it.
   std::set<policy::PacketRules::Clearing> inner_df;
+  bool seals = false;
   bool by_interface = false, by_reqid = false;
   friend bool operator==(const NftStructure&, const NftStructure&) = default;
 

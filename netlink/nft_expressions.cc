@@ -135,6 +135,11 @@ void NftRule::match_destination(const IpPrefix& prefix) {
   compare(prefix.address.bytes());
 }
 
+void NftRule::match_unprotected() {
+  load_meta(NFT_META_SECPATH);
+  compare(std::array<uint8_t, 1>{0});
+}
+
 void NftRule::lookup_interface(const std::string& map, Way way) {
   load_meta(way == Way::kIn ? NFT_META_IIFNAME : NFT_META_OIFNAME);
   lookup(map);
@@ -154,6 +159,12 @@ void NftRule::lookup_sa(const std::string& map, Family family, uint32_t spi_at) 
   const bool v4 = family == Family::kIpv4;
   load(NFT_PAYLOAD_NETWORK_HEADER, v4 ? 16 : 24, v4 ? 4 : 16);
   load(NFT_PAYLOAD_TRANSPORT_HEADER, spi_at, 4, v4 ? 1 : 4);
+  lookup(map);
+}
+
+void NftRule::lookup_pair(const std::string& map) {
+  load(NFT_PAYLOAD_NETWORK_HEADER, 12, 4);
+  load(NFT_PAYLOAD_NETWORK_HEADER, 16, 4, 1);  // two of them, so that the command nft names the addresses
   lookup(map);
 }
 

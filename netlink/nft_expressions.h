@@ -27,6 +27,8 @@ class NftRule {
   /// The route to the destination leaves by this interface, in the main table.
   void match_route_out(const std::string& name);
   void match_destination(const IpPrefix& prefix);
+  /// Nothing of it has come out of an SA.
+  void match_unprotected();
 
   // Looks up, and goes to the chain that the map names.
   enum class Way : uint8_t { kIn, kOut };
@@ -34,6 +36,8 @@ class NftRule {
   void lookup_reqid(const std::string& map, Way way);
   /// By destination and SPI; `spi_at`: bytes into what follows the IP header.
   void lookup_sa(const std::string& map, Family family, uint32_t spi_at);
+  /// By source and destination, IPv4.
+  void lookup_pair(const std::string& map);
 
   void set_mss(uint16_t bytes);
   void set_dscp(Family family, uint8_t dscp);

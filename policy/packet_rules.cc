@@ -36,6 +36,16 @@ void merge_into(const Changes& changes, Map& map) {
   }
 }
 
+template <typename Key>
+void merge_into(const std::map<Key, bool>& changes, std::set<Key>& keys) {
+  for (const auto& [key, wanted] : changes) {
+    if (wanted)
+      keys.insert(key);
+    else
+      keys.erase(key);
+  }
+}
+
 void count(std::string& text, size_t number, std::string_view what) {
   if (number == 0) return;
   if (!text.empty()) text.append(", ");
@@ -50,6 +60,7 @@ std::string to_string(const PacketRules& rules) {
   count(text, rules.reqids.size(), "reqids with MSS");
   count(text, rules.inner_df.size(), "destinations without DF");
   count(text, rules.outer.size(), "SAs with outer headers");
+  count(text, rules.sealed.size(), "sealed pairs of gateways");
   if (text.empty()) text = "nothing";
   return rules.intact ? text : text + ", changed by others";
 }
@@ -58,12 +69,8 @@ void PacketRuleChange::apply_to(PacketRules& rules) const {
   merge_into(interfaces, rules.interfaces);
   merge_into(reqids, rules.reqids);
   merge_into(outer, rules.outer);
-  for (const auto& [clearing, wanted] : inner_df) {
-    if (wanted)
-      rules.inner_df.insert(clearing);
-    else
-      rules.inner_df.erase(clearing);
-  }
+  merge_into(inner_df, rules.inner_df);
+  merge_into(sealed, rules.sealed);
 }
 
 bool has_df(const PacketRules& rules) { return !rules.inner_df.empty() || !only_df(rules).outer.empty(); }

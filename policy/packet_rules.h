@@ -39,10 +39,20 @@ struct PacketRules {
   };
   std::set<Clearing> inner_df;
   std::map<SaKey, OuterHeader> outer;
+  /// Two IPv4 gateways between which IPv6 in IPv4 (protocol 41) is taken out of SAs only. The kernel's interface for IP
+  /// in IP asks policies about IPv4 inside, and takes IPv6 inside from anybody who names the other gateway as its
+  /// source.
+  struct Sealed {
+    IpAddress remote, local;
+    friend auto operator<=>(const Sealed&, const Sealed&) = default;
+  };
+  std::set<Sealed> sealed;
   /// As read: whether nothing but these entries differs from what was put there. What is wanted is always intact.
   bool intact = true;
 
-  bool empty() const { return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty() && intact; }
+  bool empty() const {
+    return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty() && sealed.empty() && intact;
+  }
   friend bool operator==(const PacketRules&, const PacketRules&) = default;
 };
 /// "3 interfaces, 2 SAs, changed by others".
@@ -54,7 +64,10 @@ struct PacketRuleChange {
   std::map<uint32_t, std::optional<MssLimits>> reqids;
   std::map<PacketRules::Clearing, bool> inner_df;
   std::map<SaKey, std::optional<OuterHeader>> outer;
-  bool empty() const { return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty(); }
+  std::map<PacketRules::Sealed, bool> sealed;
+  bool empty() const {
+    return interfaces.empty() && reqids.empty() && inner_df.empty() && outer.empty() && sealed.empty();
+  }
   void apply_to(PacketRules& rules) const;
 };
 

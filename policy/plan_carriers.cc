@@ -66,6 +66,12 @@ Result<std::vector<PolicyConfig>> plan_carrier_blocks(const Carrier& carrier, co
   return plan.policies;
 }
 
+std::optional<PacketRules::Sealed> plan_carrier_seal(const Carrier& carrier, const CarrierPath& path) {
+  const Tunnel& tunnel = *path.tunnel;
+  if (carrier.kind != CarrierKind::kIpIp || !tunnel.remote->is_v4()) return std::nullopt;
+  return PacketRules::Sealed{.remote = *tunnel.remote, .local = tunnel.local_address().value()};
+}
+
 uint32_t carrier_header(const Carrier& carrier) {
   constexpr uint32_t kIpv4Header = 20, kIpv6Header = 40, kGreHeader = 4, kGreKey = 4;
   const uint32_t outer = carrier.paths.front().tunnel->remote->is_v4() ? kIpv4Header : kIpv6Header;

@@ -7,6 +7,7 @@
 
 #include "policy/config.h"
 #include "policy/kernel_model.h"
+#include "policy/packet_rules.h"
 #include "policy/plan_routes.h"
 
 /// From a carrier of the configuration to what stands in the kernel. Pure.
@@ -25,6 +26,10 @@ bool takes_protocol(const Tunnel& tunnel, const SelectorList& local, const Selec
 /// What keeps the carrier's packets on this path from leaving, or being taken, in the clear while no SA takes them:
 /// block policies between the two gateways, of all of carrier_protocols(), in the public namespace.
 Result<std::vector<PolicyConfig>> plan_carrier_blocks(const Carrier& carrier, const CarrierPath& path);
+
+/// Between the gateways of this path IPv6 in IPv4 is taken out of SAs only; nothing where the kernel asks policies by
+/// itself.
+std::optional<PacketRules::Sealed> plan_carrier_seal(const Carrier& carrier, const CarrierPath& path);
 
 /// Bytes of the largest packet inside, where one of `transport` bytes fits the SAs: less the outer IP header and that
 /// of GRE, or as configured; IPv6 inside needs 1280 (RFC 8200 section 5).

@@ -139,6 +139,14 @@ check "packets of the computed size pass whole" ip netns exec customers ip vrf e
 check "the interface has that MTU" bash -c "ip -n customers link show branch-7-gre | grep -q 'mtu $(shown branch-7-gre mtu) '"
 check "nothing was seen in the clear" no_leak
 
+# Somebody sends in the other gateway's name, without ESP, while its SAs stand.
+echoes() { ip netns exec customers awk '/^Icmp:/ && n++ { print $10 } /^Icmp6InEchos / { print $2 }' /proc/net/snmp /proc/net/snmp6 | tr '\n' ' '; }
+taken_in() {
+  local before; before=$(echoes)
+  ip netns exec peer python3 "$PWD/tests/interop/inject.py" veth-peer "$(ip -n gw -o link show "$GW_DEV" | sed -n 's/.*link.ether \([0-9a-f:]*\) .*/\1/p')" && is "$(echoes)" "$before"
+}
+check "nothing that comes in the clear is taken while the tunnels stand" taken_in
+
 # The preferred gateway stays away: its backup takes over, and hands back after the hold-down.
 INDEX=$(LINK_INDEX "$LINK") MOVES=$(events carrier-switched)
 outage add

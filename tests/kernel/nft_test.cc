@@ -18,6 +18,8 @@ constexpr const char* kPlace = "left-pub";
 
 SaKey sa(const char* address, uint32_t spi) { return {IpAddress::parse(address).value(), ChildSpi(spi)}; }
 
+const PacketRules::Sealed kPair{IpAddress::parse("192.0.2.2").value(), IpAddress::parse("192.0.2.1").value()};
+
 PacketRules rich() {
   PacketRules rules;
   rules.interfaces = {{"ips1000001", {1406, 1386}}};
@@ -25,6 +27,7 @@ PacketRules rich() {
   rules.inner_df = {{.interface = "ips1000001"}, {"blue", "ips1000002", IpPrefix::parse("10.2.0.0/16").value()}};
   rules.outer = {{sa("192.0.2.2", 0xc0000001), {.df_set = true, .dscp = uint8_t{12}}},
                  {sa("2001:db8::2", 0xc0000003), {.df_set = true, .dscp = uint8_t{46}, .udp_encapsulation = true}}};
+  rules.sealed = {kPair};
   return rules;
 }
 
@@ -49,13 +52,27 @@ TEST_CASE("packet rules: the kernel holds what was asked for, as another program
   CHECK(error_of(port.done(kPlace, SetPacketRules{rich()})) == "");
 
   const std::string text = listed();
-  for (const char* part :
-       {"comment \"made by ipsecd", "type filter hook postrouting priority mangle; policy accept;",
-        "type filter hook prerouting priority mangle; policy accept;", "\"ips1000001\" : jump mss_1406_1386",
-        "tcp flags syn / syn,rst", "iifname vmap @interfaces_in", "oifname vmap @interfaces_out",
-        "ipsec in reqid vmap @reqids_in", "ipsec out reqid vmap @reqids_out", "tcp option maxseg size set 1406",
-        "tcp option maxseg size set 1386", "tcp option maxseg size set 1200", "ip daddr . esp spi vmap @esp4",
-        "ip6 daddr . esp spi vmap @esp6", "vmap @udp4", "vmap @udp6", "ip dscp set ef", "ip6 dscp set ef"})
+  for (const char* part : {"comment \"made by ipsecd",
+                           "type filter hook postrouting priority mangle; policy accept;",
+                           "type filter hook prerouting priority mangle; policy accept;",
+                           "\"ips1000001\" : jump mss_1406_1386",
+                           "tcp flags syn / syn,rst",
+                           "iifname vmap @interfaces_in",
+                           "oifname vmap @interfaces_out",
+                           "ipsec in reqid vmap @reqids_in",
+                           "ipsec out reqid vmap @reqids_out",
+                           "tcp option maxseg size set 1406",
+                           "tcp option maxseg size set 1386",
+                           "tcp option maxseg size set 1200",
+                           "ip daddr . esp spi vmap @esp4",
+                           "ip6 daddr . esp spi vmap @esp6",
+                           "vmap @udp4",
+                           "vmap @udp6",
+                           "ip dscp set ef",
+                           "ip6 dscp set ef",
+                           "ip saddr . ip daddr vmap @sealed",
+                           "192.0.2.2 . 192.0.2.1 : jump protected_only",
+                           "meta ipsec missing drop"})
     CHECK_MESSAGE(shows(text, part), part, " in ", text);
   const bool df = netlink::probe_df_writer().value() == netlink::DfWriter::kRules;
   for (const char* part : {"iifname \"blue\" ip daddr 10.2.0.0/16", "fib daddr oifname \"ips1000001\""})
@@ -73,6 +90,7 @@ TEST_CASE("packet rules: elements come and go without the rest, and what needs a
         PacketRuleChange{.outer = {{sa("192.0.2.2", 0xc0000001), std::nullopt},
                                    {sa("192.0.2.2", 0xc0000007), OuterHeader{.df_set = true}}}},
         PacketRuleChange{.outer = {{sa("192.0.2.2", 0xc0000007), OuterHeader{.dscp = uint8_t{10}}}}},
+        PacketRuleChange{.sealed = {{kPair, false}}}, PacketRuleChange{.sealed = {{kPair, true}}},
         PacketRuleChange{.inner_df = {{{.interface = "ips1000001"}, false}}}}) {
     change.apply_to(wanted);
     CHECK(error_of(port.done(kPlace, ChangePacketRules{change})) == "");

@@ -187,6 +187,47 @@ TEST_CASE("carrier: without its blocks there is no interface; they are asked for
   CHECK(world.remote() == "198.51.100.7");
 }
 
+TEST_CASE("carrier: IPv6 in IPv4 is sealed before there is an interface, and until it has gone") {
+  World world(R"(, "kind": "ipip")", R"(["b"])");
+  const auto sealed = [&] { return world.pub().packet_rules.sealed.size(); };
+  policy::PacketRules foreign;
+  foreign.interfaces["theirs"] = {1400, 1380};
+  SUBCASE("as it is wanted") {}
+  SUBCASE("where there is no place for rules it waits") {
+    world.kernel.put_foreign("pub", foreign);
+    world.begin();
+    CHECK(world.remote() == "none");
+    CHECK(world.state() == "failed");
+    world.pub().packet_rules = {};
+    world.pub().rules_maker = Maker::kOurs;
+    world.pass(3s);
+    world.run();
+    CHECK(world.remote() == "198.51.100.8");
+    CHECK(sealed() == 1);
+    return;
+  }
+  world.begin();
+  CHECK(world.remote() == "198.51.100.8");
+  CHECK(sealed() == 1);
+  CHECK(world.drift() == 0);
+  world.restart(world.tunnels());
+  world.run();
+  CHECK(sealed() == 1);
+
+  world.carrier(R"(, "kind": "ipip")", R"(["a", "b"])");
+  world.reconfigure({{.name = "a", .remote = "198.51.100.7", .selector = "198.51.100.7", .local = "192.0.2.1"},
+                     {.name = "b", .remote = "198.51.100.8", .selector = "198.51.100.8", .local = "192.0.2.1"}});
+  world.run();
+  world.run();
+  CHECK(sealed() == 2);
+  // GRE asks policies itself.
+  world.carrier({}, R"(["b"])");
+  world.reconfigure(world.tunnels());
+  world.run();
+  world.run();
+  CHECK(sealed() == 0);
+}
+
 TEST_CASE("carrier: the MTU is that of the path, less ESP and its own header, and the least of both remotes") {
   World world(R"(, "key": 7)");
   world.begin();

@@ -26,6 +26,7 @@ PacketRules rich() {
                  {sa("192.0.2.2", 0xc0000002), {.dscp = uint8_t{46}, .udp_encapsulation = true}},
                  {sa("2001:db8::2", 0xc0000003), {.df_set = true, .dscp = uint8_t{0}}},
                  {sa("2001:db8::2", 0xc0000004), {.dscp = uint8_t{46}, .udp_encapsulation = true}}};
+  rules.sealed = {{IpAddress::parse("192.0.2.2").value(), IpAddress::parse("192.0.2.1").value()}};
   return rules;
 }
 
@@ -94,8 +95,8 @@ TEST_CASE("nft: very many elements are told in several messages, none of them to
 
 TEST_CASE("nft: there is one chain for each thing that is done, and two that see all packets") {
   const std::vector<std::string> chains = chains_of(encode_nft_table(rich()));
-  CHECK(chains == std::vector<std::string>{"mss_1200_1200", "mss_1406_1386", "outer_46", "outer_df", "outer_df_0",
-                                           "leaving", "entering"});
+  CHECK(chains == std::vector<std::string>{"protected_only", "mss_1200_1200", "mss_1406_1386", "outer_46", "outer_df",
+                                           "outer_df_0", "leaving", "entering"});
 }
 
 TEST_CASE("nft: a table holds what needs no other chains than it has") {

@@ -108,6 +108,11 @@ TEST_CASE("packet rules: a change puts there, replaces and takes away, and leave
   CHECK(rules.interfaces == std::map<std::string, MssLimits>{{"ips2", {1200, 1180}}});
   CHECK(rules.inner_df.size() == 1);
   CHECK(rules.outer.size() == 1);
+  const PacketRules::Sealed pair{IpAddress::parse("192.0.2.2").value(), IpAddress::parse("192.0.2.1").value()};
+  for (const bool wanted : {true, false}) {
+    PacketRuleChange{.sealed = {{pair, wanted}}}.apply_to(rules);
+    CHECK(rules.sealed.contains(pair) == wanted);
+  }
   change = {.inner_df = {{{.interface = "ips2"}, false}}};
   change.outer[kSa] = std::nullopt;
   change.apply_to(rules);
