@@ -163,12 +163,12 @@ TEST_CASE("set-up: selectors are narrowed to what the responder allows") {
 
 TEST_CASE("set-up: of children that lie within one another the peer gets the one that it names") {
   // "dmz" is 10.101.0.0/16 and 10.102.0.0/16; the other child stands before it.
-  for (const auto& [local, remote] :
+  for (const auto& ends :
        {std::pair("10.101.0.0/16[tcp/20000]", "10.102.0.0/16[tcp]"), std::pair("10.96.0.0/11", "10.96.0.0/11")}) {
-    CAPTURE(local);
+    CAPTURE(ends.first);
     for (const char* const wanted : {"dmz", "lan"}) {
       CAPTURE(wanted);
-      World world({.local_ts = local, .remote_ts = remote, .second_child = true});
+      World world({.local_ts = ends.first, .remote_ts = ends.second, .second_child = true});
       world.initiate(wanted);
       world.deliver_all();
       CHECK(world.is_up_and_equal());

@@ -46,7 +46,8 @@ void check_same(const Message& ours, const char* golden, size_t fixed_bytes) {
   CHECK(a.type == b.type);
   CHECK(a.flags == b.flags);
   CHECK(a.fixed == b.fixed);
-  for (const auto& [type, value] : b.attributes) CHECK_MESSAGE(a.attributes.at(type) == value, "attribute ", type);
+  for (const auto& each : b.attributes)
+    CHECK_MESSAGE(a.attributes.at(each.first) == each.second, "attribute ", each.first);
   CHECK(a.attributes.size() == b.attributes.size());
 }
 
