@@ -278,10 +278,10 @@ void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
     services_.workers.close_child(home->second.worker, home->second.ike, id, Reason::kLifetimeEnded);
 }
 
-/// The packets were faster than the rekey: it may be under way. Without one that ends well the child is set up anew.
+/// The packets were faster than the rekey: it may be under way. Without one that ends well the child is set up anew:
+/// when the SA stays gone, or is seen again and again, for not every NIC ends one by itself.
 void TunnelManager::on_hard_limit(ike::ChildId id, const policy::SaKey& key) {
-  homes_.at(id).expired = true;
-  replace_child(id, key, 0);
+  replace_child(id, key, homes_.at(id).expired++);
   reconciliation_.suspect(now_, installer_.children().at(id)->spec->tunnel->group->public_place.netns);
 }
 

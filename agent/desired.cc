@@ -99,7 +99,7 @@ void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uin
   const bool manual = manual_.contains(id);
   if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
-  const Reason reason = home != nullptr && home->expired ? Reason::kKernelExpired : Reason::kSaLost;
+  const Reason reason = home != nullptr && home->expired != 0 ? Reason::kKernelExpired : Reason::kSaLost;
   if (tries == 0 && reason == Reason::kSaLost)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});

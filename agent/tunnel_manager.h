@@ -148,7 +148,7 @@ class TunnelManager {
     uint32_t reqid = 0;  ///< Of its child.
     std::optional<ike::ChildId> replaces;
     bool sequence_told = false;
-    bool expired = false;  ///< The kernel ended one of its SAs at the hard limit.
+    uint32_t expired = 0;  ///< How often one of its SAs was seen at the hard limit.
   };
   /// A child whose successor's outbound half is on its way into the kernel: what ends the old one waits for that.
   struct Renewal {

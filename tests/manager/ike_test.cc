@@ -81,3 +81,22 @@ TEST_CASE("initiate: attempts go round the workers") {
 
   CHECK(world.workers.initiation_workers == std::vector<size_t>{0, 1, 0});
 }
+
+TEST_CASE("expire: a child whose SA is seen at its hard limit again and again, with no rekey in its place, is closed") {
+  ManagerWorld world;
+  world.start({{}});
+  world.initiated(kIke);
+  world.install(kIke, 0xc1);
+  const policy::SaKey key = world.manager->installer().children().begin()->second->plan.outbound.key;
+
+  for (size_t seen = 1; seen <= 3; ++seen) {
+    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
+    world.run();
+    CHECK(world.workers.rekeys.size() == seen);
+    CHECK(world.workers.closed_children.empty());
+  }
+  world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
+  world.run();
+  REQUIRE(world.workers.closed_children.size() == 1);
+  CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+}
