@@ -97,6 +97,7 @@ void TunnelManager::look_at_offload(Instant now) {
   for (const auto& [netns, owners] : by_netns) {
     const auto states = services_.kernel.dump_sas(netns);
     if (!states.ok()) continue;  // reconciliation says so
+    look_at_volumes(netns, *states);
     std::map<policy::SaKey, uint64_t>& before = carried_[netns];
     std::map<policy::SaKey, uint64_t> carried;
     std::vector<hwoffload::CounterWatch::Sample> on_nic;

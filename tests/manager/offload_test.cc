@@ -234,6 +234,43 @@ TEST_CASE("offload: a NIC whose room is taken gets no further child, and the rea
   CHECK(world.workers.rekeys.empty());
 }
 
+TEST_CASE("offload: what a NIC alone counts reaches its soft limit without a word of the kernel, and is rekeyed") {
+  for (const bool bytes : {true, false}) {
+    CAPTURE(bytes);
+    ManagerWorld world("packet");
+    world.adjust = [&](policy::IkePolicy&, policy::ChildPolicy& policy) {
+      (bytes ? policy.lifetime_bytes : policy.lifetime_packets) = bytes ? 100'000 : 100;
+    };
+    up(world);
+    carried(world, 50);
+    world.pass(5s);
+    CHECK(world.workers.rekeys.empty());
+    carried(world, 95);  // a packet is a thousand bytes
+    world.pass(5s);
+    CHECK(rekeys_for(world, bytes ? Reason::kRekeyBytes : Reason::kRekeyPackets) == 1);
+    CHECK(world.workers.closed_children.empty());
+    rekey(world);
+    CHECK(outbound(world, 0xc2).kind == OffloadKind::kPacket);
+  }
+}
+
+TEST_CASE("offload: without rekeying a child on a NIC ends at its hard limit, though the kernel does not say so") {
+  ManagerWorld world("packet");
+  world.adjust = [](policy::IkePolicy&, policy::ChildPolicy& policy) {
+    policy.lifetime_packets = 100;
+    policy.rekey.enabled = false;
+  };
+  up(world);
+  carried(world, 99);
+  world.pass(5s);
+  CHECK(world.workers.closed_children.empty());
+  carried(world, 100);
+  world.pass(5s);
+  REQUIRE(world.workers.closed_children.size() >= 1);
+  CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+  CHECK(world.workers.rekeys.empty());
+}
+
 TEST_CASE("offload: a NIC that takes an SA and has no room for its policies gives the SA back, and no child is lost") {
   for (const std::string mode : {"packet", "auto"}) {
     CAPTURE(mode);
