@@ -157,6 +157,7 @@ void TunnelManager::offload_not_counting(Instant now, ike::ChildId id, const std
 
 /// A device went, came or changed.
 void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& change) {
+  const bool was_there = offload_.is_usable(change.netns, change.name);
   if (!offload_.on_link(now, change)) return;
   look_at_paths(change.netns);  // packets may leave by another one now
   offload_decide_at_ = now;
@@ -166,6 +167,7 @@ void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& chan
       if (row.tunnel->group->public_place.netns == change.netns) seat_children(row);
     return;
   }
+  if (!was_there) return;  // one that is taken out goes down first
   const auto on_it = std::ranges::count_if(installer_.children(), [&](const auto& each) {
     const InstalledChild& child = *each.second;
     return child.spec->tunnel->group->public_place.netns == change.netns && place_text(child) == change.name;

@@ -109,6 +109,17 @@ TEST_CASE("offload: a device that goes down is told once, and its SAs are made a
   CHECK(outbound(world, 0xc2).reason == Reason::kOffloadNoDevice);
 }
 
+TEST_CASE("offload: a device that is taken out goes down first, and its loss is told once") {
+  ManagerWorld world("packet");
+  up(world);
+  link(world, false);
+  world.devices[0].present = false;
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "ens1", .up = false, .gone = true});
+  world.run();
+  CHECK(world.events_of(Reason::kOffloadDeviceLost).size() == 1);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
+}
+
 TEST_CASE("offload: a device that comes back is used after it has stood for a while, not before") {
   ManagerWorld world("packet");
   up(world);
