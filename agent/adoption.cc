@@ -121,8 +121,10 @@ class Adopter {
       note(adoption_.last_number, key.if_id);
       note(adoption_.last_reqid, policy.reqid);
     }
-    for (const auto& [key, route] : found.ours.routes)
+    for (const auto& [key, route] : found.ours.routes) {
       routes_[{netns, route.device, route.encap_if_id}].push_back(&route);
+      if (policy::is_peer_route(route)) peer_routes_[{netns, *route.gateway}].push_back(&route);
+    }
     for (const policy::SaState& sa : found.sas) {
       owned_[{netns, sa.if_id, sa.reqid}].sas.push_back(&sa);
       note(adoption_.last_number, sa.if_id);
@@ -272,6 +274,7 @@ class Adopter {
     }
     if (policy::crosses_from_vrf(group)) adopt_private_policies(ids, orphaned);
     if (ids.if_id != 0) adopt_routes(tunnel, child, ids, orphaned);
+    adopt_peer_route(group, orphaned);
     adoption_.children.push_back(std::move(orphaned));
   }
 
@@ -295,6 +298,18 @@ class Adopter {
       if (route->vrf != tunnel.group->private_place.vrf || !fits) continue;
       orphaned.routes.push_back(*route);
       inside.add(*route);
+    }
+  }
+
+  void adopt_peer_route(const policy::TunnelGroup& group, OrphanedChild& orphaned) {
+    for (const auto& [key, sa] : orphaned.outbound) {
+      if (sa.offload != policy::OffloadKind::kPacket) continue;
+      for (const policy::RouteConfig* route : peer_routes_[{orphaned.public_netns, key.destination}]) {
+        if (route->vrf != group.public_place.vrf) continue;
+        orphaned.peer_route = *route;
+        adoption_.keep[orphaned.public_netns].add(*route);
+        return;
+      }
     }
   }
 
@@ -412,6 +427,7 @@ class Adopter {
   std::map<Named, const policy::LinkConfig*> links_;  // by namespace, alternative name
   /// By namespace, device, and if_id where the device is external.
   std::map<std::tuple<std::string, std::string, uint32_t>, std::vector<const policy::RouteConfig*>> routes_;
+  std::map<std::pair<std::string, IpAddress>, std::vector<const policy::RouteConfig*>> peer_routes_;  // by namespace
   std::map<OwnedKey, Owned> owned_;
   /// By namespace, first outbound policy without its if_id, and peer; and once more without the peer.
   std::map<std::tuple<std::string, policy::PolicyKey, std::optional<IpAddress>>, std::vector<OwnedKey>>

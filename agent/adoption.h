@@ -27,6 +27,7 @@ struct OrphanedChild {
   std::vector<policy::PolicyConfig> policies;
   std::vector<policy::PolicyConfig> private_policies;  ///< ChildPlan::private_policies
   std::vector<policy::RouteConfig> routes;
+  std::optional<policy::RouteConfig> peer_route;  ///< In the public namespace.
 };
 
 struct Adoption {

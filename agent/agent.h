@@ -77,6 +77,7 @@ class Agent final : private WorkerPort {
   void assign_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void open_socket(const policy::TunnelGroup& group, const Endpoint& local);
+  void tell_refused(const std::vector<policy::ConfigError>& errors);
   void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
              const policy::TunnelChanges& changes);
   void open_sockets();

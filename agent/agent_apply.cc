@@ -14,7 +14,10 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
   TRY_ASSIGN(auto files, read_config_files(options_.config_path, options_.config_dir), "");
   policy::ConfigOutcome outcome = policy::parse_config(files);
   Reloaded reloaded{.errors = std::move(outcome.errors), .changes = {}, .carriers = {}, .warnings = {}};
-  if (!outcome.config) return reloaded;
+  if (!outcome.config) {
+    if (extent == Extent::kApply) tell_refused(reloaded.errors);
+    return reloaded;
+  }
   reloaded.changes = policy::tunnel_changes(*config_, *outcome.config);
   reloaded.carriers = policy::carrier_changes(*config_, *outcome.config);
   reloaded.warnings = outcome.config->warnings;
@@ -26,6 +29,15 @@ Result<Agent::Reloaded> Agent::reload(Extent extent) {
   reloaded.warnings.insert(reloaded.warnings.end(), warnings_.begin(), warnings_.end());
   warnings_ = reloaded.warnings;
   return reloaded;
+}
+
+/// Whoever asked is told by the answer; who reads the log later learns of it, too. The first errors are enough there.
+void Agent::tell_refused(const std::vector<policy::ConfigError>& errors) {
+  constexpr size_t kToldAtMost = 10;
+  for (size_t i = 0; i < std::min(errors.size(), kToldAtMost); ++i)
+    log_.error("the configuration is not valid; nothing was changed", {field("detail", errors[i].text())});
+  if (errors.size() > kToldAtMost)
+    log_.error("the configuration has more errors", {field("count", uint64_t{errors.size() - kToldAtMost})});
 }
 
 void Agent::apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,

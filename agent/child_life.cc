@@ -118,9 +118,9 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
                       std::find(child.up.begin(), child.up.end(), *home->replaces) != child.up.end();
   child.up.push_back(id);
   set_routes(row);
-  orphans_.replace(now, child.ids.reqid);
-  follow(now, id, installed);
   on_shape(row, child, installed);
+  orphans_.replace(now, child.ids.reqid);  // what both hold goes on standing
+  follow(now, id, installed);
   if (child.held_down && home != nullptr)  // the operator was quicker than the kernel
     services_.workers.close_child(home->worker, home->ike, id, Reason::kDeletedByOperator);
   if (renews) {
@@ -178,7 +178,9 @@ void TunnelManager::on_stop_outbound(const ike::StopOutbound& action) {
   if (child != nullptr && child->up == std::vector{action.child}) return;
   installer_.stop_outbound(action.child);
   watch_.forget(action.child);
-  if (child != nullptr) std::erase(child->up, action.child);
+  if (child == nullptr) return;
+  std::erase(child->up, action.child);
+  settle_peer_route(*row, PeerLook::kAsKnown);
 }
 
 /// The outbound half of `fresh` is there, or never will be: now what was ordered for its predecessor is done.
@@ -276,6 +278,13 @@ void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
     services_.workers.close_child(home->second.worker, home->second.ike, id, Reason::kLifetimeEnded);
 }
 
+/// The packets were faster than the rekey: it may be under way. Without one that ends well the child is set up anew.
+void TunnelManager::on_hard_limit(ike::ChildId id, const policy::SaKey& key) {
+  homes_.at(id).expired = true;
+  replace_child(id, key, 0);
+  reconciliation_.suspect(now_, installer_.children().at(id)->spec->tunnel->group->public_place.netns);
+}
+
 void TunnelManager::on_expired(const policy::SaExpired& expired) {
   if (expired.hard) orphans_.on_expired(now_, expired.netns, expired.key);
   for (const auto& [id, child] : installer_.children()) {
@@ -285,7 +294,7 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     const Home* home = home_of(id);
     if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
     const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
-    if (expired.hard) return services_.workers.close_child(home->worker, home->ike, id, Reason::kKernelExpired);
+    if (expired.hard) return on_hard_limit(id, expired.key);
     if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;
     const bool packets = limits.soft_bytes == 0 || (limits.soft_packets != 0 && expired.packets >= limits.soft_packets);
     return services_.workers.rekey_child(home->worker, home->ike, id,

@@ -317,6 +317,7 @@ json ControlBackend::routes() const {
                     {"netns", or_null(each.netns)},
                     {"kind", each.route.kind == policy::RouteKind::kUnreachable ? "unreachable" : "device"},
                     {"device", each.route.device},
+                    {"gateway", each.route.gateway ? json(to_string(*each.route.gateway)) : json(nullptr)},
                     {"metric", each.route.metric},
                     {"protocol", each.route.protocol},
                     {"tunnel", or_null(tunnel_of[each.tunnel])},

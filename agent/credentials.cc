@@ -148,8 +148,10 @@ Result<policy::ManualKeys> Credentials::manual_keys(const policy::ChildConfig& c
     return error != errors_.end() ? error->second : Error(Reason::kConfigSecretFile, "credential " + name);
   }
   TRY_ASSIGN(const policy::EspSuite suite, policy::manual_suite(*child.policy), "");
-  TRY_ASSIGN(policy::ChildKeys in, join(it->second.first, suite), "credential " + name + ", in");
-  TRY_ASSIGN(policy::ChildKeys out, join(it->second.second, suite), "credential " + name + ", out");
+  TRY_ASSIGN(policy::ChildKeys in, join(it->second.first, suite),
+             "credential " + name + ", in (" + child.manual->credential->in_file + ")");
+  TRY_ASSIGN(policy::ChildKeys out, join(it->second.second, suite),
+             "credential " + name + ", out (" + child.manual->credential->out_file + ")");
   return policy::ManualKeys{std::move(in), std::move(out)};
 }
 

@@ -94,9 +94,11 @@ void TunnelManager::look_at_volumes(const std::string& netns, const std::vector<
     const auto found = limited.find(state.key);
     if (found == limited.end()) continue;
     const policy::VolumeLimits& limits = found->second.second;
-    const bool hard = reached(state.bytes, limits.hard_bytes) || reached(state.packets, limits.hard_packets);
     const bool soft = reached(state.bytes, limits.soft_bytes) || reached(state.packets, limits.soft_packets);
-    if ((hard || soft) && (told.insert(found->second.first).second || hard))
+    // A hard limit counts where nothing is rekeyed; with packet offload the kernel has not taken the SA out.
+    const bool hard = limits.soft_bytes == 0 && limits.soft_packets == 0 &&
+                      (reached(state.bytes, limits.hard_bytes) || reached(state.packets, limits.hard_packets));
+    if ((soft || hard) && told.insert(found->second.first).second)
       on_expired({.netns = netns, .key = state.key, .hard = hard, .bytes = state.bytes, .packets = state.packets});
   }
 }
@@ -109,15 +111,16 @@ void TunnelManager::replace_child(ike::ChildId id, const policy::SaKey& key, uin
   const bool manual = manual_.contains(id);
   if ((home == nullptr && !manual) || it == installer_.children().end()) return;
   const policy::ChildSpec& spec = *it->second->spec;
-  if (tries == 0)
+  const Reason reason = home != nullptr && home->expired ? Reason::kKernelExpired : Reason::kSaLost;
+  if (tries == 0 && reason == Reason::kSaLost)
     event("tunnel/" + spec.tunnel->name, Reason::kSaLost,
           {field("child", spec.child), field("sa", policy::object_text(key))});
   if (manual) return mend_manual(id);
   if (renewals_.contains(id)) return;  // another one takes its place already
   if (spec.tunnel->child(spec.child)->policy->rekey.enabled && tries < kReplaceByRekeyMax)
-    services_.workers.rekey_child(home->worker, home->ike, id, Reason::kSaLost);
+    services_.workers.rekey_child(home->worker, home->ike, id, reason);
   else
-    services_.workers.close_child(home->worker, home->ike, id, Reason::kSaLost);
+    services_.workers.close_child(home->worker, home->ike, id, reason);
 }
 
 }  // namespace ipsec::agent

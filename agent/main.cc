@@ -91,9 +91,6 @@ void reload(Agent& daemon, Log& log) {
   auto outcome = daemon.reload();
   if (!outcome.ok())
     log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
-  else
-    for (const policy::ConfigError& error : outcome->errors)
-      log.error("the configuration is not valid; nothing was changed", {field("detail", error.text())});
   sd_notify(0, "READY=1");
 }
 

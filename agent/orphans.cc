@@ -15,6 +15,7 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
       shared_.adopt({owner(each.reqid), each.number}, each.private_netns, policy);
     for (const policy::RouteConfig& route : each.routes)
       shared_.adopt({owner(each.reqid), each.number}, each.private_netns, route);
+    if (each.peer_route) shared_.adopt({owner(each.reqid), each.number}, each.public_netns, *each.peer_route);
     auto& [sas, count] = told[each.tunnel];
     sas += each.inbound.size() + each.outbound.size();
     ++count;
@@ -66,6 +67,7 @@ void Orphans::drop(const Kept& kept, std::map<policy::SaKey, policy::SaState>& s
 void Orphans::release(const Kept& kept) {
   const OrphanedChild& child = kept.child;
   for (const auto& each : child.routes) shared_.release(owner(child.reqid), child.private_netns, each);
+  if (child.peer_route) shared_.release(owner(child.reqid), child.public_netns, *child.peer_route);
   for (const auto& each : child.policies) shared_.release(owner(child.reqid), child.public_netns, each.key);
   for (const auto& each : child.private_policies) shared_.release(owner(child.reqid), child.private_netns, each.key);
 }

@@ -59,6 +59,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
   if (!group.enabled || row.leaving) return;
   carriers_.touch(row.tunnel->name);
   row.path = look_at_path(row);
+  settle_peer_route(row, PeerLook::kAnew);
   seat_children(row);
   const uint32_t before = row.mtu.bytes;
   std::optional<policy::InnerMtu> least;

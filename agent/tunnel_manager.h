@@ -148,6 +148,7 @@ class TunnelManager {
     uint32_t reqid = 0;  ///< Of its child.
     std::optional<ike::ChildId> replaces;
     bool sequence_told = false;
+    bool expired = false;  ///< The kernel ended one of its SAs at the hard limit.
   };
   /// A child whose successor's outbound half is on its way into the kernel: what ends the old one waits for that.
   struct Renewal {
@@ -207,6 +208,9 @@ class TunnelManager {
   void on_route_conflict(const SharedObjects::RouteConflict& conflict);
   void set_routes(TunnelRow& row);
   void hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted);
+  enum class PeerLook : uint8_t { kAsKnown, kAnew };
+  std::optional<IpAddress> peer_by_nic(const TunnelRow& row) const;
+  void settle_peer_route(TunnelRow& row, PeerLook look);
 
   // group_objects.cc
   using GatewayRoutes = std::map<std::pair<std::string, policy::RouteKey>, policy::RouteConfig>;  // by namespace
@@ -344,6 +348,7 @@ class TunnelManager {
   void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
   void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_expired(const policy::SaExpired& expired);
+  void on_hard_limit(ike::ChildId id, const policy::SaKey& key);
   void on_sequence_due(ike::ChildId id, uint64_t sequence);
   void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
   void forget_home(ike::ChildId id);

@@ -41,7 +41,46 @@ void TunnelManager::set_routes(TunnelRow& row) {
   if (any([](const ChildRow& child) { return !child.up.empty(); })) add(RouteState::kUp);
   if (any([](const ChildRow& child) { return child.trap; })) add(RouteState::kIdle);
   hold_routes(row, std::move(wanted));
+  settle_peer_route(row, PeerLook::kAsKnown);
   settle_link(row);
+}
+
+/// The peer to which a NIC with packet offload sends in tunnel mode.
+std::optional<IpAddress> TunnelManager::peer_by_nic(const TunnelRow& row) const {
+  for (const auto& [name, child] : row.children)
+    for (const ike::ChildId id : child.up) {
+      const auto it = installer_.children().find(id);
+      if (it != installer_.children().end() && it->second->outbound.kind == policy::OffloadKind::kPacket &&
+          it->second->spec->mode == policy::EspMode::kTunnel)
+        return it->second->spec->remote_endpoint.address;
+    }
+  return std::nullopt;
+}
+
+/// While a host route to the peer stands the kernel shows nothing but that, so it stands only where the peer is within
+/// a subnet of the device. Looked at anew when a child has come up and when routes have changed.
+void TunnelManager::settle_peer_route(TunnelRow& row, PeerLook look) {
+  const policy::TunnelGroup& group = *row.tunnel->group;
+  const std::optional<IpAddress> peer = config_->offload.peer_routes ? peer_by_nic(row) : std::nullopt;
+  std::optional<policy::RouteConfig> wanted;
+  if (peer && !row.path.device.empty()) wanted = policy::plan_peer_route(group, *peer, row.path.device);
+  if (wanted && look == PeerLook::kAnew) {
+    const auto near = services_.kernel.is_on_link(group.public_place, *peer);
+    if (!near.ok() || !*near) wanted.reset();
+  } else if (wanted != row.peer_route) {
+    wanted.reset();
+  }
+  if (wanted == row.peer_route) return;
+  const std::optional<policy::RouteConfig> before = std::exchange(row.peer_route, wanted);
+  const std::string& netns = group.public_place.netns;
+  if (wanted)
+    shared_.hold(routes_owner(row), netns, *wanted,
+                 [this, object = "tunnel/" + row.tunnel->name](const Status& status) {
+                   if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
+                 });
+  if (!before) return;
+  shared_.release(routes_owner(row).id, netns, *before);
+  paths_due_.try_emplace(netns, now_);  // which way is it without the route?
 }
 
 /// What is new stands before what is old goes.

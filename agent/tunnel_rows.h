@@ -77,10 +77,11 @@ struct TunnelRow {
   bool leaving = false;     ///< Not in the configuration any more, or elsewhere: ends, then `next` is made.
   std::shared_ptr<const policy::Tunnel> next;
   std::map<std::string, ChildRow> children;
-  std::vector<policy::RouteConfig> routes;  ///< As they are held: those of the configuration, no child's.
-  std::vector<ike::IkeSaId> ikes;           ///< Its IKE SAs, oldest first.
-  policy::PathFacts path;                   ///< To its peer, when it was looked at last.
-  policy::InnerMtu mtu;                     ///< The least of its children.
+  std::vector<policy::RouteConfig> routes;        ///< As they are held: those of the configuration, no child's.
+  std::vector<ike::IkeSaId> ikes;                 ///< Its IKE SAs, oldest first.
+  policy::PathFacts path;                         ///< To its peer, when it was looked at last.
+  std::optional<policy::RouteConfig> peer_route;  ///< plan_peer_route(), as it is held.
+  policy::InnerMtu mtu;                           ///< The least of its children.
   /// Its own interface as it was asked for last; nothing: it was not, or somebody else has asked since.
   std::optional<policy::LinkConfig> asked;
   std::set<policy::PacketRules::Clearing> clearings;

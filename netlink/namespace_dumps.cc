@@ -5,6 +5,7 @@
 #include "netlink/addresses.h"
 #include "netlink/links.h"
 #include "netlink/namespace_port.h"
+#include "netlink/paths.h"
 #include "netlink/routes.h"
 #include "netlink/tunnel_links.h"
 #include "policy/plan_groups.h"
@@ -164,6 +165,11 @@ void NamespacePort::name_underside(const LinkInfo& link, policy::LinkConfig& con
     config.altname = made->altname;
   else if (!link.altnames.empty())
     config.altname = link.altnames.front();
+}
+
+Result<bool> NamespacePort::is_on_link(const std::string& vrf, const IpAddress& destination) {
+  TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
+  return netlink::is_on_link(route_, *dumps, vrf, destination);
 }
 
 Result<std::vector<policy::RouteConfig>> NamespacePort::dump_routes() {

@@ -65,6 +65,7 @@ class NamespacePort {
   Result<std::vector<policy::RouteConfig>> dump_routes();
   Result<policy::PacketRules> dump_packet_rules();
   Result<policy::PathFacts> path_to(const std::string& vrf, const IpAddress& destination);
+  Result<bool> is_on_link(const std::string& vrf, const IpAddress& destination);
   /// Of the news of packet rules; -1 as long as there are none of ours.
   int rules_fd() const { return nft_ ? nft_->fd() : -1; }
   bool take_disturbed_rules() { return nft_ && nft_->take_disturbed(); }

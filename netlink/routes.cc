@@ -24,12 +24,14 @@ Message encode(uint16_t type, uint16_t flags, const policy::RouteConfig& config,
   header.rtm_table = RT_TABLE_UNSPEC;  // the attribute holds it: VRF tables do not fit into 8 bits
   header.rtm_protocol = config.protocol;
   const bool to_device = config.kind == policy::RouteKind::kDevice;
+  const bool by_gateway = to_device && config.gateway.has_value();
+  if (by_gateway) header.rtm_flags = RTNH_F_ONLINK;
   header.rtm_type = to_device ? RTN_UNICAST : RTN_UNREACHABLE;
   // IPv4 wants "link" for a route to a device without a gateway; IPv6 has no scopes.
   header.rtm_scope = RT_SCOPE_UNIVERSE;
   if (v4 && scope == RouteScope::kAny)
     header.rtm_scope = RT_SCOPE_NOWHERE;
-  else if (v4 && to_device)
+  else if (v4 && to_device && !by_gateway)
     header.rtm_scope = RT_SCOPE_LINK;
   Message message(type, flags);
   message.header(header);
@@ -37,6 +39,7 @@ Message encode(uint16_t type, uint16_t flags, const policy::RouteConfig& config,
   message.put_u32(RTA_TABLE, context.table);
   message.put_u32(RTA_PRIORITY, config.metric);
   if (to_device) message.put_u32(RTA_OIF, static_cast<uint32_t>(context.device_index));
+  if (by_gateway) message.put(RTA_GATEWAY, config.gateway->bytes());
   if (config.preferred_source) message.put(RTA_PREFSRC, config.preferred_source->bytes());
   if (to_device && config.encap_if_id != 0) {
     message.put_struct<uint16_t>(RTA_ENCAP_TYPE, LWTUNNEL_ENCAP_XFRM);
@@ -83,6 +86,7 @@ Result<DecodedRoute> decode_route(ByteView payload) {
   };
   TRY_ASSIGN(const auto destination, address(RTA_DST), "");
   TRY_ASSIGN(route.config.preferred_source, address(RTA_PREFSRC), "");
+  TRY_ASSIGN(route.config.gateway, address(RTA_GATEWAY), "");
   TRY_ASSIGN(const auto table, attributes.get<uint32_t>(RTA_TABLE), "route");
   TRY_ASSIGN(const auto metric, attributes.get<uint32_t>(RTA_PRIORITY), "route");
   TRY_ASSIGN(const auto device, attributes.get<uint32_t>(RTA_OIF), "route");
@@ -103,8 +107,9 @@ Result<DecodedRoute> decode_route(ByteView payload) {
     route.config.encap_if_id = if_id.value_or(0);
   }
   const bool other_encap = encap && route.config.encap_if_id == 0;
-  const bool unicast = header.rtm_type == RTN_UNICAST && device && !attributes.find(RTA_GATEWAY) &&
-                       !attributes.find(RTA_VIA) && !attributes.find(RTA_MULTIPATH);
+  const bool on_link = !route.config.gateway || (header.rtm_flags & RTNH_F_ONLINK) != 0;
+  const bool unicast = header.rtm_type == RTN_UNICAST && device && on_link && !attributes.find(RTA_VIA) &&
+                       !attributes.find(RTA_MULTIPATH);
   route.plain = !other_encap && (unicast || header.rtm_type == RTN_UNREACHABLE) && header.rtm_src_len == 0 &&
                 header.rtm_tos == 0 && (header.rtm_flags & RTM_F_CLONED) == 0;
   return route;

@@ -25,7 +25,8 @@ Message encode_delete_route(const policy::RouteConfig& config, const RouteContex
 struct DecodedRoute {
   policy::RouteConfig config;
   RouteContext context;
-  bool plain = false;  ///< One that leads out of one device, without a gateway, or is unreachable: such as ours.
+  /// One that leads out of one device, without a gateway or with one on that link, or is unreachable: such as ours.
+  bool plain = false;
 };
 Result<DecodedRoute> decode_route(ByteView payload);
 /// All plain routes of one protocol, of both families and all tables. Nothing else may be in flight on `dumps`; one

@@ -181,6 +181,11 @@ Result<policy::PathFacts> XfrmKernel::path_to(const policy::RoutingPlace& place,
   return where->path_to(place.vrf, destination);
 }
 
+Result<bool> XfrmKernel::is_on_link(const policy::RoutingPlace& place, const IpAddress& destination) {
+  TRY_ASSIGN(NamespacePort * where, port(place.netns), "path to " + to_string(destination));
+  return where->is_on_link(place.vrf, destination);
+}
+
 Result<bool> XfrmKernel::writes_df() {
   if (!writes_df_) {
     TRY_ASSIGN(writes_df_, probe_df_writes(), "packet rules");

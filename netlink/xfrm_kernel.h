@@ -46,6 +46,7 @@ class XfrmKernel final : public policy::KernelPort {
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
+  Result<bool> is_on_link(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Result<bool> writes_df() override;
   Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   bool owns(const std::string& netns, const policy::SaState& sa) const override;

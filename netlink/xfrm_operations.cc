@@ -55,6 +55,7 @@ ObjectKey journal_key(const std::string& netns, const policy::RouteConfig& route
   std::string name = to_string(route.destination) + " " + route.vrf + " " + route.device + " " +
                      std::to_string(route.protocol) + " " + std::to_string(route.metric);
   if (route.preferred_source) name += " " + to_string(*route.preferred_source);
+  if (route.gateway) name += " via " + to_string(*route.gateway);
   if (route.encap_if_id != 0) name += " encap " + std::to_string(route.encap_if_id);
   return {.netns = netns, .kind = "route", .name = std::move(name)};
 }

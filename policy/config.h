@@ -317,6 +317,7 @@ struct OffloadBudget {
   uint16_t hysteresis_percent = 25;
   uint64_t least_rate = 1000;  ///< Bytes per second below which no move is made.
   bool spread = false;         ///< The device with the least load, instead of the first one.
+  bool peer_routes = true;     ///< plan_peer_route()
   std::map<std::string, OffloadDevice> devices;
   friend bool operator==(const OffloadBudget&, const OffloadBudget&) = default;
 };

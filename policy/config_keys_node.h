@@ -119,6 +119,11 @@ inline constexpr std::array kNodeOffloadKeys = {
         .meaning = "of several devices: the first one of the group's list with room, or the one with the least load",
         .fallback = "priority",
         .words = "priority spread"},
+    KeySpec{.key = "peer_routes",
+            .kind = KeyKind::kFlag,
+            .meaning = "packet offload to a peer on the NIC's own link: a host route to it by way of itself, without "
+                       "which the kernel asks that link for the inner destinations",
+            .fallback = "true"},
     KeySpec{.key = "devices",
             .kind = KeyKind::kNamedObjects,
             .meaning = "what is to be known of NICs, by name",

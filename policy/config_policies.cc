@@ -187,6 +187,7 @@ void read_offload_budget(ObjectReader& reader, ErrorList& errors, OffloadBudget&
   reader.number("hysteresis_percent", budget.hysteresis_percent);
   reader.number("least_rate", budget.least_rate);
   if (const auto choice = reader.word("choice")) budget.spread = *choice == 1;
+  reader.flag("peer_routes", budget.peer_routes);
   const JsonNode* devices = reader.find("devices");
   if (devices == nullptr) return;
   if (devices->kind != JsonNode::Kind::kObject)

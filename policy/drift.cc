@@ -85,10 +85,14 @@ std::string difference(const RouteConfig& found, const RouteConfig& wanted) {
   const auto source = [](const RouteConfig& route) {
     return route.preferred_source ? to_string(*route.preferred_source) : std::string();
   };
+  const auto gateway = [](const RouteConfig& route) {
+    return route.gateway ? to_string(*route.gateway) : std::string();
+  };
   Differences differences;
   differences.compare("device", found.device, wanted.device);
   differences.compare("protocol", found.protocol, wanted.protocol);
   differences.compare("source", source(found), source(wanted));
+  differences.compare("gateway", gateway(found), gateway(wanted));
   differences.compare("encap if_id", found.encap_if_id, wanted.encap_if_id);
   return differences.take();
 }
@@ -197,6 +201,7 @@ std::string object_text(const RouteConfig& route) {
   std::string text = to_string(route.destination);
   if (!route.vrf.empty()) text.append(" vrf ").append(route.vrf);
   text.append(route.kind == RouteKind::kUnreachable ? " unreachable" : " dev " + route.device);
+  if (route.gateway) text.append(" via ").append(to_string(*route.gateway));
   return text.append(" metric ").append(std::to_string(route.metric));
 }
 

@@ -161,6 +161,7 @@ struct RouteConfig {
   uint8_t protocol = 50;
   uint32_t metric = 100;
   std::optional<IpAddress> preferred_source;
+  std::optional<IpAddress> gateway;  ///< On the device's own link; of the destination's family.
   RouteKind kind = RouteKind::kDevice;
   uint32_t encap_if_id = 0;  ///< Of the tunnel, where the device is external; 0: none.
   friend bool operator==(const RouteConfig&, const RouteConfig&) = default;

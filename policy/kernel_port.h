@@ -203,6 +203,10 @@ class KernelPort {
   /// How packets to this address leave a namespace, out of one of its VRFs (empty: none), at this moment.
   virtual Result<PathFacts> path_to(const RoutingPlace& place, const IpAddress& destination) = 0;
 
+  /// Whether this address is a neighbour on the link of the device through which packets to it leave: without a
+  /// gateway, or by way of itself, and within the subnet of an address of the device.
+  virtual Result<bool> is_on_link(const RoutingPlace& place, const IpAddress& destination) = 0;
+
   /// Whether packet rules can write the DF bit: newer kernels take such a rule and do not carry it out.
   virtual Result<bool> writes_df() = 0;
 

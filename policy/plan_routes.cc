@@ -1,6 +1,11 @@
 #include "policy/plan_routes.h"
 
 namespace ipsec::policy {
+namespace {
+
+constexpr uint32_t kPeerRouteMetric = 4294967295;
+
+}  // namespace
 
 std::vector<RouteConfig> plan_static_routes(const Tunnel& tunnel, const ChildIds& ids, RouteState state) {
   std::vector<RouteConfig> routes;
@@ -22,8 +27,23 @@ std::vector<RouteConfig> plan_gateway_routes(const TunnelGroup& group) {
                       .protocol = group.route_protocol,
                       .metric = group.metrics.alone,
                       .preferred_source = {},
+                      .gateway = {},
                       .kind = RouteKind::kUnreachable});
   return routes;
+}
+
+RouteConfig plan_peer_route(const TunnelGroup& group, const IpAddress& peer, const std::string& device) {
+  return {.destination = IpPrefix::host(peer),
+          .vrf = group.public_place.vrf,
+          .device = device,
+          .protocol = group.route_protocol,
+          .metric = kPeerRouteMetric,
+          .preferred_source = {},
+          .gateway = peer};
+}
+
+bool is_peer_route(const RouteConfig& route) {
+  return route.metric == kPeerRouteMetric && route.gateway == route.destination.address;
 }
 
 }  // namespace ipsec::policy

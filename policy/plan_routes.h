@@ -21,4 +21,11 @@ std::vector<RouteConfig> plan_static_routes(const Tunnel& tunnel, const ChildIds
 /// for an address of this machine never gets to them, and while it is not here the sender is told.
 std::vector<RouteConfig> plan_gateway_routes(const TunnelGroup& group);
 
+/// Of a peer on the link of `device` itself, to which a NIC with packet offload sends: a host route whose gateway is
+/// the peer. The packets that Linux hands to such a NIC are not encrypted yet, and without a gateway the kernel asks
+/// the link for the neighbour of the inner destination. Its metric is the highest, so that any other host route counts.
+RouteConfig plan_peer_route(const TunnelGroup& group, const IpAddress& peer, const std::string& device);
+/// Whether it is such a route.
+bool is_peer_route(const RouteConfig& route);
+
 }  // namespace ipsec::policy

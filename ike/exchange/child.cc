@@ -1,6 +1,7 @@
 #include "ike/exchange/child.h"
 
 #include <algorithm>
+#include <array>
 
 #include "ike/notify_for_error.h"
 #include "policy/selector_fit.h"
@@ -102,6 +103,31 @@ Result<policy::SelectorPair> select_traffic(const policy::ChildConfig& child, co
   return policy::SelectorPair{old->local, old->remote};
 }
 
+/// How well a child fits an offer: exactly, with room to spare, or in part at most.
+constexpr size_t kFits = 3;
+size_t fit_of(const policy::ChildConfig& child, const ChildRequest& request) {
+  const bool takes_all =
+      policy::all_within(request.ts_r, child.local) && policy::all_within(request.ts_i, child.remote);
+  if (!takes_all) return 2;
+  const bool no_more = policy::all_within(child.local, request.ts_r) && policy::all_within(child.remote, request.ts_i);
+  return no_more ? 0 : 1;
+}
+
+/// The children of a tunnel that may answer a request. Where one lies within the other, as ports of a network beside
+/// the network, the peer means the one that it names whole: another one would be narrowed to what is not asked for.
+std::vector<const policy::ChildConfig*> candidates(const policy::Tunnel& tunnel, const ChildRequest& request) {
+  if (request.replaced != nullptr) {
+    const policy::ChildConfig* same = tunnel.child(request.replaced->child);
+    return same != nullptr ? std::vector{same} : std::vector<const policy::ChildConfig*>{};
+  }
+  if (tunnel.children.size() == 1) return {&tunnel.children.front()};
+  std::array<std::vector<const policy::ChildConfig*>, kFits> by_fit;
+  for (const policy::ChildConfig& child : tunnel.children) by_fit[fit_of(child, request)].push_back(&child);
+  std::vector<const policy::ChildConfig*> children;
+  for (const auto& each : by_fit) children.insert(children.end(), each.begin(), each.end());
+  return children;
+}
+
 uint16_t group_of(const policy::Proposal& chosen) {
   const policy::Transform* group = chosen.first(policy::TransformType::kKeyExchange);
   return group != nullptr ? group->id : uint16_t{0};
@@ -159,8 +185,8 @@ std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tun
     return refusal(Error(Reason::kSelectorType, "no range of IPv4 or IPv6 addresses"),
                    about_selectors(tunnel, request, {}));
   std::optional<ChildRefusal> refused;
-  for (const policy::ChildConfig& child : tunnel.children) {
-    if (request.replaced != nullptr && child.name != request.replaced->child) continue;
+  for (const policy::ChildConfig* candidate : candidates(tunnel, request)) {
+    const policy::ChildConfig& child = *candidate;
     auto selected = select_traffic(child, request);
     if (!selected.ok()) {
       if (selected.error().reason() != Reason::kTsUnacceptable)

@@ -161,6 +161,24 @@ TEST_CASE("set-up: selectors are narrowed to what the responder allows") {
   CHECK(policy::to_string(world.a.inbound.begin()->second.spec->local) == "10.1.7.0/24");
 }
 
+TEST_CASE("set-up: of children that lie within one another the peer gets the one that it names") {
+  // "dmz" is 10.101.0.0/16 and 10.102.0.0/16; the other child stands before it.
+  for (const auto& [local, remote] :
+       {std::pair("10.101.0.0/16[tcp/20000]", "10.102.0.0/16[tcp]"), std::pair("10.96.0.0/11", "10.96.0.0/11")}) {
+    CAPTURE(local);
+    for (const char* const wanted : {"dmz", "lan"}) {
+      CAPTURE(wanted);
+      World world({.local_ts = local, .remote_ts = remote, .second_child = true});
+      world.initiate(wanted);
+      world.deliver_all();
+      CHECK(world.is_up_and_equal());
+      REQUIRE(world.b.inbound.size() == 1);
+      CHECK(world.b.inbound.begin()->second.spec->child == wanted);
+      CHECK(world.a.inbound.begin()->second.spec->local == world.b.inbound.begin()->second.spec->remote);
+    }
+  }
+}
+
 TEST_CASE("set-up: transport mode is agreed on when both want it") {
   LEDGER("1.3.1-01");
   World world({.mode_a = policy::EspMode::kTransport, .mode_b = policy::EspMode::kTransport});

@@ -30,27 +30,46 @@ TEST_CASE("ike: one that came up without the child it was made for is closed, an
   CHECK(world.manager->next_deadline().has_value());  // it is tried again
 }
 
-TEST_CASE("expire: the kernel's hard limit of either SA closes the child, a soft one or a foreign one does nothing") {
-  for (const bool inbound : {true, false}) {
-    CAPTURE(inbound);
-    ManagerWorld world;
-    world.start({{}});
-    world.initiated(kIke);
-    world.install(kIke, 0xc1);
-    const auto& plan = world.manager->installer().children().begin()->second->plan;
-    const policy::SaKey key = inbound ? plan.inbound.key : plan.outbound.key;
+TEST_CASE(
+    "expire: at the kernel's hard limit of either SA the child is rekeyed, or closed where that is off; a soft limit "
+    "or a "
+    "foreign SA does nothing") {
+  for (const bool inbound : {true, false})
+    for (const bool rekeys : {true, false}) {
+      CAPTURE(inbound);
+      CAPTURE(rekeys);
+      ManagerWorld world;
+      world.adjust = [rekeys](policy::IkePolicy&, policy::ChildPolicy& child) { child.rekey.enabled = rekeys; };
+      world.start({{}});
+      world.initiated(kIke);
+      world.install(kIke, 0xc1);
+      world.manager->look_after(world.now, {"pub", "priv"});
+      world.run();
+      const auto& plan = world.manager->installer().children().begin()->second->plan;
+      const policy::SaKey key = inbound ? plan.inbound.key : plan.outbound.key;
 
-    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = false});
-    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = {key.destination, policy::ChildSpi(9)}, .hard = true});
-    world.run();
-    CHECK(world.workers.closed_children.empty());
+      world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = false});
+      world.kernel.emit(policy::SaExpired{.netns = "pub", .key = {key.destination, policy::ChildSpi(9)}, .hard = true});
+      world.run();
+      CHECK(world.workers.closed_children.empty());
+      CHECK(world.workers.rekeys.empty());
 
-    world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
-    world.run();
-    REQUIRE(world.workers.closed_children.size() == 1);
-    CHECK(world.workers.closed_children[0].child == ike::ChildId(0xc1));
-    CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
-  }
+      world.pub().sas.erase(key);
+      world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
+      world.run();
+      REQUIRE(world.workers.closed_children.size() == (rekeys ? 0 : 1));
+      REQUIRE(world.workers.rekeys.size() == (rekeys ? 1 : 0));
+      if (rekeys) {
+        CHECK(world.workers.rekeys[0].child == ike::ChildId(0xc1));
+        CHECK(world.workers.rekeys[0].reason == Reason::kKernelExpired);
+        // A rekey that never ends well is not waited for.
+        for (int i = 0; i < 60 && world.workers.closed_children.empty(); ++i) world.pass(1s);
+        REQUIRE(world.workers.closed_children.size() == 1);
+      }
+      CHECK(world.workers.closed_children[0].child == ike::ChildId(0xc1));
+      CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+      CHECK(world.events_of(Reason::kSaLost).empty());
+    }
 }
 
 TEST_CASE("initiate: attempts go round the workers") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "policy/plan_routes.h"
 #include "tests/manager/manager_world.h"
 
 using namespace ipsec;
@@ -331,4 +332,47 @@ TEST_CASE("offload: an outbound key that a policy on the NIC may have used never
   world.run();
   REQUIRE(world.workers.closed_children.size() == 1);
   CHECK(asked(world, "add-sa out") == 1);
+}
+
+TEST_CASE(
+    "offload: a peer on the link gets a host route by way of itself, while a NIC sends to it and it is a neighbour") {
+  ManagerWorld world("packet");
+  const IpAddress peer = *IpAddress::parse("198.51.100.7");
+  world.pub().neighbours.insert(peer);
+  up(world);
+  const auto held = [&] {
+    std::vector<policy::RouteConfig> routes;
+    for (const auto& each : world.manager->shared().routes())
+      if (policy::is_peer_route(each.route)) routes.push_back(each.route);
+    return routes;
+  };
+  const auto look = [&] {
+    world.kernel.emit(policy::RoutesChanged{"pub"});
+    world.run();
+    for (int i = 0; i < 5; ++i) world.pass(1s);
+  };
+  REQUIRE(outbound(world, 0xc1).kind == OffloadKind::kPacket);
+  REQUIRE(held().size() == 1);
+  CHECK(held()[0].destination == IpPrefix::host(peer));
+  CHECK(held()[0].gateway == peer);
+  CHECK(held()[0].device == "ens1");
+  rekey(world);
+  CHECK(held().size() == 1);
+
+  world.pub().neighbours.clear();
+  look();
+  CHECK(held().empty());
+  CHECK(world.pub().routes.empty());
+  world.pub().neighbours.insert(peer);
+  look();
+  CHECK(held().size() == 1);
+
+  // In software packets are encrypted before anybody asks for a neighbour.
+  world.pub().devices["ens1"].capability = Capability::kCrypto;
+  world.inbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
+  world.outbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
+  world.stop_outbound(kNew);
+  world.remove(kNew, Reason::kChildRekeyed);
+  world.run();
+  CHECK(held().empty());
 }

@@ -336,8 +336,7 @@ TEST_CASE("codec: links are read with kind, if_id, alternative names and the tab
   CHECK(vrf->vrf_table == 1001);
 }
 
-TEST_CASE(
-    "codec: a route that is shown is the one that was asked for; one with a gateway or several ways is another kind") {
+TEST_CASE("codec: a route that is shown is the one that was asked for; one with a gateway elsewhere is another kind") {
   for (const char* destination : {"10.9.0.0/16", "2001:db8:9::/48"}) {
     CAPTURE(destination);
     RouteConfig config{.destination = IpPrefix::parse(destination).value(), .protocol = 77, .metric = 7};
@@ -354,6 +353,13 @@ TEST_CASE(
     Message other = encode_new_route(config, {.table = 1001, .device_index = 5});
     other.put(RTA_GATEWAY, config.destination.address.bytes());
     CHECK(!decode_route(other.bytes().subspan(sizeof(nlmsghdr)))->plain);
+
+    config.gateway = config.destination.address;
+    const Message by_gateway = encode_new_route(config, {.table = 1001, .device_index = 5});
+    const auto by = decode_route(by_gateway.bytes().subspan(sizeof(nlmsghdr)));
+    REQUIRE(by.ok());
+    CHECK(by->config == config);
+    CHECK(by->plain);
   }
 }
 

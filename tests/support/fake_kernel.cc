@@ -406,6 +406,11 @@ Result<PathFacts> FakeKernel::path_to(const RoutingPlace& place, const IpAddress
   return in(place.netns).path;
 }
 
+Result<bool> FakeKernel::is_on_link(const RoutingPlace& place, const IpAddress& destination) {
+  if (!namespaces_.contains(place.netns)) return no_namespace(place.netns);
+  return in(place.netns).neighbours.contains(destination);
+}
+
 Result<std::vector<RuleConfig>> FakeKernel::dump_rules(const std::string& netns) {
   flush();
   if (!namespaces_.contains(netns)) return no_namespace(netns);

@@ -62,6 +62,7 @@ class FakeKernel final : public policy::KernelPort {
     policy::PacketRules packet_rules;
     Maker rules_maker = Maker::kOurs;
     policy::PathFacts path{.device = "eth0", .mtu = policy::kUnderlayMtu};  ///< To everywhere.
+    std::set<IpAddress> neighbours;                                         ///< is_on_link()
 
     bool empty() const {
       return sas.empty() && policies.empty() && links.empty() && routes.empty() && rules.empty() &&
@@ -88,6 +89,7 @@ class FakeKernel final : public policy::KernelPort {
   Result<std::vector<policy::RouteConfig>> dump_routes(const std::string& netns) override;
   Result<policy::PacketRules> dump_packet_rules(const std::string& netns) override;
   Result<policy::PathFacts> path_to(const policy::RoutingPlace& place, const IpAddress& destination) override;
+  Result<bool> is_on_link(const policy::RoutingPlace& place, const IpAddress& destination) override;
   Result<std::vector<policy::RuleConfig>> dump_rules(const std::string& netns) override;
   Status watch(const std::string& netns) override;
   Status watch_routes(const std::string&) override { return {}; }
