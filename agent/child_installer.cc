@@ -100,18 +100,15 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
   const auto walk = walk_for(id, *child, policy::Direction::kIn, std::move(keys));
   children_.emplace(id, std::move(child));
   walk->done = [this, id, done = std::move(done)](Status status) {
-    InstalledChild* installed = find(id);
-    if (installed == nullptr) return done(Error(Reason::kCancelled, "removed meanwhile"));
+    if (find(id) == nullptr) return done(Error(Reason::kCancelled, "removed meanwhile"));
     if (!status.ok()) {
       remove(id);
       return done(std::move(status));
     }
-    Done all = gather_outcomes(2, [this, id, done](Status held) {
+    hold_private_policies(id, [this, id, done](Status held) {
       if (!held.ok()) remove(id);
       done(std::move(held));
     });
-    hold_private_policies(id, all);
-    hold_policies(id, installed->plan.inbound_policies, installed->inbound, all);
   };
   try_next(walk);
 }
@@ -152,24 +149,57 @@ void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::Ker
   hwoffload::Effective& effective = in ? child->inbound : child->outbound;
   effective = hwoffload::judge(walk->placement.requested, tried, *state, walk->verdicts);
   (in ? child->has_inbound : child->has_outbound) = true;
-  const policy::Tunnel& tunnel = *child->spec->tunnel;
-  offload_.read_back(now_, tunnel, walk->needs, tried, effective);
-  if (!in) offload_.placed(now_, child->ids.reqid, tunnel, child->inbound, child->outbound);
-  walk->done({});
+  offload_.read_back(now_, *child->spec->tunnel, walk->needs, tried, effective);
+  hold_policies(walk);
 }
 
-void ChildInstaller::hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies,
-                                   const hwoffload::Effective& effective, Done done) {
-  InstalledChild* child = find(id);
+/// Those of the walk's SA; where the NIC refuses them, the SA does not stay there either.
+void ChildInstaller::hold_policies(const std::shared_ptr<Walk>& walk) {
+  const InstalledChild* child = find(walk->id);
+  const bool in = walk->direction == policy::Direction::kIn;
+  const hwoffload::Effective& effective = in ? child->inbound : child->outbound;
+  std::vector<policy::PolicyConfig> policies = in ? child->plan.inbound_policies : child->plan.outbound_policies;
   // With packet offload the NIC looks policies up too: SA and policies must agree.
   if (effective.kind == policy::OffloadKind::kPacket)
     for (policy::PolicyConfig& each : policies)
       if (each.key.direction !=
           policy::Direction::kForward)  // NICs know none: what they decrypt is checked behind them
         each.offload = {policy::OffloadKind::kPacket, effective.device};
-  Done one = gather_outcomes(policies.size(), std::move(done));
-  const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
-  for (const policy::PolicyConfig& each : policies) shared_.hold(owner, public_netns(*child), each, one);
+  const auto held = std::make_shared<size_t>(0);
+  Done one = gather_outcomes(policies.size(), [this, walk, held](Status status) {
+    InstalledChild* installed = find(walk->id);
+    if (installed == nullptr) return walk->done(std::move(status));
+    if (!status.ok() && step_down(walk, *held, status.error())) return;
+    if (walk->direction == policy::Direction::kOut)
+      offload_.placed(now_, installed->ids.reqid, *installed->spec->tunnel, installed->inbound, installed->outbound);
+    walk->done(std::move(status));
+  });
+  const SharedObjects::Owner owner{walk->id.value(), child->ids.tunnel};
+  for (const policy::PolicyConfig& each : policies)
+    shared_.hold(owner, walk->netns, each, [held, one](Status status) {
+      if (status.ok()) ++*held;
+      one(std::move(status));
+    });
+}
+
+/// The NIC has taken an SA and refuses its policies: the next rung, with the same key. That of an outbound SA may have
+/// been used if one of its policies stands; then it must not go on in software. Whether there is a next rung to wait
+/// for.
+bool ChildInstaller::step_down(const std::shared_ptr<Walk>& walk, size_t policies_held, const Error& refusal) {
+  InstalledChild* child = find(walk->id);
+  const bool in = walk->direction == policy::Direction::kIn;
+  const hwoffload::Effective& effective = in ? child->inbound : child->outbound;
+  const policy::OffloadRequest tried = walk->placement.attempts[walk->next].request;
+  if (effective.kind != policy::OffloadKind::kPacket || refusal.os_errno() == 0 || leaves_open(refusal)) return false;
+  walk->verdicts.push_back(hwoffload::verdict_for(tried, refusal));
+  offload_.refused(now_, child->ids.reqid, *child->spec->tunnel, walk->needs, walk->verdicts.back(),
+                   refusal.os_errno());
+  if (!in && policies_held != 0) return false;
+  (in ? child->has_inbound : child->has_outbound) = false;
+  queue_.submit(walk->netns, policy::DeleteSa{walk->key}, {});
+  ++walk->next;  // the last attempt is software, so there is one
+  try_next(walk);
+  return true;
 }
 
 void ChildInstaller::hold_private_policies(ike::ChildId id, Done done) {
@@ -200,12 +230,8 @@ void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, D
   rules_.apply();
   const auto walk = walk_for(id, *child, policy::Direction::kOut, std::move(keys));
   walk->done = [this, id, done = std::move(done)](Status status) {
-    InstalledChild* installed = find(id);
-    if (installed == nullptr || !status.ok()) return done(std::move(status));
-    hold_policies(id, installed->plan.outbound_policies, installed->outbound, [this, id, done](Status held) {
-      if (!held.ok() || find(id) == nullptr) return done(std::move(held));
-      hold_routes(id, done);
-    });
+    if (find(id) == nullptr || !status.ok()) return done(std::move(status));
+    hold_routes(id, done);
   };
   try_next(walk);
 }
@@ -217,12 +243,7 @@ void ChildInstaller::renew(ike::ChildId id, policy::Direction direction, policy:
   queue_.submit(public_netns(*child), policy::DeleteSa{(in ? child->plan.inbound : child->plan.outbound).key}, {});
   (in ? child->has_inbound : child->has_outbound) = false;
   const auto walk = walk_for(id, *child, direction, std::move(keys));
-  walk->done = [this, id, in, done = std::move(done)](Status status) {
-    InstalledChild* installed = find(id);
-    if (installed == nullptr || !status.ok()) return done(std::move(status));
-    hold_policies(id, in ? installed->plan.inbound_policies : installed->plan.outbound_policies,
-                  in ? installed->inbound : installed->outbound, done);
-  };
+  walk->done = std::move(done);
   try_next(walk);
 }
 

@@ -68,8 +68,8 @@ class ChildInstaller {
   struct Walk;  // one SA on its way down the ladder of placements
   void try_next(const std::shared_ptr<Walk>& walk);
   void on_sa(const std::shared_ptr<Walk>& walk, Result<policy::KernelReply> result);
-  void hold_policies(ike::ChildId id, std::vector<policy::PolicyConfig> policies, const hwoffload::Effective& effective,
-                     Done done);
+  void hold_policies(const std::shared_ptr<Walk>& walk);
+  bool step_down(const std::shared_ptr<Walk>& walk, size_t policies_held, const Error& refusal);
   void hold_private_policies(ike::ChildId id, Done done);
   void hold_routes(ike::ChildId id, Done done);
   void release_outbound(ike::ChildId id, InstalledChild& child);

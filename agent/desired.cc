@@ -1,4 +1,5 @@
 #include <map>
+#include <set>
 
 #include "agent/limits.h"
 #include "agent/tunnel_manager.h"
@@ -70,24 +71,35 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
   return wanted;
 }
 
-/// Events may have been lost: what has nearly reached a limit shows in the SAs themselves.
 void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states) {
   orphans_.on_seen(now_, netns, states);
   look_at_paths(netns);
-  std::map<policy::SaKey, policy::VolumeLimits> limited;
+  look_at_volumes(netns, states);
+}
+
+/// Events may have been lost, or never been sent: of what a NIC carries with packet offload the kernel learns only when
+/// it asks, and limits are watched by the driver, if it does. So what has reached a limit shows in the SAs themselves.
+void TunnelManager::look_at_volumes(const std::string& netns, const std::vector<policy::SaState>& states) {
+  std::map<policy::SaKey, std::pair<ike::ChildId, policy::VolumeLimits>> limited;
   for (const auto& [id, child] : installer_.children()) {
     if (child->spec->tunnel->group->public_place.netns != netns || !child->has_inbound || !child->has_outbound)
       continue;
     for (const policy::SaConfig* sa : {&child->plan.inbound, &child->plan.outbound})
-      if (sa->volume.soft_bytes != 0 || sa->volume.soft_packets != 0) limited.emplace(sa->key, sa->volume);
+      if (sa->volume != policy::VolumeLimits{}) limited.emplace(sa->key, std::pair(id, sa->volume));
   }
+  if (limited.empty()) return;
+  std::set<ike::ChildId> told;  // both directions often reach theirs in one look
+  const auto reached = [](uint64_t carried, uint64_t limit) { return limit != 0 && carried >= limit; };
   for (const policy::SaState& state : states) {
     const auto found = limited.find(state.key);
     if (found == limited.end()) continue;
-    const policy::VolumeLimits& limits = found->second;
-    if ((limits.soft_bytes != 0 && state.bytes >= limits.soft_bytes) ||
-        (limits.soft_packets != 0 && state.packets >= limits.soft_packets))
-      on_expired({.netns = netns, .key = state.key, .hard = false, .bytes = state.bytes, .packets = state.packets});
+    const policy::VolumeLimits& limits = found->second.second;
+    const bool soft = reached(state.bytes, limits.soft_bytes) || reached(state.packets, limits.soft_packets);
+    // A hard limit counts where nothing is rekeyed; with packet offload the kernel has not taken the SA out.
+    const bool hard = limits.soft_bytes == 0 && limits.soft_packets == 0 &&
+                      (reached(state.bytes, limits.hard_bytes) || reached(state.packets, limits.hard_packets));
+    if ((soft || hard) && told.insert(found->second.first).second)
+      on_expired({.netns = netns, .key = state.key, .hard = hard, .bytes = state.bytes, .packets = state.packets});
   }
 }
 

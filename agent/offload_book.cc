@@ -251,6 +251,11 @@ bool OffloadBook::on_link(Instant now, const policy::LinkChanged& change) {
   return true;
 }
 
+bool OffloadBook::is_usable(const std::string& netns, const std::string& device) const {
+  const auto known = facts_.find({netns, device});
+  return known != facts_.end() && known->second.present && known->second.up;
+}
+
 std::vector<OffloadBook::DeviceRow> OffloadBook::devices() {
   std::vector<DeviceRow> rows;
   const std::vector<hwoffload::DeviceView> views = budget_.devices();

@@ -64,6 +64,8 @@ class OffloadBook {
   void probed(const std::string& netns, const std::string& device, const hwoffload::ProbedDevice& found);
   /// A link changed: what is known of devices is read anew. Whether it is one of ours.
   bool on_link(Instant now, const policy::LinkChanged& change);
+  /// Whether one of our devices is there and up, as far as was heard.
+  bool is_usable(const std::string& netns, const std::string& device) const;
 
   struct DeviceRow {
     std::string netns, name;

@@ -97,6 +97,7 @@ void TunnelManager::look_at_offload(Instant now) {
   for (const auto& [netns, owners] : by_netns) {
     const auto states = services_.kernel.dump_sas(netns);
     if (!states.ok()) continue;  // reconciliation says so
+    look_at_volumes(netns, *states);
     std::map<policy::SaKey, uint64_t>& before = carried_[netns];
     std::map<policy::SaKey, uint64_t> carried;
     std::vector<hwoffload::CounterWatch::Sample> on_nic;
@@ -156,6 +157,7 @@ void TunnelManager::offload_not_counting(Instant now, ike::ChildId id, const std
 
 /// A device went, came or changed.
 void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& change) {
+  const bool was_there = offload_.is_usable(change.netns, change.name);
   if (!offload_.on_link(now, change)) return;
   look_at_paths(change.netns);  // packets may leave by another one now
   offload_decide_at_ = now;
@@ -165,6 +167,7 @@ void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& chan
       if (row.tunnel->group->public_place.netns == change.netns) seat_children(row);
     return;
   }
+  if (!was_there) return;  // one that is taken out goes down first
   const auto on_it = std::ranges::count_if(installer_.children(), [&](const auto& each) {
     const InstalledChild& child = *each.second;
     return child.spec->tunnel->group->public_place.netns == change.netns && place_text(child) == change.name;

@@ -357,6 +357,7 @@ class TunnelManager {
   Reconciliation::Hooks reconciliation_hooks();
   Reconciliation::Desired desired(const std::string& netns) const;
   void on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states);
+  void look_at_volumes(const std::string& netns, const std::vector<policy::SaState>& states);
   void replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries);
   void on_link_made(const std::string& link);
 

@@ -1,4 +1,5 @@
-// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile|offload [--json] [--count N]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile|offload [--json] [--count N];
+// bench probe DEVICE [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,7 +32,8 @@ constexpr double kCompletedLeast = 0.99;   // of real handshakes beside a flood,
 
 struct Options {
   bool json = false, instructions = false, only_engine = false;
-  size_t count = 0;  ///< 0: what the benchmark takes for enough.
+  size_t count = 0;    ///< 0: what the benchmark takes for enough.
+  std::string device;  ///< To be probed.
 };
 
 struct Figures {
@@ -170,7 +172,7 @@ int reconcile(const Options& options) {
 int usage() {
   std::fprintf(stderr,
                "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
-               "rekey|flood|reconcile|offload [--json] [--count N]\n");
+               "rekey|flood|reconcile|offload [--json] [--count N]\n       bench probe DEVICE [--json] [--count N]\n");
   return 2;
 }
 
@@ -178,7 +180,8 @@ int usage() {
 
 int main(int argc, char** argv) {
   const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile" && what != "offload")
+  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile" && what != "offload" &&
+      what != "probe")
     return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
@@ -192,10 +195,14 @@ int main(int argc, char** argv) {
     } else if (argument == "--count" && i + 1 < argc) {
       options.count = std::strtoul(argv[++i], nullptr, 10);
       if (options.count == 0) return usage();
+    } else if (what == "probe" && options.device.empty()) {
+      options.device = argument;
     } else {
       return usage();
     }
   }
+  if (what == "probe")
+    return print_device_probe(options.device, options.count != 0 ? options.count : 200, options.json);
   if (options.count == 0) options.count = what == "rekey" ? 10000 : what == "handshake" ? 2000 : 100000;
   if (what == "rekey") return rekey(options);
   if (what == "reconcile") return reconcile(options);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 /// What the decisions about offload cost and what they bring. One section of figures after the other, so that others
@@ -30,5 +31,9 @@ BudgetResult run_budget(size_t seats, size_t intervals);
 
 /// `bench offload`: all sections, as a table or as one line of JSON each. 0 when all limits are kept.
 int print_offload(size_t count, bool json);
+
+/// `bench probe DEVICE`, where the kernel has one with offload: what reading it and asking it costs, as ratios to a
+/// dump of links and to one plain SA. 0 when the limits are kept and nothing failed. Needs CAP_NET_ADMIN.
+int print_device_probe(const std::string& device, size_t count, bool json);
 
 }  // namespace ipsec::bench

@@ -52,5 +52,17 @@ check "as many as fit are on the NIC" wait_for 10 "one" test "$(on_nic | wc -c)"
 check "its room was learnt" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw offload devices | grep -q learnt"
 check "all pass" pings 10.3.0.1
 stop_ipsecd gw
+
+# Room for SAs, and for three policies: what has no room for its policies does not stay on the NIC.
+echo 4096 > "$GW_PORT/ipsec_table"; echo 3 > "$GW_PORT/ipsec_policies"
+start_ipsecd gw /run/gw.json || exit 1
+check "all come up although policies have no room" wait_for 20 "three children" are abc
+check "one of them is whole on the NIC" test "$(on_nic | wc -c)" -ge 2
+check "its policies are" grep -q ' policies=[23]$' "$GW_PORT/ipsec"
+check "the kernel's words are told" grep -q 'code=offload-table-full .*No space for policy' "$LOG_DIR/ipsecd-gw.log"
+for each in 10.2.0.1 10.3.0.1 10.3.1.1; do check "packets to $each pass" pings $each; done
+check "none was set up twice" is "$(events tunnel-down)" 0
+stop_ipsecd gw
+check "nothing is left" grep -q ' policies=0$' "$GW_PORT/ipsec"
 stop_strongswan
 finish

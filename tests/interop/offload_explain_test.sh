@@ -8,9 +8,12 @@ plain_network NIC; secret gw peer.psk
 ip link add v0 netns gw type veth peer name v1 netns host; ip -n gw link set v0 up; ip -n host link set v1 up
 ip -n gw link add link "$GW_DEV" name vlan7 type vlan id 7; ip -n gw link set vlan7 up
 
+# Whether this kernel offloads inbound SAs of xfrm interfaces: newer ones do not.
 INTERFACE_IN=software
-check "the lab's kernel says which" test -n "$(uname -r)"
-case $(uname -r) in 6.*) INTERFACE_IN=packet ;; esac
+ip -n gw xfrm state add src 198.51.100.1 dst 198.51.100.2 proto esp spi 0x1001 reqid 1 mode tunnel if_id 9 \
+  aead 'rfc4106(gcm(aes))' "0x$(printf '11%.0s' {1..36})" 128 offload packet dev "$GW_DEV" dir in 2> /run/refusal && INTERFACE_IN=packet
+ip -n gw xfrm state flush
+check "the kernel takes it, or says why not" sh -c "[ $INTERFACE_IN = packet ] || grep -q 'if_id is not supported in RX path' /run/refusal"
 
 CHILD='{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "traffic" } }'
 # tell WHAT PREDICTED CODE [ESP [CHILD-POLICY]]: the gateway runs with what $GROUP says; the prediction, then the truth.

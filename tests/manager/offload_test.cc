@@ -50,6 +50,12 @@ size_t asked(const ManagerWorld& world, std::string_view text) {
       world.kernel.texts(), [&](const std::string& each) { return each.find(text) != std::string::npos; }));
 }
 
+size_t policies_on_nic(const ManagerWorld& world) {
+  return static_cast<size_t>(std::ranges::count_if(world.kernel.in("pub").policies, [](const auto& each) {
+    return each.second.config.offload.kind == OffloadKind::kPacket;
+  }));
+}
+
 /// What its SAs have carried by now.
 void carried(ManagerWorld& world, uint64_t packets) {
   for (auto& [key, sa] : world.pub().sas) sa.state.packets = packets, sa.state.bytes = packets * 1000;
@@ -102,6 +108,17 @@ TEST_CASE("offload: a device that goes down is told once, and its SAs are made a
   rekey(world);
   CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
   CHECK(outbound(world, 0xc2).reason == Reason::kOffloadNoDevice);
+}
+
+TEST_CASE("offload: a device that is taken out goes down first, and its loss is told once") {
+  ManagerWorld world("packet");
+  up(world);
+  link(world, false);
+  world.devices[0].present = false;
+  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "ens1", .up = false, .gone = true});
+  world.run();
+  CHECK(world.events_of(Reason::kOffloadDeviceLost).size() == 1);
+  CHECK(rekeys_for(world, Reason::kOffloadMoving) == 1);
 }
 
 TEST_CASE("offload: a device that comes back is used after it has stood for a while, not before") {
@@ -229,7 +246,96 @@ TEST_CASE("offload: a NIC whose room is taken gets no further child, and the rea
   CHECK(world.workers.rekeys.empty());
 }
 
-TEST_CASE("offload: a peer on the link gets a host route by way of itself, while a NIC sends to it and it is a neighbour") {
+TEST_CASE("offload: what a NIC alone counts reaches its soft limit without a word of the kernel, and is rekeyed") {
+  for (const bool bytes : {true, false}) {
+    CAPTURE(bytes);
+    ManagerWorld world("packet");
+    world.adjust = [&](policy::IkePolicy&, policy::ChildPolicy& policy) {
+      (bytes ? policy.lifetime_bytes : policy.lifetime_packets) = bytes ? 100'000 : 100;
+    };
+    up(world);
+    carried(world, 50);
+    world.pass(5s);
+    CHECK(world.workers.rekeys.empty());
+    carried(world, 95);  // a packet is a thousand bytes
+    world.pass(5s);
+    CHECK(rekeys_for(world, bytes ? Reason::kRekeyBytes : Reason::kRekeyPackets) == 1);
+    CHECK(world.workers.closed_children.empty());
+    rekey(world);
+    CHECK(outbound(world, 0xc2).kind == OffloadKind::kPacket);
+  }
+}
+
+TEST_CASE("offload: without rekeying a child on a NIC ends at its hard limit, though the kernel does not say so") {
+  ManagerWorld world("packet");
+  world.adjust = [](policy::IkePolicy&, policy::ChildPolicy& policy) {
+    policy.lifetime_packets = 100;
+    policy.rekey.enabled = false;
+  };
+  up(world);
+  carried(world, 99);
+  world.pass(5s);
+  CHECK(world.workers.closed_children.empty());
+  carried(world, 100);
+  world.pass(5s);
+  REQUIRE(world.workers.closed_children.size() >= 1);
+  CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+  CHECK(world.workers.rekeys.empty());
+}
+
+TEST_CASE("offload: a NIC that takes an SA and has no room for its policies gives the SA back, and no child is lost") {
+  for (const std::string mode : {"packet", "auto"}) {
+    CAPTURE(mode);
+    for (const size_t room : {0U, 1U, 2U}) {
+      CAPTURE(room);
+      ManagerWorld world(mode);
+      world.pub().devices["ens1"].policies_size = room;
+      up(world);
+      REQUIRE(world.state() == "up");
+      const auto& child = *world.manager->installer().children().at(ike::ChildId(0xc1));
+      const OffloadKind without = mode == "auto" ? OffloadKind::kCrypto : OffloadKind::kNone;
+      CHECK(child.inbound.kind == (room >= 1 ? OffloadKind::kPacket : without));
+      CHECK(child.outbound.kind == (room >= 2 ? OffloadKind::kPacket : without));
+      for (const hwoffload::Effective* each : {&child.inbound, &child.outbound}) {
+        if (each->kind == OffloadKind::kNone) CHECK(each->reason == Reason::kOffloadTableFull);
+        if (each->kind != OffloadKind::kPacket) CHECK(each->detail.find("No space for policy") != std::string::npos);
+      }
+      CHECK(world.workers.closed_children.empty());
+      CHECK(policies_on_nic(world) == room);
+      world.remove(kOld, Reason::kDeletedByPeer);
+      CHECK(world.pub().sas.empty());
+    }
+  }
+}
+
+TEST_CASE("offload: a rekey onto a NIC without room for policies leaves the old ones standing, and is in software") {
+  ManagerWorld world("packet");
+  world.pub().devices["ens1"].policies_size = 0;
+  up(world);
+  rekey(world);
+  CHECK(world.state() == "up");
+  CHECK(outbound(world, 0xc2).kind == OffloadKind::kNone);
+  CHECK(world.differences().empty());
+}
+
+// Two selectors, so two policies each way; those of the inbound SA come first.
+TEST_CASE("offload: an outbound key that a policy on the NIC may have used never goes on in software") {
+  ManagerWorld world("packet");
+  world.pub().devices["ens1"].policies_size = 3;  // both inbound ones, and one outbound
+  world.pub().devices["ens1"].capability = Capability::kPacket;
+  world.start({{.selector = "10.2.0.0/16\", \"10.4.0.0/16", .start = "traffic"}});
+  world.initiated(kIke);
+  world.identity(kIke);
+  world.inbound(kOld);
+  REQUIRE(world.manager->installer().children().at(ike::ChildId(0xc1))->plan.outbound_policies.size() == 2);
+  world.outbound(kOld);
+  world.run();
+  REQUIRE(world.workers.closed_children.size() == 1);
+  CHECK(asked(world, "add-sa out") == 1);
+}
+
+TEST_CASE(
+    "offload: a peer on the link gets a host route by way of itself, while a NIC sends to it and it is a neighbour") {
   ManagerWorld world("packet");
   const IpAddress peer = *IpAddress::parse("198.51.100.7");
   world.pub().neighbours.insert(peer);

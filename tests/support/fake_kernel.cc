@@ -99,13 +99,20 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, ReadSa& read) {
 
 // ---- policies
 
+Status FakeKernel::check_policy(const Namespace& space, const PolicyConfig& wanted) {
+  if (wanted.offload.kind == OffloadKind::kNone) return {};
+  const auto device = space.devices.find(wanted.offload.device);
+  if (device == space.devices.end()) return Error(Reason::kDeviceMissing, wanted.offload.device, ENODEV);
+  if (device->second.capability != Capability::kPacket) return refused(EINVAL, "Policy offload is not supported");
+  const auto on_it = std::ranges::count_if(
+      space.policies, [&](const auto& each) { return each.second.config.offload.device == wanted.offload.device; });
+  if (static_cast<size_t>(on_it) >= device->second.policies_size) return refused(ENOSPC, "No space for policy");
+  return {};
+}
+
 FakeKernel::Outcome FakeKernel::change(Namespace& space, AddPolicy& add) {
   const PolicyConfig& wanted = add.policy;
-  if (wanted.offload.kind != OffloadKind::kNone) {
-    const auto device = space.devices.find(wanted.offload.device);
-    if (device == space.devices.end()) return Error(Reason::kDeviceMissing, wanted.offload.device, ENODEV);
-    if (device->second.capability != Capability::kPacket) return refused(EINVAL, "Policy offload is not supported");
-  }
+  TRY(check_policy(space, wanted), "");
   auto [there, fresh] = space.policies.try_emplace(wanted.key, Policy{.config = wanted});
   if (!fresh && there->second.maker == Maker::kForeign) return conflict("policy " + selector(wanted.key));
   there->second.config = wanted;  // one of ours is brought to what is wanted now
@@ -113,6 +120,7 @@ FakeKernel::Outcome FakeKernel::change(Namespace& space, AddPolicy& add) {
 }
 
 FakeKernel::Outcome FakeKernel::change(Namespace& space, UpdatePolicy& update) {
+  TRY(check_policy(space, update.policy), "");
   auto there = space.policies.try_emplace(update.policy.key, Policy{.config = update.policy}).first;
   if (there->second.maker == Maker::kForeign) return not_ours("policy " + selector(update.policy.key));
   there->second.config = update.policy;

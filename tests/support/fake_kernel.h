@@ -24,7 +24,8 @@ class FakeKernel final : public policy::KernelPort {
   enum class Capability : uint8_t { kIncapable, kCrypto, kPacket };
   struct Device {
     Capability capability = Capability::kIncapable;
-    size_t table_size = SIZE_MAX;  ///< SAs that fit; one more is ENOSPC.
+    size_t table_size = SIZE_MAX;     ///< SAs that fit; one more is ENOSPC.
+    size_t policies_size = SIZE_MAX;  ///< The same of policies.
   };
   struct Sa {
     policy::SaState state;
@@ -176,6 +177,7 @@ class FakeKernel final : public policy::KernelPort {
   Outcome change(Namespace& space, policy::DeleteRule& remove);
   static Outcome add_vrf(Namespace& space, const policy::LinkConfig& wanted);
   static Outcome delete_vrf(Namespace& space, const std::string& name);
+  static Status check_policy(const Namespace& space, const policy::PolicyConfig& policy);
   Status check_sa(const Namespace& space, const policy::SaConfig& sa) const;
   /// Where the SA really ends up; an error where the driver or the kernel refuses.
   Result<policy::OffloadKind> place(const Namespace& space, const policy::SaConfig& sa) const;
