@@ -92,10 +92,16 @@ void by_kernel(Refusals& refusals, const SaNeeds& needs, const DeviceFacts& devi
   if (find_driver(device.driver) == nullptr && (cipher == nullptr || !cipher->aead))
     refusals.add(Reason::kOffloadAlgorithm, policy::to_string(needs.suite) + " is not an AEAD", "propose AES-GCM",
                  "all drivers of Linux but nfp take AEADs only");
-  if (needs.direction == policy::Direction::kIn && needs.has_if_id && kernel.inbound_if_id == Known::kNo)
+  const bool into_interface = needs.direction == policy::Direction::kIn && needs.has_if_id;
+  if (into_interface && kernel.inbound_if_id == Known::kNo)
     refusals.add(Reason::kOffloadInterfaceInbound, "XFRM if_id is not supported in RX path",
                  "attachment policy, where inbound has to be on the NIC too",
                  "xfrm_dev_state_add() of this kernel, asked at the start");
+  else if (into_interface && packet)
+    refusals.add(Reason::kOffloadInterfaceInbound,
+                 "what a NIC decrypts with packet offload does not get into the tunnel's interface",
+                 "attachment policy, where inbound has to be on the NIC too, or offload.mode crypto",
+                 "older kernels take the SA and lose its packets: measured in the lab, with 6.12");
   if (packet && needs.udp_encapsulation && needs.mode == policy::EspMode::kTunnel)
     refusals.add(Reason::kOffloadEncapsulation, "packet offload does not carry UDP encapsulation in tunnel mode",
                  "no NAT between the peers, or offload.mode crypto", "no driver of Linux takes it");

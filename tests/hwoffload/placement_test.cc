@@ -124,10 +124,10 @@ TEST_CASE("place: inner packets of another family than the outer rule packet out
   CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kCrypto)) == Texts{"crypto ens1", "software"});
 }
 
-TEST_CASE("place: an interface id is no rule: kernels that do not know the restriction take it") {
+TEST_CASE("place: inbound with an interface id is tried with crypto offload, and not with packet offload") {
   SaNeeds needs = aead();
   needs.has_if_id = true;
-  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kPacket)) == Texts{"packet ens1", "software"});
+  CHECK(rungs(place(needs, {.devices = {device("ens1")}}, OffloadMode::kAuto)) == Texts{"crypto ens1", "software"});
 }
 
 TEST_CASE("verdict: the kernel's refusal is told by its words or its errno") {

@@ -105,14 +105,21 @@ TEST_CASE("rules: nothing is known against an unknown driver") {
   CHECK(against(needs_in(), nic("brand_new"), OffloadKind::kPacket).empty());
 }
 
-TEST_CASE("rules: inbound with an interface id goes by what the kernel said, unknown is tried") {
+TEST_CASE(
+    "rules: inbound with an interface id goes by what the kernel said, unknown is tried, but never with packet "
+    "offload") {
   SaNeeds needs = needs_in();
   needs.has_if_id = true;
   const DeviceFacts device = nic("netdevsim");
-  CHECK(against(needs, device, OffloadKind::kPacket, {.inbound_if_id = Known::kUnknown}).empty());
-  CHECK(against(needs, device, OffloadKind::kPacket, {.inbound_if_id = Known::kYes}).empty());
-  CHECK(against(needs, device, OffloadKind::kPacket, {.inbound_if_id = Known::kNo}) ==
-        Texts{"offload-inbound-if-id: XFRM if_id is not supported in RX path"});
+  CHECK(against(needs, device, OffloadKind::kCrypto, {.inbound_if_id = Known::kUnknown}).empty());
+  CHECK(against(needs, device, OffloadKind::kCrypto, {.inbound_if_id = Known::kYes}).empty());
+  for (const OffloadKind kind : {OffloadKind::kCrypto, OffloadKind::kPacket})
+    CHECK(against(needs, device, kind, {.inbound_if_id = Known::kNo}) ==
+          Texts{"offload-inbound-if-id: XFRM if_id is not supported in RX path"});
+  for (const Known takes : {Known::kUnknown, Known::kYes})
+    CHECK(against(needs, device, OffloadKind::kPacket, {.inbound_if_id = takes}) ==
+          Texts{"offload-inbound-if-id: what a NIC decrypts with packet offload does not get into the tunnel's "
+                "interface"});
   needs.direction = Direction::kOut;
   CHECK(against(needs, device, OffloadKind::kPacket, {.inbound_if_id = Known::kNo}).empty());
 }

@@ -8,13 +8,6 @@ plain_network NIC; secret gw peer.psk
 ip link add v0 netns gw type veth peer name v1 netns host; ip -n gw link set v0 up; ip -n host link set v1 up
 ip -n gw link add link "$GW_DEV" name vlan7 type vlan id 7; ip -n gw link set vlan7 up
 
-# Whether this kernel offloads inbound SAs of xfrm interfaces: newer ones do not.
-INTERFACE_IN=software
-ip -n gw xfrm state add src 198.51.100.1 dst 198.51.100.2 proto esp spi 0x1001 reqid 1 mode tunnel if_id 9 \
-  aead 'rfc4106(gcm(aes))' "0x$(printf '11%.0s' {1..36})" 128 offload packet dev "$GW_DEV" dir in 2> /run/refusal && INTERFACE_IN=packet
-ip -n gw xfrm state flush
-check "the kernel takes it, or says why not" sh -c "[ $INTERFACE_IN = packet ] || grep -q 'if_id is not supported in RX path' /run/refusal"
-
 CHILD='{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "traffic" } }'
 # tell WHAT PREDICTED CODE [ESP [CHILD-POLICY]]: the gateway runs with what $GROUP says; the prediction, then the truth.
 tell() {
@@ -42,7 +35,7 @@ GROUP=$(grouped packet policy "\"$GW_DEV\""); tell "a fixed DSCP" "in:software o
   aes256gcm16 '{"dscp": "ef"}'
 GROUP="{\"private\": {\"netns\": \"customers\", \"vrf\": \"blue\"}, \"attachment\": \"interface\", \"offload\": {\"mode\": \"packet\", \"devices\": [\"$GW_DEV\"]}}"
 inner_neighbours gw "$GW_DEV" peer "$PEER_DEV" 10.2.0.1
-PINGS=no tell "interface" "in:$INTERFACE_IN out:packet" "$([ $INTERFACE_IN = packet ] || echo offload-inbound-if-id)"
+PINGS=no tell "interface" "in:software out:packet" offload-inbound-if-id
 
 # What only the driver knows is learnt from the first refusal, and not asked again.
 GROUP=$(grouped packet policy "\"$GW_DEV\"")

@@ -326,6 +326,7 @@ TEST_CASE("sharing: a second child that comes while the first one's policy is be
 
 TEST_CASE("ladder: auto goes from packet over crypto to software and keeps every reason") {
   ManagerWorld world("auto");
+  world.group = R"("attachment": "policy")";
   world.pub().devices["ens1"] = {.capability = Capability::kCrypto, .table_size = 0};
   world.start({{}});
   world.kernel.forget_texts();

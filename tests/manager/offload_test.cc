@@ -289,6 +289,7 @@ TEST_CASE("offload: a NIC that takes an SA and has no room for its policies give
     for (const size_t room : {0U, 1U, 2U}) {
       CAPTURE(room);
       ManagerWorld world(mode);
+      world.group = R"("attachment": "policy")";
       world.pub().devices["ens1"].policies_size = room;
       up(world);
       REQUIRE(world.state() == "up");
@@ -321,6 +322,7 @@ TEST_CASE("offload: a rekey onto a NIC without room for policies leaves the old 
 // Two selectors, so two policies each way; those of the inbound SA come first.
 TEST_CASE("offload: an outbound key that a policy on the NIC may have used never goes on in software") {
   ManagerWorld world("packet");
+  world.group = R"("attachment": "policy")";
   world.pub().devices["ens1"].policies_size = 3;  // both inbound ones, and one outbound
   world.pub().devices["ens1"].capability = Capability::kPacket;
   world.start({{.selector = "10.2.0.0/16\", \"10.4.0.0/16", .start = "traffic"}});
