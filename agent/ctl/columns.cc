@@ -86,18 +86,10 @@ constexpr Column kSeats[] = {{"tunnel", "TUNNEL"}, {"child", "CHILD"}, {"place",
                              {"rate", "BYTES/S"},  {"pin", "PIN"},     {"going_to", "GOING TO"}};
 constexpr Column kCredentials[] = {
     {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
-constexpr Column kRoutes[] = {{"destination", "DESTINATION"},
-                              {"kind", "KIND"},
-                              {"vrf", "VRF"},
-                              {"netns", "NETNS"},
-                              {"device", "DEVICE"},
-                              {"gateway", "GATEWAY"},
-                              {"metric", "METRIC"},
-                              {"protocol", "PROTOCOL"},
-                              {"tunnel", "TUNNEL"},
-                              {"carrier", "CARRIER"},
-                              {"state", "STATE"},
-                              {"waits_for", "WAITS FOR"}};
+constexpr Column kRoutes[] = {
+    {"destination", "DESTINATION"}, {"kind", "KIND"},       {"vrf", "VRF"},       {"netns", "NETNS"},
+    {"device", "DEVICE"},           {"gateway", "GATEWAY"}, {"metric", "METRIC"}, {"protocol", "PROTOCOL"},
+    {"tunnel", "TUNNEL"},           {"carrier", "CARRIER"}, {"state", "STATE"},   {"waits_for", "WAITS FOR"}};
 constexpr Column kCarriers[] = {{"name", "NAME"},
                                 {"kind", "KIND"},
                                 {"state", "STATE"},
