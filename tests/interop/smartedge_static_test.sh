@@ -19,21 +19,34 @@ table inet watch {
 N
 counted() { ip netns exec b nft list counter inet watch "seen_$1" | sed -n 's/.*packets \([0-9]*\) .*/\1/p'; }
 carried() { ctl a --json list sas --filter "child=$1" --filter direction=out | python3 -c 'import json, sys; print(sum(each["packets"] for each in json.load(sys.stdin)["rows"]))'; }
-listen() { # PORT
+listen() { # PORT: takes what comes.
   ip netns exec inside-b python3 -c '
 import socket, sys
 listener = socket.create_server(("2.2.2.1", int(sys.argv[1])))
-while True: listener.accept()[0].close()' "$1" &
+while True:
+    taken = listener.accept()[0]
+    while taken.recv(65536): pass
+    taken.close()' "$1" &
+  wait_for 5 "a listener" listening "$1"
 }
-connects() { # FROM-PORT
+listening() { [ -n "$(ip netns exec inside-b ss -Hltn sport = ":$1")" ]; }
+# connects FROM-PORT [PORT [BYTES]]: bytes are sent and taken by the other end. The port is taken again while an earlier
+# connection of it still waits out its time, which only works if all of them allow it.
+connects() {
   ip netns exec inside-a python3 -c '
 import socket, sys
-socket.create_connection(("2.2.2.1", 80), 2, ("1.1.1.1", int(sys.argv[1])))' "$1"
+to = socket.socket()
+to.settimeout(20)
+to.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+to.bind(("1.1.1.1", int(sys.argv[1])))
+to.connect(("2.2.2.1", int(sys.argv[2])))
+to.sendall(bytes(int(sys.argv[3])))
+to.shutdown(socket.SHUT_WR)
+to.recv(1)' "$1" "${2:-80}" "${3:-0}"
 }
 children_are() { is "$(ctl a --json list children --filter state=up | grep -o '"child":"[A-Z0-9]*"' | cut -d'"' -f4 | sort | tr '\n' ' ')" "$1"; }
 rose() { [ "$(carried "$1")" -gt "$2" ]; }
-listen 80
-check "a listener" wait_for 5 "it" bash -c '[ -n "$(ip netns exec inside-b ss -Hltn sport = :80)" ]'
+check "a listener" listen 80
 
 # ---- S-04
 sample s04-a a; sample s04-b b
@@ -58,34 +71,15 @@ check "S-04: none of them with DF" is "$(counted df)" 0
 check "S-04: and there were some" test "$(counted esp)" -ge 15
 # 500 kbytes, of which nine tenths less a tenth at random are allowed.
 first=$(spi_out a IPsec_tunnel_1)
-ip netns exec inside-b python3 -c '
-import socket
-listener = socket.create_server(("2.2.2.1", 9000))
-while True:
-    taken = listener.accept()[0]
-    while taken.recv(65536): pass
-    taken.close()' &
-listening() { [ -n "$(ip netns exec inside-b ss -Hltn sport = :9000)" ]; }
-check "S-04: a listener" wait_for 5 "it" listening
-# sends BYTES: over the narrow one, and taken by the other end.
-sends() { ip netns exec inside-a python3 -c '
-import socket, sys
-to = socket.socket()
-to.settimeout(20)
-to.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-to.bind(("1.1.1.1", 20000))
-to.connect(("2.2.2.1", 9000))
-to.sendall(bytes(int(sys.argv[1])))
-to.shutdown(socket.SHUT_WR)
-to.recv(1)' "$1"; }
-check "S-04: 470 kbytes over the narrow one" sends 470000
+check "S-04: a listener" listen 9000
+check "S-04: 470 kbytes over the narrow one" connects 20000 9000 470000
 check "S-04: bring a rekey" wait_for 10 "the rekey" is_told a rekey-by-bytes
 renewed() { [ "$(spi_out a IPsec_tunnel_1)" != "$first" ]; }
 check "S-04: with other SAs" wait_for 10 "other SAs" renewed
 four() { is "$(sas a) $(sas b)" "4 4"; }
 check "S-04: two children as before" wait_for 10 "four SAs" four
 check "S-04: no tunnel was down" is "$(told a tunnel-down)" 0
-check "S-04: a burst that leaves a rekey no time" sends 600000
+check "S-04: a burst that leaves a rekey no time" connects 20000 9000 600000
 check "S-04: is through, by another rekey" wait_for 10 "four SAs" four
 check "S-04: and nobody else is blamed" is "$(told a sa-lost)" 0
 sed -i 's/"remote_id": "72.0.0.1"/"remote_id": "172.16.1.2"/' /run/a.json
