@@ -8,6 +8,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "netlink/nft_expressions.h"
@@ -159,9 +160,8 @@ Message new_table() {
   Message message = request(NFT_MSG_NEWTABLE, NLM_F_CREATE);
   message.put_text(NFTA_TABLE_NAME, kNftTable);
   // As the command nft writes a comment: type, length, text with its zero.
-  Bytes comment{0, static_cast<uint8_t>(kComment.size() + 1)};
-  comment.insert(comment.end(), kComment.begin(), kComment.end());
-  comment.push_back(0);
+  std::array<uint8_t, 2 + kComment.size() + 1> comment{0, static_cast<uint8_t>(kComment.size() + 1)};
+  std::ranges::copy(kComment, comment.begin() + 2);
   message.put(NFTA_TABLE_USERDATA, comment);
   return message;
 }
