@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "agent/leftovers.h"
 #include "agent/limits.h"
 #include "ike/sa/admission.h"
+#include "netlink/devlink.h"
 #include "netlink/xfrm_stat.h"
 #include "policy/policy_hash.h"
 
@@ -199,6 +201,20 @@ void Agent::restore_policy_hash() {
       warn("the policy hash stays as it is: " + status.error().text());
 }
 
+/// By devlink, which has its instances in the namespace where the hardware was found, not in that of the device.
+void Agent::read_settings(const std::string& netns, hwoffload::DeviceFacts& facts) {
+  if (facts.bus.empty()) return;
+  for (const std::string& place : std::set<std::string>{netns, ""}) {
+    const auto found = netlink::read_devlink(place, facts.bus);
+    if (!found.ok()) log_.debug("devlink could not be asked", {field("detail", found.error().text())});
+    if (!found.ok() || found->handle.empty()) continue;
+    facts.devlink = found->handle;
+    facts.eswitch = found->eswitch;
+    facts.flow_steering = found->flow_steering;
+    return;
+  }
+}
+
 hwoffload::DeviceFacts Agent::read_device(const std::string& netns, const std::string& name) {
   hwoffload::DeviceFacts facts{.name = name};
   const auto reading = kernel_->read_device(netns, name);
@@ -208,6 +224,7 @@ hwoffload::DeviceFacts Agent::read_device(const std::string& netns, const std::s
   facts.driver = reading->driver;
   facts.bus = reading->bus;
   facts.firmware = reading->firmware;
+  read_settings(netns, facts);
   if (reading->esp_offload) facts.esp_offload = *reading->esp_offload ? hwoffload::Known::kYes : hwoffload::Known::kNo;
   if (reading->kind == "bond") facts.worker = reading->lower;
   if (reading->kind == "bond" && reading->lower.empty())

@@ -48,6 +48,9 @@ struct DeviceFacts {
   std::string driver;                   ///< Of the device that does the work; empty: unknown.
   std::string bus;                      ///< Its bus address, as ethtool tells.
   std::string firmware;
+  std::string devlink;        ///< Its name there ("pci/0000:08:00.0"); empty: unknown, as the next two.
+  std::string eswitch;        ///< "legacy" or "switchdev".
+  std::string flow_steering;  ///< The driver's parameter flow_steering_mode: "dmfs", "smfs", "hmfs".
   ProbedDevice probed;
   std::string worker;          ///< The device that does the work, where it is another one (a bond's active member).
   std::string cannot_because;  ///< A device that passes nothing on to one that could; empty: none of those.

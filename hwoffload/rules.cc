@@ -51,6 +51,20 @@ class Refusals {
   std::vector<Verdict> all_;
 };
 
+/// What an operator can set by devlink.
+void by_hardware_settings(Refusals& refusals, const DeviceFacts& device, OffloadKind kind) {
+  const bool by_driver = !device.flow_steering.empty() && device.flow_steering != "dmfs";
+  if (kind != OffloadKind::kPacket || device.driver != "mlx5_core" || device.eswitch != "switchdev" || !by_driver)
+    return;
+  refusals.add(
+      Reason::kOffloadUnsupported,
+      "in switchdev mode packet offload needs the device's own flow steering (dmfs), which is " + device.flow_steering,
+      "devlink dev param set " + device.devlink +
+          " name flow_steering_mode value dmfs cmode runtime, or devlink dev eswitch set " + device.devlink +
+          " mode legacy",
+      "mellanox/mlx5/core/en_accel/ipsec_offload.c, mlx5_ipsec_device_caps()");
+}
+
 /// What the device is and where it stands.
 void by_device(Refusals& refusals, const DeviceFacts& device, OffloadKind kind, policy::Direction direction) {
   if (!device.present)
@@ -71,6 +85,7 @@ void by_device(Refusals& refusals, const DeviceFacts& device, OffloadKind kind, 
                  "ethtool -K " + device.name + " esp-hw-offload on, where the driver has it",
                  "xfrm_dev_state_add(): crypto would be taken and stay in software");
   }
+  by_hardware_settings(refusals, device, kind);
   const bool policies = kind == OffloadKind::kPacket && device.probed.policy.known == Known::kNo;
   const ProbedDevice::Answer& probed = policies ? device.probed.policy : device.probed.of(kind, direction);
   if (probed.known == Known::kNo)

@@ -44,6 +44,33 @@ TEST_CASE("driver rules: an SA that mlx5 takes meets no rule in either kind") {
   CHECK(against(needs_in(), nic("mlx5_core"), OffloadKind::kCrypto).empty());
 }
 
+TEST_CASE("driver rules: mlx5 in switchdev mode has packet offload with the flow steering of its firmware only") {
+  struct Case {
+    std::string_view eswitch, steering;
+    OffloadKind kind;
+    bool refused;
+  };
+  for (const Case& each :
+       {Case{"switchdev", "smfs", OffloadKind::kPacket, true}, Case{"switchdev", "hmfs", OffloadKind::kPacket, true},
+        Case{"switchdev", "dmfs", OffloadKind::kPacket, false},
+        Case{"switchdev", "", OffloadKind::kPacket, false},  // unknown is not no
+        Case{"legacy", "smfs", OffloadKind::kPacket, false}, Case{"", "smfs", OffloadKind::kPacket, false},
+        Case{"switchdev", "smfs", OffloadKind::kCrypto, false}}) {
+    CAPTURE(each.eswitch);
+    CAPTURE(each.steering);
+    DeviceFacts device = nic("mlx5_core");
+    device.devlink = "pci/0000:08:00.0";
+    device.eswitch = each.eswitch;
+    device.flow_steering = each.steering;
+    const auto found = refusals(needs_in(), device, {}, each.kind);
+    REQUIRE(found.size() == (each.refused ? 1 : 0));
+    if (!each.refused) continue;
+    CHECK(found[0].reason == Reason::kOffloadUnsupported);
+    CHECK(found[0].detail.find(each.steering) != std::string::npos);
+    CHECK(found[0].remedy.find("devlink dev param set pci/0000:08:00.0 name flow_steering_mode value dmfs") == 0);
+  }
+}
+
 TEST_CASE("driver rules: every reason of mlx5 is told at once") {
   SaNeeds needs = needs_in();
   needs.suite = {policy::kEncrChaCha20Poly1305, 0, policy::kAuthNone, false};
