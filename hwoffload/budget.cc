@@ -18,11 +18,12 @@ void owe(BudgetTable& table, const Seat& seat) {
   if (seat.going == Going::kSwap) ++table.devices[seat.place].owed;
 }
 
-/// The device has refused a seat for want of room: it holds what is on it and no more.
+/// The device has refused a seat for want of room: it holds what is on it and on the way to it, and no more. Of those
+/// on the way some may have their place already; the others will be refused, and each of them teaches one less.
 void learn(BudgetTable& table, const Seat& seat, DeviceIndex at) {
   Device& device = table.devices[at];
   // One on it that is refused is in the middle of a rekey: its next pair of SAs has no room.
-  device.learnt = device.on - (seat.placed && seat.place == at ? 1 : 0);
+  device.learnt = device.used - (seat.placed && seat.place == at ? 1 : 0);
   // Refusals of seats that were sent together are one.
   const bool again = device.refused_at != Instant{} && table.now - device.refused_at < table.settings.move_patience;
   if (!again && device.grown) device.refusals = std::min<uint8_t>(device.refusals + 1, kDoublingsMax);
@@ -142,6 +143,11 @@ Status Budget::add(SeatId id, const std::vector<std::string>& devices, Pin pin) 
     table_->stop(*known);
     table_->forget_unused(target);
   }
+  // On its way into software, for it had nowhere else to go.
+  if (known->going == Going::kFlee && known->target == kInSoftware && pin != Pin::kSoftware &&
+      table_->now >= known->stays_until)
+    if (const DeviceIndex to = table_->choose(*known, BudgetTable::Rooms::kForAll); to != kInSoftware)
+      table_->send(*known, Going::kFlee, to, known->going_why);
   return {};
 }
 
@@ -199,6 +205,7 @@ void Budget::placed(Instant now, SeatId id, const Place& where) {
   seat->placed = true;
   seat->place = at;
   seat->going = Going::kNowhere;
+  if (at != kInSoftware) seat->displaced_until = {};
   if (Choice* choice = seat->choice(at)) *choice = {.device = at};
   table_->enter_counts(*seat);
   if (moved && from != kInSoftware) table_->forget_unused(from);
@@ -234,7 +241,7 @@ Place Budget::seat_for(Instant now, SeatId id) {
   const bool on = seat->placed && seat->place != kInSoftware;
   if (on && !table_->lost(seat->place) && seat->choice(seat->place) != nullptr) return table_->name_of(seat->place);
   if (seat->placed && !on && table_->now < seat->stays_until) return {};
-  const bool quiet = seat->measured && seat->rate < static_cast<double>(table_->settings.least_rate);
+  const bool quiet = seat->measured && table_->is_quiet(*seat);
   if (seat->pin == Pin::kNone && quiet) return {};
   const DeviceIndex to = table_->choose(*seat, BudgetTable::Rooms::kForAll);
   if (to != kInSoftware) table_->send(*seat, Going::kClaim, to, seat->pin == Pin::kNic ? Why::kPinned : Why::kRoom);

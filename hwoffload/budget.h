@@ -40,7 +40,8 @@ enum class Spread : uint8_t {
 
 struct BudgetSettings {
   Duration half_life = 10s;         ///< After it, a byte counts half in a rate. 1 s to 1 h.
-  Duration stay_least = 60s;        ///< A seat that was moved stays so long (not on a lost device). 0 to 1 d.
+  Duration stay_least = 60s;        ///< A seat that was moved stays so long (not on a lost device; off one that is
+                                    ///< not its own any more it goes at once, into software). 0 to 1 d.
   Duration device_settle = 30s;     ///< A device that comes back is used after this; doubles, up to 16 times, when it
                                     ///< is lost again soon. 0 to 1 h.
   Duration move_patience = 60s;     ///< A move of which nothing was heard is given up. 1 s to 1 h.
@@ -78,7 +79,8 @@ enum class Why : uint8_t {
   kDeviceLost,      ///< Off a NIC that was lost; in software, since all its devices are.
   kDeviceSettling,  ///< In software: its device has come back and is not trusted yet.
   kRefused,         ///< In software: the device refused it, for another reason than its room.
-  kNotConfigured,   ///< In software: it has no device. Off a NIC: that one is none of its own.
+  kNotConfigured,   ///< In software: it has no device.
+  kAstray,          ///< Off a NIC that is none of its own any more, or not by which its packets leave.
   kTooQuiet,        ///< In software: below least_rate.
   kRoomTaken,       ///< In software: busier or pinned ones have the configured room.
   kTableFull,       ///< In software: the same, where the room was learnt from a refusal.
@@ -164,9 +166,10 @@ class Budget {
   /// may have room that is free; who is too quiet stays in software; nobody is pushed out. O(devices of the seat).
   Place seat_for(Instant now, SeatId id);
 
-  /// What is to be moved now, the most worthwhile first: off lost devices (not limited), then out of what has become
-  /// too small, then pinned and busy seats onto NICs and who must make room for them, then back to preferred devices
-  /// or for balance. One pass over all seats; meant for each second and for each loss of a device.
+  /// What is to be moved now, the most worthwhile first: off lost devices and those that are not theirs any more
+  /// (neither limited), then out of what has become too small, then pinned and busy seats onto NICs and who must make
+  /// room for them, then back to preferred devices or for balance. One pass over all seats; meant for each second and
+  /// for each loss of a device.
   std::vector<Move> decide(Instant now);
 
   std::optional<SeatView> seat(SeatId id) const;

@@ -54,7 +54,8 @@ class Pass {
   void look_at(uint32_t at);
   void look_on_device(const Candidate& candidate);
   void flee();
-  void leave_what_is_not_theirs();
+  void flee_astray();
+  void leave_as_pinned();
   void shrink();
   void fill();
   bool may_get_in(const Seat& seat) const;
@@ -69,7 +70,7 @@ class Pass {
 
   BudgetTable& table_;
   std::vector<OnDevice> on_;
-  Candidates lost_, foreign_, away_, challengers_;
+  Candidates lost_, astray_, pinned_off_, away_, challengers_;
   std::vector<Move> moves_;
   size_t allowance_ = 0, at_once_ = 0, owed_ = 0;
   double load_ = 0;
@@ -84,7 +85,7 @@ void Pass::emit(Seat& seat, Going how, DeviceIndex to, Why why) {
   const Place from = seat.placed ? table_.name_of(seat.place) : Place();
   moves_.push_back({.seat = seat.id, .from = from, .to = table_.name_of(to), .why = why, .rate = seat.rate});
   table_.send(seat, how, to, why);
-  if (how == Going::kFlee) return;
+  if (how == Going::kFlee) return table_.note_displaced(seat);
   seat.stays_until = table_.now + table_.settings.stay_least;
   table_.moved.push_back(table_.now);
   --at_once_;
@@ -109,9 +110,10 @@ void Pass::look_on_device(const Candidate& candidate) {
   table_.devices[each.place].load += each.rate;
   load_ += each.rate;
   ++seats_;
-  if (table_.now < each.stays_until) return;
   const Choice* own = each.choice(each.place);
-  if (own == nullptr || each.pin == Pin::kSoftware) return foreign_.push_back(candidate);
+  if (own == nullptr && each.pin != Pin::kSoftware) return astray_.push_back(candidate);
+  if (table_.now < each.stays_until) return;
+  if (each.pin == Pin::kSoftware) return pinned_off_.push_back(candidate);
   OnDevice& on = on_[each.place];
   on.all.push_back(candidate);
   if (each.pin == Pin::kNone) {
@@ -139,8 +141,7 @@ void Pass::look_at(uint32_t at) {
   const Candidate candidate{.rate = each.rate, .id = each.id, .at = at, .pinned = each.pin == Pin::kNic};
   if (each.place != kInSoftware) return look_on_device(candidate);
   if (each.pin == Pin::kSoftware || table_.now < each.stays_until) return;
-  if (each.pin == Pin::kNic || each.rate >= static_cast<double>(table_.settings.least_rate))
-    challengers_.push_back(candidate);
+  if (each.pin == Pin::kNic || !table_.is_quiet(each)) challengers_.push_back(candidate);
 }
 
 void Pass::collect() {
@@ -160,15 +161,23 @@ void Pass::flee() {
   }
 }
 
-void Pass::leave_what_is_not_theirs() {
-  std::ranges::sort(foreign_, busier);
-  for (const Candidate& candidate : foreign_) {
-    if (!may_move(1)) return;
+/// Whose packets leave by another device, so that none of them gets out: as urgent. Software works whichever way they
+/// take, so that is where one goes that was moved just before.
+void Pass::flee_astray() {
+  std::ranges::sort(astray_, busier);
+  for (const Candidate& candidate : astray_) {
     Seat& each = seat(candidate);
-    if (each.pin == Pin::kSoftware)
-      emit(each, Going::kMove, kInSoftware, Why::kPinned);
-    else
-      emit(each, Going::kMove, table_.choose(each, Rooms::kForAll), Why::kNotConfigured);
+    const bool again = table_.now < each.stays_until;
+    each.stays_until = table_.now + table_.settings.stay_least;
+    emit(each, Going::kFlee, again ? kInSoftware : table_.choose(each, Rooms::kForAll), Why::kAstray);
+  }
+}
+
+void Pass::leave_as_pinned() {
+  std::ranges::sort(pinned_off_, busier);
+  for (const Candidate& candidate : pinned_off_) {
+    if (!may_move(1)) return;
+    emit(seat(candidate), Going::kMove, kInSoftware, Why::kPinned);
   }
 }
 
@@ -337,7 +346,8 @@ std::vector<Move> Pass::run() {
   allowance_ = table_.allowance();
   at_once_ = table_.settings.moves_at_once - std::min<size_t>(table_.settings.moves_at_once, table_.under_way);
   flee();
-  leave_what_is_not_theirs();
+  flee_astray();
+  leave_as_pinned();
   shrink();
   fill();
   forget_owed();

@@ -122,7 +122,7 @@ Why BudgetTable::why_in_software(const Seat& seat) const {
     }
   }
   if (!free && !full) return settling ? Why::kDeviceSettling : refused ? Why::kRefused : Why::kDeviceLost;
-  if (seat.pin == Pin::kNone && seat.rate < static_cast<double>(settings.least_rate)) return Why::kTooQuiet;
+  if (seat.pin == Pin::kNone && is_quiet(seat)) return Why::kTooQuiet;
   return free ? Why::kWaiting : learnt ? Why::kTableFull : Why::kRoomTaken;
 }
 

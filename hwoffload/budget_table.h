@@ -39,9 +39,10 @@ struct Seat {
   SeatId id = 0;
   double rate = 0;
   uint64_t total = 0;
-  Instant seen{};         ///< Of `total`.
-  Instant stays_until{};  ///< It was moved.
-  Instant patience{};     ///< While it is going: given up then.
+  Instant seen{};             ///< Of `total`.
+  Instant stays_until{};      ///< It was moved.
+  Instant displaced_until{};  ///< It lost its place on a NIC, and has another one before that as if it were busy.
+  Instant patience{};         ///< While it is going: given up then.
   std::vector<Choice> choices{};
   DeviceIndex place = kInSoftware, target = kInSoftware;
   Pin pin = Pin::kNone;
@@ -99,6 +100,10 @@ struct BudgetTable {
   void enter_counts(const Seat& seat) { count(seat, 1); }
   void send(Seat& seat, Going how, DeviceIndex to, Why why);
   void stop(Seat& seat);
+  void note_displaced(Seat& seat) { seat.displaced_until = std::max(now, seat.stays_until) + settings.move_patience; }
+  bool is_quiet(const Seat& seat) const {
+    return now >= seat.displaced_until && seat.rate < static_cast<double>(settings.least_rate);
+  }
 
   bool lost(DeviceIndex at) const { return devices[at].state == DeviceRoom::State::kLost; }
   bool usable(DeviceIndex at) const { return !lost(at) && now >= devices[at].settles_at; }

@@ -62,6 +62,7 @@ std::string_view to_string(Why why) {
     case Why::kDeviceSettling: return "device settling";
     case Why::kRefused: return "refused by the device";
     case Why::kNotConfigured: return "no device configured";
+    case Why::kAstray: return "packets leave by another device";
     case Why::kTooQuiet: return "too quiet";
     case Why::kRoomTaken: return "the room is taken by busier or pinned ones";
     case Why::kTableFull: return "table full";
@@ -80,6 +81,7 @@ Reason reason_of(const SeatView& seat) {
     case Why::kDeviceLost: return Reason::kOffloadDeviceLost;
     case Why::kDeviceSettling: return Reason::kOffloadDeviceSettling;
     case Why::kRefused: return Reason::kOffloadRefused;
+    case Why::kAstray:
     case Why::kNotConfigured: return Reason::kOffloadNoDevice;
     case Why::kTooQuiet: return Reason::kOffloadTooQuiet;
     case Why::kPushedOut:

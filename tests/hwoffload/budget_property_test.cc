@@ -242,6 +242,14 @@ class World {
       tunnel.fleeing = true;
       return;
     }
+    if (move.why == Why::kAstray) {
+      CHECK(std::ranges::find(tunnel.devices, *move.from) == tunnel.devices.end());
+      if (tunnel.sent && now_ - *tunnel.sent < settings_.stay_least) CHECK_FALSE(move.to);
+      if (tunnel.moved && now_ - *tunnel.moved < settings_.stay_least) CHECK_FALSE(move.to);
+      tunnel.sent = now_;
+      tunnel.fleeing = true;
+      return;
+    }
     if (tunnel.sent) CHECK(now_ - *tunnel.sent >= settings_.stay_least);
     if (tunnel.moved) CHECK(now_ - *tunnel.moved >= settings_.stay_least);
     tunnel.sent = now_;
