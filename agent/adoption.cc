@@ -271,6 +271,7 @@ class Adopter {
     for (const policy::PolicyConfig* each : owned.policies) {
       orphaned.policies.push_back(*each);
       outside.add(*each);
+      if (const auto guard = policy::plan_guard(*each)) keep_standing(group, {*guard}, {});
     }
     if (policy::crosses_from_vrf(group)) adopt_private_policies(ids, orphaned);
     if (ids.if_id != 0) adopt_routes(tunnel, child, ids, orphaned);

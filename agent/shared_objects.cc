@@ -5,8 +5,17 @@
 
 #include "policy/base/verify.h"
 #include "policy/drift.h"
+#include "policy/plan.h"
 
 namespace ipsec::agent {
+namespace {
+
+policy::PolicyKey guard_key(policy::PolicyKey key) {
+  key.user = policy::kGuardUser;
+  return key;
+}
+
+}  // namespace
 
 template <typename Map>
 KernelQueue::Done SharedObjects::confirming(Map& map, const typename Map::key_type& key, Done done) {
@@ -24,6 +33,27 @@ KernelQueue::Done SharedObjects::confirming(Map& map, const typename Map::key_ty
 }
 
 void SharedObjects::hold(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
+  const auto guard = policy::plan_guard(wanted);
+  if (!guard) {
+    hold_policy(owner, netns, wanted, std::move(done));
+    return release_policy(owner.id, netns, guard_key(wanted.key));
+  }
+  hold_policy({.id = owner.id, .tunnel = owner.tunnel, .rank = Rank::kBlock}, netns, *guard,
+              [this, owner, netns, wanted, done = std::move(done)](Status status) {
+                if (!status.ok()) return done(std::move(status));
+                if (!is_held_by(owner.id, netns, guard_key(wanted.key)))  // released meanwhile
+                  return done(Error(Reason::kCancelled, "removed meanwhile"));
+                hold_policy(owner, netns, wanted, done);
+              });
+}
+
+bool SharedObjects::is_held_by(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) const {
+  const auto it = policies_.find({netns, key});
+  return it != policies_.end() &&
+         std::ranges::find(it->second.holders, owner, &PolicyHolder::owner) != it->second.holders.end();
+}
+
+void SharedObjects::hold_policy(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done) {
   const auto key = std::pair(netns, wanted.key);
   PolicyHolders& entry = policies_.try_emplace(key, PolicyHolders{.tunnel = owner.tunnel, .holders = {}}).first->second;
   if (entry.tunnel != owner.tunnel)
@@ -43,6 +73,8 @@ void SharedObjects::hold(Owner owner, const std::string& netns, const policy::Po
 }
 
 void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing) {
+  if (const auto guard = policy::plan_guard(standing))  // asked for again: its holder may have ended before it stood
+    hold_policy({.id = owner.id, .tunnel = owner.tunnel, .rank = Rank::kBlock}, netns, *guard, [](const Status&) {});
   PolicyHolders& entry = policies_[{netns, standing.key}];
   entry.tunnel = owner.tunnel;
   entry.holders.push_back({owner.id, owner.rank, standing});
@@ -57,6 +89,11 @@ void SharedObjects::adopt(Owner owner, const std::string& netns, const policy::R
 }
 
 void SharedObjects::release(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) {
+  release_policy(owner, netns, key);
+  release_policy(owner, netns, guard_key(key));
+}
+
+void SharedObjects::release_policy(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) {
   auto it = policies_.find({netns, key});
   if (it == policies_.end()) return;
   auto& holders = it->second.holders;
@@ -148,6 +185,17 @@ void SharedObjects::confirm(const std::string& netns, const policy::PolicyKey& k
 void SharedObjects::confirm(const std::string& netns, const policy::RouteConfig& route) {
   const auto it = routes_.find(place_of(netns, route));
   if (it != routes_.end() && it->second.route == route) it->second.confirmation.standing = true;
+}
+
+size_t SharedObjects::waiting_routes() const {
+  size_t waiting = 0;
+  for (const auto& [place, entry] : routes_) {
+    if (entry.claims.size() < 2) continue;
+    std::set<uint32_t> told;
+    for (const RouteClaim& each : entry.claims)
+      if (told.insert(each.tunnel).second) waiting += entry.waits(each) ? 1 : 0;
+  }
+  return waiting;
 }
 
 std::vector<SharedObjects::RouteRow> SharedObjects::routes() const {

@@ -15,7 +15,8 @@ namespace ipsec::agent {
 /// Policies and routes that several owners may want at once (a trap and the child that it raised, two IKE SAs of one
 /// tunnel that cross): there while anybody holds them. A policy is as the latest holder of the highest rank wants it,
 /// and shared within one tunnel only: attached by policy, two tunnels may come to need the same one, and the second is
-/// refused. A route is whose that came first; who wants another one in its place waits until it goes, and has it then.
+/// refused. Below one on a NIC stands its guard (policy::plan_guard()), first in and last out. A route is whose that
+/// came first; who wants another one in its place waits until it goes, and has it then.
 class SharedObjects {
  public:
   /// A block counts while nothing else stands there, a trap while no SA takes the traffic.
@@ -67,6 +68,8 @@ class SharedObjects {
     std::optional<uint32_t> waits_for;  ///< The tunnel whose route is in its place.
   };
   std::vector<RouteRow> routes() const;
+  /// How many of these wait.
+  size_t waiting_routes() const;
   size_t policies() const { return policies_.size(); }
 
  private:
@@ -106,6 +109,9 @@ class SharedObjects {
   static RoutePlace place_of(const std::string& netns, const policy::RouteConfig& route) {
     return {netns, policy::RouteKey::of(route)};
   }
+  bool is_held_by(uint64_t owner, const std::string& netns, const policy::PolicyKey& key) const;
+  void hold_policy(Owner owner, const std::string& netns, const policy::PolicyConfig& wanted, Done done);
+  void release_policy(uint64_t owner, const std::string& netns, const policy::PolicyKey& key);
   void hand_over(const RoutePlace& place, RouteClaims& entry, uint32_t from);
   KernelQueue& queue_;
   NameOf name_of_;

@@ -57,7 +57,8 @@ Result<policy::PathFacts> path_to(Socket& route, const std::string& vrf, const I
   TRY_ASSIGN(const auto device, find_link(route, path.device_index), doing);
   if (!device) return Error(Reason::kNotFound, doing + ": its device has gone");
   return policy::PathFacts{.device = device->name,
-                           .mtu = path.mtu != 0 ? std::min(path.mtu, device->mtu) : device->mtu};
+                           .mtu = path.mtu != 0 ? std::min(path.mtu, device->mtu) : device->mtu,
+                           .direct = path.direct};
 }
 
 Result<bool> is_on_link(Socket& route, Socket& dumps, const std::string& vrf, const IpAddress& destination) {

@@ -95,6 +95,7 @@ Result<policy::PolicyKey> read_selector(const xfrm_selector& selector) {
   key.source_port_mask = ntohs(selector.sport_mask);
   key.destination_port = ntohs(selector.dport);
   key.destination_port_mask = ntohs(selector.dport_mask);
+  key.user = selector.user;
   return key;
 }
 

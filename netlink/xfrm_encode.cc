@@ -133,6 +133,7 @@ xfrm_selector to_kernel_selector(const policy::PolicyKey& key) {
   selector.sport_mask = htons(key.source_port_mask);
   selector.dport = htons(key.destination_port);
   selector.dport_mask = htons(key.destination_port_mask);
+  selector.user = key.user;
   return selector;
 }
 

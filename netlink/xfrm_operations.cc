@@ -48,6 +48,7 @@ ObjectKey journal_key(const std::string& netns, const policy::PolicyKey& key) {
        {uint32_t{key.protocol}, uint32_t{key.source_port}, uint32_t{key.source_port_mask},
         uint32_t{key.destination_port}, uint32_t{key.destination_port_mask}, key.if_id, key.mark.value, key.mark.mask})
     name.append(" ").append(std::to_string(number));
+  if (key.user != 0) name.append(" user ").append(std::to_string(key.user));
   return {.netns = netns, .kind = "policy", .name = std::move(name)};
 }
 

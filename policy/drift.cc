@@ -190,6 +190,7 @@ std::string object_text(const PolicyKey& key) {
   if (key.if_id != 0) text.append(" if_id ").append(with_0x(key.if_id));
   if (key.mark.mask != 0)
     text.append(" mark ").append(with_0x(key.mark.value)).append("/").append(with_0x(key.mark.mask));
+  if (key.user != 0) text.append(" user ").append(std::to_string(key.user));
   return text;
 }
 

@@ -89,7 +89,7 @@ struct SaState {
 };
 
 /// The kernel's key of a policy within one namespace: one pair of prefixes, protocol, ports, direction, interface id,
-/// mark.
+/// mark, user.
 struct PolicyKey {
   IpPrefix source, destination;
   uint8_t protocol = 0;
@@ -97,6 +97,7 @@ struct PolicyKey {
   Direction direction = Direction::kOut;
   uint32_t if_id = 0;
   Mark mark;
+  uint32_t user = 0;  ///< Tells two policies of the same traffic apart; the kernel compares it with no packet.
   friend auto operator<=>(const PolicyKey&, const PolicyKey&) = default;
 };
 

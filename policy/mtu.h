@@ -40,6 +40,7 @@ uint32_t outer_bytes(const EspShape& shape, uint32_t inner);
 struct PathFacts {
   std::string device;           ///< In the public namespace; empty: nobody knows.
   uint32_t mtu = kUnderlayMtu;  ///< Bytes; of the device, the route, or learnt from ICMP, the least of them.
+  bool direct = false;          ///< Without a gateway, or by way of the peer itself.
   friend bool operator==(const PathFacts&, const PathFacts&) = default;
 };
 

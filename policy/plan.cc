@@ -327,6 +327,13 @@ Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, con
   return plan;
 }
 
+std::optional<PolicyConfig> plan_guard(const PolicyConfig& policy) {
+  if (policy.offload.kind == OffloadKind::kNone || policy.key.if_id != 0) return std::nullopt;
+  PolicyKey key = policy.key;
+  key.user = kGuardUser;
+  return without_template(key, kBlockPriority, PolicyAction::kBlock);
+}
+
 std::vector<PolicyConfig> plan_neighbour_discovery() {
   constexpr uint16_t kRouterSolicitation = 133, kRedirect = 137;
   std::vector<PolicyConfig> policies;

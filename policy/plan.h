@@ -17,6 +17,7 @@ inline constexpr uint32_t kLinkGroup = 50;
 /// first, then blocks.
 inline constexpr uint32_t kNeighbourPriority = 1000, kExceptionPriority = 1024, kTunnelPriority = 4096,
                           kBlockPriority = 8192;
+inline constexpr uint32_t kGuardUser = 50;            ///< PolicyKey::user of guards.
 inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that lead nowhere.
 
 /// Numbers that the agent gives to a tunnel and its child.
@@ -79,6 +80,11 @@ struct BlockPlan {
   std::vector<RouteConfig> routes;
 };
 Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids);
+
+/// What stands below a policy on a NIC, of the same traffic: the kernel takes the policies of a device that goes down
+/// or away with it, and what they covered would pass in the clear. Nothing where the policy is in software,
+/// or of an interface, out of which nothing gets without one.
+std::optional<PolicyConfig> plan_guard(const PolicyConfig& policy);
 
 /// Lets IPv6 neighbour and router discovery pass (ICMPv6 types 133 to 137), without which nobody on the link is reached
 /// whose address a tunnel or block covers, its peer included. Routers do not forward these messages.

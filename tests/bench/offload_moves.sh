@@ -9,19 +9,7 @@ plain_network NIC; secret gw peer.psk
 probe() { ip netns exec gw "$BUILD/tests/bench/bench" probe "$GW_DEV" > /run/probe || { cat /run/probe; return 1; }; }
 check "probes are within their limits" probe
 cat /run/probe
-site_peer "$(child a 10.2.0.0/24 10.1.0.0/24)" || exit 1
-site_gateway '{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "traffic" } }' '{}' '{}' \
-  "$(grouped packet policy "\"$GW_DEV\"")" || exit 1
-stop_ipsecd gw
-python3 - /run/gw.json << 'P'
-import json, sys
-document = json.load(open(sys.argv[1]))
-document.setdefault("node", {})["offload"] = {"stay": "0s", "moves_per_minute": 60000}
-json.dump(document, open(sys.argv[1], "w"))
-P
-start_ipsecd gw /run/gw.json || exit 1
-check "it comes up" ctl gw up site
-check "on the NIC" place_is a "$GW_DEV"
+site_on "$GW_DEV" '{"stay": "0s", "moves_per_minute": 60000}' || exit 1
 microseconds() { echo $((($(date +%s%N) - $1) / 1000)); }
 # A call of ipsecctl each, until the log tells of the fresh SAs.
 done_for() { until [ "$(events child-rekeyed)" -ge "$1" ]; do :; done; }

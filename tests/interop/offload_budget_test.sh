@@ -17,13 +17,7 @@ site_peer "$(child a 10.2.0.0/24 10.1.0.0/24) $(child b 10.3.0.0/24 10.1.0.0/24)
 site_gateway "$CHILDREN" '{"role": "both"}' '{}' "$(grouped packet policy "\"$GW_DEV\"")" || exit 1
 stop_ipsecd gw
 configure() { # ROOM
-  python3 - /run/gw.json "$GW_DEV" "$1" << 'P'
-import json, sys
-document = json.load(open(sys.argv[1]))
-document.setdefault("node", {})["offload"] = {"half_life": "1s", "stay": "2s", "settle": "1s",
-                                              "devices": {sys.argv[2]: {"children_max": int(sys.argv[3])}}}
-json.dump(document, open(sys.argv[1], "w"))
-P
+  node_offload '{"half_life": "1s", "stay": "2s", "settle": "1s", "devices": {"'"$GW_DEV"'": {"children_max": '"$1"'}}}'
 }
 configure 1
 start_ipsecd gw /run/gw.json || exit 1

@@ -34,7 +34,6 @@ GROUP=$(grouped packet policy "\"$GW_DEV\""); tell "no AEAD" "in:software out:so
 GROUP=$(grouped packet policy "\"$GW_DEV\""); tell "a fixed DSCP" "in:software out:software" offload-udp-encapsulation \
   aes256gcm16 '{"dscp": "ef"}'
 GROUP="{\"private\": {\"netns\": \"customers\", \"vrf\": \"blue\"}, \"attachment\": \"interface\", \"offload\": {\"mode\": \"packet\", \"devices\": [\"$GW_DEV\"]}}"
-inner_neighbours gw "$GW_DEV" peer "$PEER_DEV" 10.2.0.1
 PINGS=no tell "interface" "in:software out:packet" offload-inbound-if-id
 
 # What only the driver knows is learnt from the first refusal, and not asked again.
@@ -52,12 +51,7 @@ check "show device has its rules" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw 
 stop_ipsecd gw
 
 # Where an operator allows it, a device is asked before the first SA, and nothing of that is left.
-python3 - /run/gw.json "$GW_DEV" << 'P'
-import json, sys
-document = json.load(open(sys.argv[1]))
-document.setdefault("node", {})["offload"] = {"devices": {sys.argv[2]: {"active_probe": True}}}
-json.dump(document, open(sys.argv[1], "w"))
-P
+node_offload '{"devices": {"'"$GW_DEV"'": {"active_probe": true}}}'
 echo 2 > "$GW_PORT/ipsec_refuse"      # of the trials those of crypto: an error of the moment says nothing of the device
 start_ipsecd gw /run/gw.json || exit 1
 device() { ctl gw --json show device "$GW_DEV" | python3 -c 'import json, sys; print(*(each.split(" (")[0] for each in json.load(sys.stdin)["probed"]), sep=", ")'; }

@@ -32,7 +32,6 @@ ip -n gw xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x4242
 stop_ipsecd gw
 
 # A NIC that takes SAs, shows them, and carries nothing: packets go into the tunnel's interface and are counted nowhere.
-inner_neighbours gw "$GW_DEV" peer "$PEER_DEV" 10.2.0.1
 ip -n gw link del cust
 private_side customers blue cust 10.1.0.1/24 fd00:1::1/64 host 10.1.0.2/24 fd00:1::2/64 10.1.0.1 fd00:1::1
 site_gateway '{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "now" } }' '{"role": "both"}' '{}' \

@@ -25,6 +25,43 @@ grouped() { # MODE ATTACHMENT DEVICES: more of the group, for site_gateway
   printf '{"attachment": "%s", "offload": {"mode": "%s", "devices": [%s]}}' "$2" "$1" "$3"
 }
 
+# node_offload JSON: this `node.offload` in the gateway's configuration.
+node_offload() {
+  python3 - /run/gw.json "$1" << 'P'
+import json, sys
+document = json.load(open(sys.argv[1]))
+document.setdefault("node", {})["offload"] = json.loads(sys.argv[2])
+json.dump(document, open(sys.argv[1], "w"))
+P
+}
+# site_on DEVICES NODE_OFFLOAD: tunnel site, whose child `a` is attached by policy and may use these NICs with packet offload;
+# it is up, on the first one, and carries packets.
+site_on() {
+  site_peer "$(child a 10.2.0.0/24 10.1.0.0/24)" || return 1
+  site_gateway '{ "a": { "local": ["10.1.0.0/24"], "remote": ["10.2.0.0/24"], "start": "traffic" } }' '{}' '{}' \
+    "$(grouped packet policy "\"${1// /\", \"}\"")" || return 1
+  stop_ipsecd gw
+  node_offload "$2"
+  start_ipsecd gw /run/gw.json || return 1
+  check "it comes up" ctl gw up site
+  check "on the first NIC" place_is a "${1%% *}"
+  check "packets pass" pings 10.2.0.1
+}
+export settle_soon='{"settle": "2s", "stay": "1s"}'
+# move_under_stream COMMAND...: the first NIC is taken away under a stream of packets, of which little is lost.
+move_under_stream() {
+  local started
+  clear_wire; stream 6; wait_for 5 "the stream" sent_on "$GW_PORT" 500
+  started=$(date +%s%N)
+  "$@"
+  check "the SAs are on the second NIC" wait_for 10 "the move" place_is a "$GW_DEV2"
+  echo "moved after $((($(date +%s%N) - started) / 1000000)) ms"
+  check "and in hardware" is "$(effective)" "in:packet out:packet"
+  lost
+  check "less than a second of it was lost" test "$LOST" -lt 1000
+}
+sent_on() { test "$(wire "$1" tx esp)" -ge "$2"; } # PORT PACKETS
+
 # second_cable: another NIC on both sides, to which all goes when the first one is down. Sets GW_DEV2, GW_PORT2, PEER_DEV2.
 second_cable() {
   echo "3 1" > /sys/bus/netdevsim/new_device; echo "4 1" > /sys/bus/netdevsim/new_device
@@ -78,6 +115,8 @@ print(number)' "$1" > /run/sent &
 }
 lost() { wait $STREAM $SINK; LOST=$(($(cat /run/sent) - $(cat /run/arrived))); echo "$LOST of $(cat /run/sent) packets were lost"; }
 
+# left_in_the_clear PORT...: packets that left by these NICs and were neither ESP nor IKE nor of the link.
+left_in_the_clear() { local port sum=0; for port; do sum=$((sum + $(wire "$port" tx other))); done; echo $sum; }
 record_numbers() { local port; for port; do echo > "$port/wire_esp"; done; }
 # no_number_twice PORT...: no SPI has sent one IV twice, and none of what was sent is missing in the record.
 no_number_twice() {

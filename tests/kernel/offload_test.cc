@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "netlink/devlink.h"
 #include "tests/kernel/lab_network.h"
 
 using namespace ipsec;
@@ -130,6 +131,24 @@ TEST_CASE("offload: a device tells its driver, its feature and its state") {
   REQUIRE(reading.ok());
   CHECK_FALSE(reading->up);
   CHECK(port.kernel->read_device("nic-a", "nic9").error().reason() == Reason::kDeviceMissing);
+}
+
+TEST_CASE("offload: devlink tells the mode of the switch behind a device, and nothing of one that it does not know") {
+  NicPair nics;
+  REQUIRE(nics.made());
+  Port port;
+  const auto reading = port.kernel->read_device("nic-a", "nic");
+  REQUIRE(reading.ok());
+  const auto settings = netlink::read_devlink("", reading->bus);
+  REQUIRE_MESSAGE(settings.ok(), settings.error().text());
+  CHECK(settings->handle == "netdevsim/" + reading->bus);
+  CHECK(settings->eswitch == "legacy");
+  CHECK(settings->flow_steering.empty());
+  REQUIRE(shell("devlink dev eswitch set " + settings->handle + " mode switchdev") == 0);
+  CHECK(netlink::read_devlink("", reading->bus)->eswitch == "switchdev");
+  REQUIRE(shell("devlink dev eswitch set " + settings->handle + " mode legacy") == 0);
+  CHECK(netlink::read_devlink("", "0000:ff:00.0")->handle.empty());
+  CHECK(netlink::read_devlink("nic-a", reading->bus)->handle.empty());  // the hardware was found elsewhere
 }
 
 TEST_CASE("offload: a VLAN names what lies below it, a bond its active member and what that can do") {

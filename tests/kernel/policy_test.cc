@@ -31,6 +31,8 @@ TEST_CASE("policy: all kinds install, show in a dump as they were asked for, and
   bypass.action = PolicyAction::kBlock;
   bypass.key.source_port = 501;
   wanted.push_back(bypass);
+  bypass.key.user = 50;  // two of the same traffic
+  wanted.push_back(bypass);
 
   for (const PolicyConfig& each : wanted) CHECK(error_of(port.done("pol", AddPolicy{each})) == "");
   auto found = port.kernel->dump_policies("pol");

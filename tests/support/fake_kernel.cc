@@ -260,7 +260,8 @@ FakeKernel::Outcome FakeKernel::add_vrf(Namespace& space, const LinkConfig& want
 
 FakeKernel::Outcome FakeKernel::delete_vrf(Namespace& space, const std::string& name) {
   for (const auto& [member, link] : space.links)
-    if (link.config.vrf == name && link.maker == Maker::kForeign) return conflict(member + " in VRF " + name);
+    if (link.config.vrf == name && link.maker == Maker::kForeign)
+      return conflict(std::string(member).append(" in VRF ").append(name));
   space.links.erase(name);
   space.vrfs.erase(name);
   for (auto& [member, link] : space.links)
@@ -301,6 +302,8 @@ FakeKernel::Outcome FakeKernel::carry_out(KernelOperation& operation) {
 }
 
 void FakeKernel::flush() {
+  std::stable_partition(queued_.begin(), queued_.end(),
+                        [this](const KernelOperation& each) { return each.netns == hurried_; });
   while (!queued_.empty()) {
     KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
@@ -482,18 +485,15 @@ std::vector<std::string> FakeKernel::list(Maker maker) const {
   std::vector<std::string> lines;
   for (const auto& [name, space] : namespaces_) {
     const std::string where = name.empty() ? "" : name + ": ";
-    for (const auto& [key, each] : space.links)
-      if (each.maker == maker) lines.push_back(where + "link " + key);
-    for (const auto& [key, each] : space.sas)
-      if (each.maker == maker) lines.push_back(where + "sa " + text_of(each.config));
-    for (const auto& [key, each] : space.policies)
-      if (each.maker == maker) lines.push_back(where + "policy " + text_of(each.config));
-    for (const auto& [key, each] : space.routes)
-      if (each.maker == maker) lines.push_back(where + "route " + text_of(each.config));
-    if (!space.packet_rules.empty() && space.rules_maker == maker)
-      lines.push_back(where + "rules " + to_string(space.packet_rules));
-    for (const auto& [rule, made_by] : space.rules)
-      if (made_by == maker) lines.push_back(where + "rule " + object_text(rule));
+    const auto add = [&](Maker made_by, std::string_view kind, std::string_view object) {
+      if (made_by == maker) lines.push_back(std::string(where).append(kind).append(" ").append(object));
+    };
+    for (const auto& [key, each] : space.links) add(each.maker, "link", key);
+    for (const auto& [key, each] : space.sas) add(each.maker, "sa", text_of(each.config));
+    for (const auto& [key, each] : space.policies) add(each.maker, "policy", text_of(each.config));
+    for (const auto& [key, each] : space.routes) add(each.maker, "route", text_of(each.config));
+    if (!space.packet_rules.empty()) add(space.rules_maker, "rules", to_string(space.packet_rules));
+    for (const auto& [rule, made_by] : space.rules) add(made_by, "rule", object_text(rule));
   }
   return lines;
 }

@@ -61,8 +61,8 @@ class FakeKernel final : public policy::KernelPort {
     std::map<std::string, Device> devices;
     policy::PacketRules packet_rules;
     Maker rules_maker = Maker::kOurs;
-    policy::PathFacts path{.device = "eth0", .mtu = policy::kUnderlayMtu};  ///< To everywhere.
-    std::set<IpAddress> neighbours;                                         ///< is_on_link()
+    policy::PathFacts path{.device = "eth0", .mtu = policy::kUnderlayMtu, .direct = true};  ///< To everywhere.
+    std::set<IpAddress> neighbours;                                                         ///< is_on_link()
 
     bool empty() const {
       return sas.empty() && policies.empty() && links.empty() && routes.empty() && rules.empty() &&
@@ -130,6 +130,8 @@ class FakeKernel final : public policy::KernelPort {
   /// The `position`-th operation from now on, from 1.
   void fail(size_t position, Fault fault) { faults_[done_ + position] = fault; }
   void forget_faults() { faults_.clear(); }
+  /// What is submitted for this namespace overtakes what is submitted for others, as far as both leave at once.
+  void hurry(const std::string& netns) { hurried_ = netns; }
   /// Whoever submits is killed: of the operations from now on the first `count` are carried out, no answer is heard.
   void die_after(size_t count) { dies_at_ = done_ + count; }
   bool dead() const { return dies_at_ && done_ >= *dies_at_; }
@@ -192,6 +194,7 @@ class FakeKernel final : public policy::KernelPort {
   std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
   size_t done_ = 0, reads_ = 0;
   std::optional<size_t> dies_at_;
+  std::optional<std::string> hurried_;
   bool holding_ = false, refuses_inbound_if_id_ = false, refuses_df_ = false;
 };
 

@@ -18,6 +18,7 @@ std::string selector(const PolicyKey& key) {
   if (key.protocol != 0) text.append(" proto ").append(std::to_string(key.protocol));
   if (key.source_port_mask != 0) text.append(" sport ").append(std::to_string(key.source_port));
   if (key.destination_port_mask != 0) text.append(" dport ").append(std::to_string(key.destination_port));
+  if (key.user != 0) text.append(" user ").append(std::to_string(key.user));
   return text;
 }
 
