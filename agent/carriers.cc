@@ -69,26 +69,28 @@ std::string Carriers::name_of(uint32_t number) const {
 
 void Carriers::start(Instant now, const policy::Config& config, const std::map<std::string, IpAddress>& adopted) {
   now_ = now;
-  // All of them at once, for the interfaces of an earlier run may stand.
-  for (const auto& [name, carrier] : config.carriers)
-    if (is_enabled(*carrier))
-      for (const auto& pair : wanted_seals(*carrier))
-        rules_.seal(public_netns(*carrier), pair, PacketRuleBook::Wanted::kYes);
+  // All are sealed at once, for the interfaces of an earlier run may stand.
   for (const auto& [name, carrier] : config.carriers) {
     const auto left = adopted.find(name);
-    begin(now, carrier, left != adopted.end() ? path_to(*carrier, left->second).value_or(0) : 0);
+    add(carrier, left != adopted.end() ? path_to(*carrier, left->second).value_or(0) : 0);
   }
+  for (auto& [name, row] : rows_)
+    if (is_enabled(*row.carrier)) hold_blocks(row);
 }
 
-void Carriers::begin(Instant now, const std::shared_ptr<const policy::Carrier>& carrier, size_t in_use) {
-  now_ = now;
-  rows_.erase(carrier->name);
+CarrierRow& Carriers::add(const std::shared_ptr<const policy::Carrier>& carrier, size_t in_use) {
   CarrierRow& row = rows_[carrier->name];
   row.carrier = carrier;
   row.number = hooks_.next_number();
   row.choice = policy::CarrierChoice(carrier->hold_down, in_use);
   row.since = hooks_.wall_clock();
   list(row);
+  if (is_enabled(*carrier)) hold_seals(row, wanted_seals(*carrier));
+  return row;
+}
+
+void Carriers::begin(const std::shared_ptr<const policy::Carrier>& carrier) {
+  CarrierRow& row = add(carrier, 0);
   if (is_enabled(*carrier)) hold_blocks(row);
 }
 
@@ -107,15 +109,15 @@ void Carriers::reconfigure(Instant now, const policy::Config& config) {
     if (row.leaving)
       row.next = std::move(next);
     else if (next && stays(*row.carrier, *next))
-      update(now, row, next);
+      update(row, next);
     else
       leave(row, std::move(next));
   }
   for (const auto& [name, carrier] : config.carriers)
-    if (!rows_.contains(name)) begin(now, carrier, 0);
+    if (!rows_.contains(name)) begin(carrier);
 }
 
-void Carriers::update(Instant now, CarrierRow& row, const std::shared_ptr<const policy::Carrier>& carrier) {
+void Carriers::update(CarrierRow& row, const std::shared_ptr<const policy::Carrier>& carrier) {
   const IpAddress remote = *row.carrier->paths[row.choice.in_use()].tunnel->remote;
   const auto in_use = path_to(*carrier, remote);
   // The history of other remotes says nothing of these.
@@ -127,7 +129,6 @@ void Carriers::update(Instant now, CarrierRow& row, const std::shared_ptr<const 
     row.choice.set_hold_down(carrier->hold_down);
   else
     row.choice = policy::CarrierChoice(carrier->hold_down, in_use.value_or(0));
-  now_ = now;
   list(row);
   if (is_enabled(*carrier)) hold_blocks(row);
 }
@@ -151,13 +152,12 @@ void Carriers::leave(CarrierRow& row, std::shared_ptr<const policy::Carrier> nex
 void Carriers::on_left(const std::string& name) {
   const auto it = rows_.find(name);
   if (it == rows_.end() || !it->second.leaving) return;
-  const CarrierRow gone = std::move(it->second);
+  CarrierRow gone = std::move(it->second);
   rows_.erase(it);
   by_interface_.erase(policy::carrier_interface_name(name));
-  if (gone.next && !stopping_) begin(now_, gone.next, 0);  // its blocks stand before those of the former go
+  if (gone.next && !stopping_) begin(gone.next);  // its blocks and seals stand before those of the former go
   release_blocks(gone, {});
-  const CarrierRow* fresh = find(name);
-  release_seals(gone, fresh != nullptr ? fresh->sealed : std::set<policy::PacketRules::Sealed>());
+  hold_seals(gone, {});
 }
 
 void Carriers::on_namespace_gone(const std::string& netns) {
@@ -214,29 +214,29 @@ void Carriers::hold_blocks(CarrierRow& row) {
   on_block(name, row.asked, {});
 }
 
-std::set<policy::PacketRules::Sealed> Carriers::wanted_seals(const policy::Carrier& carrier) {
-  std::set<policy::PacketRules::Sealed> wanted;
+PacketRuleBook::Seals Carriers::wanted_seals(const policy::Carrier& carrier) {
+  PacketRuleBook::Seals wanted;
   for (const policy::CarrierPath& path : carrier.paths)
     if (const auto pair = policy::plan_carrier_seal(carrier, path)) wanted.insert(*pair);
   return wanted;
 }
 
-/// One more answer of the round that the interface waits for.
-void Carriers::seal(CarrierRow& row) {
-  const std::set<policy::PacketRules::Sealed> wanted = wanted_seals(*row.carrier);
-  if (wanted.empty()) return;
-  const std::string& netns = public_netns(*row.carrier);
-  for (const auto& pair : wanted) rules_.seal(netns, pair, PacketRuleBook::Wanted::kYes);
-  row.sealed.insert(wanted.begin(), wanted.end());
-  ++row.unanswered;
-  rules_.settle(netns, [this, name = row.carrier->name, asked = row.asked](const Status& status) {
-    on_block(name, asked, status);
-  });
+/// Those and no others.
+void Carriers::hold_seals(CarrierRow& row, PacketRuleBook::Seals seals) {
+  rules_.hold_seals(public_netns(*row.carrier), row.sealed, seals);
+  row.sealed = std::move(seals);
 }
 
-void Carriers::release_seals(const CarrierRow& row, const std::set<policy::PacketRules::Sealed>& kept) {
-  for (const auto& pair : row.sealed)
-    if (!kept.contains(pair)) rules_.seal(public_netns(*row.carrier), pair, PacketRuleBook::Wanted::kNo);
+/// One more answer of the round that the interface waits for. Former ends stay sealed until it has left them.
+void Carriers::seal(CarrierRow& row) {
+  PacketRuleBook::Seals seals = wanted_seals(*row.carrier);
+  if (seals.empty()) return;
+  seals.insert(row.sealed.begin(), row.sealed.end());
+  hold_seals(row, std::move(seals));
+  ++row.unanswered;
+  rules_.settle(public_netns(*row.carrier), [this, name = row.carrier->name, asked = row.asked](const Status& status) {
+    on_block(name, asked, status);
+  });
 }
 
 void Carriers::on_block(const std::string& name, uint64_t asked, const Status& status) {
@@ -258,9 +258,12 @@ void Carriers::fail_blocks(CarrierRow& row, const Error& why) {
 }
 
 /// All but those.
-void Carriers::release_blocks(const CarrierRow& row, const CarrierRow::BlockMap& kept) {
-  for (const auto& [place, block] : row.held)
-    if (!kept.contains(place)) shared_.release(block_owner(row), place.first, place.second);
+void Carriers::release_blocks(CarrierRow& row, const CarrierRow::BlockMap& kept) {
+  std::erase_if(row.held, [&](const auto& each) {
+    const bool goes = !kept.contains(each.first);
+    if (goes) shared_.release(block_owner(row), each.first.first, each.first.second);
+    return goes;
+  });
 }
 
 // ---- the interface
@@ -391,14 +394,8 @@ void Carriers::settle(CarrierRow& row) {
 
 /// The interface has left them.
 void Carriers::forget_former_ends(CarrierRow& row) {
-  if (auto seals = wanted_seals(*row.carrier); seals.size() != row.sealed.size()) {
-    release_seals(row, seals);
-    row.sealed = std::move(seals);
-  }
-  auto wanted = wanted_blocks(row);
-  if (!wanted.ok() || wanted->size() == row.held.size()) return;
-  release_blocks(row, *wanted);
-  row.held = std::move(*wanted);
+  hold_seals(row, wanted_seals(*row.carrier));
+  if (const auto wanted = wanted_blocks(row); wanted.ok()) release_blocks(row, *wanted);
 }
 
 void Carriers::set_routes(CarrierRow& row) {

@@ -45,15 +45,15 @@ struct CarrierRow {
   policy::CarrierChoice::States states{};  ///< Of its paths, when they were looked at last.
   policy::InnerMtu mtu;
   Blocks blocks = Blocks::kNone;
-  uint64_t asked = 0;     ///< Tells the answers to the last round of blocks from those to earlier ones.
-  size_t unanswered = 0;  ///< Of that round.
-  BlockMap held;          ///< Blocks, those of former ends included, until the interface has left these.
-  std::set<policy::PacketRules::Sealed> sealed;  ///< In the public namespace, until the same moment.
-  bool link_ready = false;                       ///< The interface stands.
-  bool link_asked = false;                       ///< The kernel has not answered yet.
-  policy::LinkConfig link;                       ///< As it was asked for last.
-  std::vector<policy::RouteConfig> routes;       ///< As they are held.
-  bool leaving = false;                          ///< Its interface is about to go; then `next` is made.
+  uint64_t asked = 0;            ///< Tells the answers to the last round of blocks from those to earlier ones.
+  size_t unanswered = 0;         ///< Of that round.
+  BlockMap held;                 ///< Blocks, those of former ends included, until the interface has left these.
+  PacketRuleBook::Seals sealed;  ///< In the public namespace, until the same moment.
+  bool link_ready = false;       ///< The interface stands.
+  bool link_asked = false;       ///< The kernel has not answered yet.
+  policy::LinkConfig link;       ///< As it was asked for last.
+  std::vector<policy::RouteConfig> routes;  ///< As they are held.
+  bool leaving = false;                     ///< Its interface is about to go; then `next` is made.
   std::shared_ptr<const policy::Carrier> next;
   std::string_view state = "down";  ///< As it was told last.
   Reason last_reason = Reason::kNone;
@@ -111,18 +111,19 @@ class Carriers {
 
  private:
   using Rows = std::map<std::string, CarrierRow>;
-  void begin(Instant now, const std::shared_ptr<const policy::Carrier>& carrier, size_t in_use);
-  void update(Instant now, CarrierRow& row, const std::shared_ptr<const policy::Carrier>& carrier);
+  CarrierRow& add(const std::shared_ptr<const policy::Carrier>& carrier, size_t in_use);
+  void begin(const std::shared_ptr<const policy::Carrier>& carrier);
+  void update(CarrierRow& row, const std::shared_ptr<const policy::Carrier>& carrier);
   void leave(CarrierRow& row, std::shared_ptr<const policy::Carrier> next);
   void on_left(const std::string& name);
   Result<CarrierRow::BlockMap> wanted_blocks(const CarrierRow& row) const;
   void hold_blocks(CarrierRow& row);
   void on_block(const std::string& name, uint64_t asked, const Status& status);
   void fail_blocks(CarrierRow& row, const Error& why);
-  static std::set<policy::PacketRules::Sealed> wanted_seals(const policy::Carrier& carrier);
+  static PacketRuleBook::Seals wanted_seals(const policy::Carrier& carrier);
+  void hold_seals(CarrierRow& row, PacketRuleBook::Seals seals);
   void seal(CarrierRow& row);
-  void release_seals(const CarrierRow& row, const std::set<policy::PacketRules::Sealed>& kept);
-  void release_blocks(const CarrierRow& row, const CarrierRow::BlockMap& kept);
+  void release_blocks(CarrierRow& row, const CarrierRow::BlockMap& kept);
   void ask_for_link(CarrierRow& row, policy::KernelChange change);
   void on_link(const std::string& name, uint32_t number, const Status& status);
   void look(CarrierRow& row);

@@ -8,7 +8,6 @@ namespace ipsec::agent {
 namespace {
 
 using Clearing = policy::PacketRules::Clearing;
-using Wanted = PacketRuleBook::Wanted;
 
 /// Which packets, on their way into this tunnel's interface, lose DF: an external interface is that of others too.
 std::set<Clearing> clearings_of(const TunnelRow& row) {
@@ -78,9 +77,7 @@ void TunnelManager::settle_packets(TunnelRow& row) {
                                   limits_of(row.tunnel->mss_clamp(), row.mtu.bytes));
   }
   std::set<Clearing> clearings = clearings_of(row);
-  for (const Clearing& each : clearings) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kYes);
-  for (const Clearing& each : row.clearings)
-    if (!clearings.contains(each)) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
+  packet_rules_.hold_clearings(group.private_place.netns, row.clearings, clearings);
   row.clearings = std::move(clearings);
 }
 
@@ -106,7 +103,7 @@ void TunnelManager::drop_packets(const TunnelRow& row) {
   const bool in_use = row.tunnel->shares_interface() && shared_link(row) != nullptr;
   if (!row.interface.empty() && !in_use)
     packet_rules_.clamp_interface(group.private_place.netns, row.interface, std::nullopt);
-  for (const Clearing& each : row.clearings) packet_rules_.clear_inner_df(group.private_place.netns, each, Wanted::kNo);
+  packet_rules_.hold_clearings(group.private_place.netns, row.clearings, {});
 }
 
 /// SAs of an earlier run go on with the headers that their configuration wants.

@@ -19,15 +19,26 @@ void PacketRuleBook::note(const std::string& netns, std::map<Key, Value> policy:
   (space.pending.*pending).insert_or_assign(key, value);
 }
 
-template <typename Key>
-void PacketRuleBook::note(const std::string& netns, std::set<Key> policy::PacketRules::*standing,
-                          std::map<Key, bool> policy::PacketRuleChange::*pending, const Key& key, Wanted wanted) {
+template <typename Entry>
+void PacketRuleBook::hold(const std::string& netns, const Place<Entry>& place, const std::set<Entry>& before,
+                          const std::set<Entry>& after) {
+  for (const Entry& each : after) {
+    if (before.contains(each)) continue;
+    Space& space = spaces_[netns];
+    if (++(space.*place.holders)[each] != 1) continue;
+    (space.wanted.*place.standing).insert(each);
+    (space.pending.*place.pending).insert_or_assign(each, true);
+  }
   const auto known = spaces_.find(netns);
-  if (known == spaces_.end() && wanted == Wanted::kNo) return;
-  Space& space = known != spaces_.end() ? known->second : spaces_[netns];
-  auto& all = space.wanted.*standing;
-  const bool changed = wanted == Wanted::kYes ? all.insert(key).second : all.erase(key) != 0;
-  if (changed) (space.pending.*pending).insert_or_assign(key, wanted == Wanted::kYes);
+  if (known == spaces_.end()) return;
+  Space& space = known->second;
+  for (const Entry& each : before) {
+    const auto held = (space.*place.holders).find(each);
+    if (after.contains(each) || held == (space.*place.holders).end() || --held->second != 0) continue;
+    (space.*place.holders).erase(held);
+    (space.wanted.*place.standing).erase(each);
+    (space.pending.*place.pending).insert_or_assign(each, false);
+  }
 }
 
 void PacketRuleBook::clamp_interface(const std::string& netns, const std::string& interface,
@@ -62,20 +73,21 @@ bool PacketRuleBook::has_outer(const std::string& netns, const policy::SaKey& ke
   return space != spaces_.end() && space->second.wanted.outer.contains(key);
 }
 
-void PacketRuleBook::clear_inner_df(const std::string& netns, const policy::PacketRules::Clearing& clearing,
-                                    Wanted wanted) {
-  if (wanted == Wanted::kYes && !can_write_df(netns)) return;
-  note(netns, &policy::PacketRules::inner_df, &policy::PacketRuleChange::inner_df, clearing, wanted);
+void PacketRuleBook::hold_clearings(const std::string& netns, const Clearings& before, const Clearings& after) {
+  if (!after.empty() && !can_write_df(netns)) return;
+  hold(netns, {&policy::PacketRules::inner_df, &policy::PacketRuleChange::inner_df, &Space::clearings}, before, after);
 }
 
-void PacketRuleBook::seal(const std::string& netns, const policy::PacketRules::Sealed& pair, Wanted wanted) {
-  note(netns, &policy::PacketRules::sealed, &policy::PacketRuleChange::sealed, pair, wanted);
+void PacketRuleBook::hold_seals(const std::string& netns, const Seals& before, const Seals& after) {
+  hold(netns, {&policy::PacketRules::sealed, &policy::PacketRuleChange::sealed, &Space::seals}, before, after);
 }
 
 void PacketRuleBook::apply(const std::string& netns, Space& space) {
   policy::PacketRuleChange change = std::exchange(space.pending, {});
-  const auto done = [this, netns](const Result<policy::KernelReply>& result) {
-    on_answer(netns, result.ok() ? Status() : Status(result.error()));
+  const bool whole = space.wanted.empty() || !space.known;
+  const auto done = [this, netns,
+                     asked = whole ? Asked::kWhole : Asked::kChange](const Result<policy::KernelReply>& result) {
+    on_answer(netns, asked, result.ok() ? Status() : Status(result.error()));
   };
   if (space.wanted.empty()) {
     if (std::exchange(space.standing, false)) {
@@ -86,23 +98,26 @@ void PacketRuleBook::apply(const std::string& netns, Space& space) {
     return;
   }
   ++space.unanswered;
-  if (space.known)
-    queue_.submit(netns, policy::ChangePacketRules{std::move(change)}, done);
-  else
+  if (whole)
     queue_.submit(netns, policy::SetPacketRules{space.wanted}, done);
+  else
+    queue_.submit(netns, policy::ChangePacketRules{std::move(change)}, done);
   space.known = space.standing = true;
 }
 
-void PacketRuleBook::on_answer(const std::string& netns, const Status& status) {
+void PacketRuleBook::on_answer(const std::string& netns, Asked asked, const Status& status) {
   const auto it = spaces_.find(netns);
   if (it == spaces_.end()) return;
   Space& space = it->second;
   if (!status.ok()) space.known = false;
   if (!status.ok() && !space.told) complain_(netns, status.error());
   space.told = !status.ok();
+  if (!status.ok() && space.refused.ok()) space.refused = status;
+  if (status.ok() && asked == Asked::kWhole) space.refused = {};  // what was refused before is among it
   if (space.unanswered != 0) --space.unanswered;
   if (space.unanswered != 0) return;
-  for (const Settled& each : std::exchange(space.waiting, {})) each(status);
+  const Status outcome = std::exchange(space.refused, {});
+  for (const Settled& each : std::exchange(space.waiting, {})) each(outcome);
 }
 
 void PacketRuleBook::settle(const std::string& netns, Settled settled) {
@@ -112,7 +127,7 @@ void PacketRuleBook::settle(const std::string& netns, Settled settled) {
   if (space.pending.empty() && space.known && space.unanswered == 0) return settled({});
   space.waiting.push_back(std::move(settled));
   if (!space.pending.empty() || !space.known) apply(netns, space);
-  if (space.unanswered == 0) on_answer(netns, {});  // nothing was to be asked
+  if (space.unanswered == 0) on_answer(netns, Asked::kNothing, {});
 }
 
 void PacketRuleBook::apply() {

@@ -435,6 +435,7 @@ void TunnelManager::remove_all() {
   hold_gateway_routes({});
   drop_group_objects(vrfs_, rules_);
   drop_exceptions();
+  queue_.drain();  // pairs of gateways are sealed until the interfaces between them have gone
   packet_rules_.remove_all();
   queue_.drain();
 }

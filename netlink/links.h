@@ -19,6 +19,7 @@ struct TunnelEnds {
   IpAddress local, remote;
   uint32_t key = 0;     ///< Of GRE; 0: none.
   uint32_t device = 0;  ///< What it lies over, in its public namespace; 0: whatever its routes say.
+  uint8_t tos = 0;      ///< Of IP in IP over IPv4: what stands there outside; 1: as inside.
   friend bool operator==(const TunnelEnds&, const TunnelEnds&) = default;
 };
 

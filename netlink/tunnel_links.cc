@@ -15,6 +15,10 @@ using policy::LinkKind;
 
 constexpr uint8_t kTtl = 64;  // one of its own: that of the packet inside would count hops that are not the tunnel's
 constexpr uint8_t kAnyInside = 0;  // IFLA_IPTUN_PROTO: IPv4 and IPv6
+// `sit` keeps the way out, with the SA on it, that its first packet has found, and sends packets of the other family
+// into that SA as well (net/ipv4/ip_tunnel.c, ip_tunnel_xmit: the cache is that of the interface, not of a protocol);
+// the peer drops them. With the TOS from inside IPv4 asks for each packet, and what is kept is for IPv6 alone.
+constexpr uint8_t kTosInside = 1;
 
 void put_address(Message& message, uint16_t type, const IpAddress& address) { message.put(type, address.bytes()); }
 
@@ -36,7 +40,10 @@ void put_ip_in_ip(Message& message, const policy::LinkConfig& link) {
   put_address(message, IFLA_IPTUN_REMOTE, link.tunnel_remote);
   message.put_u8(IFLA_IPTUN_TTL, kTtl);
   message.put_u8(IFLA_IPTUN_PROTO, kAnyInside);
-  if (!link.tunnel_local.is_v4()) message.put_u32(IFLA_IPTUN_FLAGS, IP6_TNL_F_IGN_ENCAP_LIMIT);
+  if (link.tunnel_local.is_v4())
+    message.put_u8(IFLA_IPTUN_TOS, kTosInside);
+  else
+    message.put_u32(IFLA_IPTUN_FLAGS, IP6_TNL_F_IGN_ENCAP_LIMIT);
 }
 
 void put_ends(Message& message, const policy::LinkConfig& link, const PublicSide& public_side) {
@@ -101,6 +108,10 @@ Result<TunnelEnds> read_tunnel_ends(std::string_view kind, const Attributes& dat
   TRY_ASSIGN(const auto device, data.get<uint32_t>(gre ? uint16_t{IFLA_GRE_LINK} : uint16_t{IFLA_IPTUN_LINK}),
              "device");
   ends.device = device.value_or(0);
+  if (kind == "sit") {
+    TRY_ASSIGN(const auto tos, data.get<uint8_t>(IFLA_IPTUN_TOS), "TOS");
+    ends.tos = tos.value_or(0);
+  }
   if (!gre) return ends;
   TRY_ASSIGN(const auto key, data.get<uint32_t>(IFLA_GRE_OKEY), "GRE key");
   ends.key = ntohl(key.value_or(0));
@@ -137,7 +148,8 @@ Status update_tunnel_link(Socket& route, const policy::LinkConfig& link, const L
   TRY(check(link), doing);
   if (there.kind != tunnel_kind(link.kind, link.tunnel_local.family()))
     return Error(Reason::kKernelConflict, doing + ": it is \"" + there.kind + "\"");
-  const TunnelEnds wanted{link.tunnel_local, link.tunnel_remote, link.tunnel_key, there.ends.device};
+  const uint8_t tos = there.kind == "sit" ? kTosInside : uint8_t{0};
+  const TunnelEnds wanted{link.tunnel_local, link.tunnel_remote, link.tunnel_key, there.ends.device, tos};
   if (there.ends != wanted) {
     Message message(RTM_NEWLINK);
     ifinfomsg header{};

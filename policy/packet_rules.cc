@@ -123,6 +123,8 @@ PacketRules with_df(PacketRules rest, const PacketRules& df) {
 OuterHeader outer_header(const ChildPolicy& policy, bool udp_encapsulation) {
   OuterHeader header{.df_set = policy.df == DfMode::kSet, .dscp = {}, .udp_encapsulation = udp_encapsulation};
   if (policy.dscp == DscpMode::kFixed) header.dscp = policy.dscp_value;
+  // XFRM zeroes it in a header that it makes; in transport mode it makes none.
+  if (policy.dscp == DscpMode::kZero && policy.mode == EspMode::kTransport) header.dscp = uint8_t{0};
   return header;
 }
 

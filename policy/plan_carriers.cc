@@ -8,7 +8,7 @@
 namespace ipsec::policy {
 namespace {
 
-constexpr uint8_t kIpv4Inside = 4, kIpv6Inside = 41, kGreInside = 47;
+constexpr uint8_t kIpv4Inside = 4, kIpv6Inside = 41, kGreInside = 47, kMplsInside = 137;
 
 bool has_inside(const Carrier& carrier, Family family) {
   const auto is = [family](const IpAddress& address) { return address.family() == family; };
@@ -34,7 +34,7 @@ bool takes(const SelectorList& list, const IpAddress& host, uint8_t protocol) {
 std::vector<uint8_t> carrier_protocols(CarrierKind kind) {
   switch (kind) {
     case CarrierKind::kGre: return {kGreInside};
-    case CarrierKind::kIpIp: return {kIpv4Inside, kIpv6Inside};
+    case CarrierKind::kIpIp: return {kIpv4Inside, kIpv6Inside, kMplsInside};
   }
   return {};
 }

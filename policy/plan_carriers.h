@@ -13,10 +13,12 @@
 /// From a carrier of the configuration to what stands in the kernel. Pure.
 namespace ipsec::policy {
 
-/// IP protocols of what such an interface can send (IANA: GRE 47, IPv4 4, IPv6 41).
+/// IP protocols of what such an interface can send (IANA: GRE 47, IPv4 4, IPv6 41, MPLS 137). MPLS is none that we ask
+/// for; but a label on a route is enough for it, and what the kernel's interface has found out about the way of one
+/// protocol it may use for another.
 std::vector<uint8_t> carrier_protocols(CarrierKind kind);
 /// Those of them that it is to send: with IP in IP by the families of what is configured inside, IPv4 if that is
-/// nothing. The others never leave.
+/// nothing. The others leave in SAs only.
 std::vector<uint8_t> needed_protocols(const Carrier& carrier);
 
 /// Whether these selectors take all packets of a protocol that the gateways of `tunnel` exchange. `local`, `remote`: as

@@ -14,7 +14,8 @@ inside() {
 }
 inside gre7 near 7 gre local 192.0.2.2 remote 192.0.2.1 key 7 || exit 1
 inside gre7 far 7 gre local 192.0.2.3 remote 192.0.2.1 key 7 || exit 1
-inside sit8 near 8 sit mode any local 192.0.2.2 remote 192.0.2.1 ttl 64 || exit 1
+# With a TOS of its own, sit would send both families into the SA that its first packet has found.
+inside sit8 near 8 sit mode any local 192.0.2.2 remote 192.0.2.1 ttl 64 tos inherit || exit 1
 inside gre9 near 9 ip6gre local 2001:db8::2 remote 2001:db8::1 encaplimit none || exit 1
 inside ip10 near 10 ip6tnl mode any local 2001:db8::2 remote 2001:db8::1 encaplimit none || exit 1
 for n in near far; do ip -n $n addr add 10.7.0.1/24 dev lo; done
@@ -28,11 +29,12 @@ FOREIGN=$(foreign)
 # What arrives without ESP around it.
 ip netns exec peer nft -f - <<'N'
 table netdev leaks {
-  counter seen { }
+  counter seen { }; counter marked { }
   chain wire {
     type filter hook ingress device "veth-peer" priority 0
-    ip protocol { 4, 41, 47 } counter name seen
-    ip6 nexthdr { 4, 41, 47 } counter name seen
+    ip dscp ef ip protocol esp counter name marked
+    ip protocol { 4, 41, 47, 137 } counter name seen
+    ip6 nexthdr { 4, 41, 47, 137 } counter name seen
   }
 }
 table inet outage {
@@ -44,6 +46,10 @@ table inet outage {
 }
 N
 leaks() { ip netns exec peer nft list counter netdev leaks seen | sed -n 's/.*packets \([0-9]*\) .*/\1/p'; }
+marked_like() { # HOW-MANY: of three packets that are marked inside
+  ip netns exec peer nft reset counter netdev leaks marked > /dev/null
+  ip netns exec customers ip vrf exec blue ping -q -c 3 -i 0.05 -W 1 -Q 0xb8 10.255.8.2 > /dev/null && is "$(ip netns exec peer nft list counter netdev leaks marked | sed -n 's/.*packets \([0-9]*\) .*/\1/p')" "$1"
+}
 no_leak() { is "$(leaks)" 0; }
 outage() { ip netns exec peer nft "$1" element inet outage dead "{ 192.0.2.2 }"; }
 
@@ -106,6 +112,16 @@ P
 edit() { configure "$1"; ctl gw --json config apply > /run/apply.json || cat /run/apply.json; }
 shown() { ctl gw --json show carrier "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$2"; }
 is_shown() { is "$(shown "$1" "$2")" "$3"; }
+# carried PROTOCOL: packets to the preferred gateway in the SA that its policy names.
+carried() {
+  local reqid
+  reqid=$(ip -n gw xfrm policy | awk -v want="src 192.0.2.1/32 dst 192.0.2.2/32 proto $1 " '/^src/ { mine = index($0, want) == 1 } mine && sub(/.* reqid /, "") { print $1; exit }')
+  ip -n gw -s xfrm state | awk -v reqid=" reqid $reqid(" '/^src/ { mine = index($0, "src 192.0.2.1 ") == 1 } / reqid / { ours = mine && index($0, reqid) } ours && /^[ \t]*[0-9]+\(bytes\), / { sum += $2 } END { print sum + 0 }'
+}
+in_its_own() { # ADDRESS PROTOCOL
+  local before; before=$(carried "$2")
+  asks "$1" 3 && [ "$(carried "$2")" -ge $((before + 3)) ]
+}
 LINK_INDEX() { ip -n customers -o link show "$1" | cut -d: -f1; }
 asks() { ip netns exec customers ip vrf exec blue ping -q -c "${2:-1}" -i 0.05 -W 1 "$1"; }
 all_asked() { local n; for n in 7 8 9 10; do asks 10.255.$n.2 && asks fd00:255:$n::2 || return 1; done; }
@@ -130,6 +146,10 @@ check "the interface has the carrier's name as well" ip -n customers link show b
 check "and is in its VRF" bash -c "ip -n customers link show branch-7-gre | grep -q 'master blue'"
 check "both families pass through each kind" wait_for 10 "answers" all_asked
 check "the preferred remote answers" answers_from near
+for _ in 1 2; do
+  check "IPv6 inside goes into the SA of its protocol" in_its_own fd00:255:8::2 ipv6
+  check "and so does IPv4" in_its_own 10.255.8.2 ipencap
+done
 check "an address is ours" bash -c "ip -n customers addr show dev $LINK | grep -q '10.255.7.1/30'"
 check "routing daemons see it running" not dormant
 check "there is its route" bash -c "ip -n customers route show table 20 proto 50 10.7.0.0/24 | grep -q 'dev $LINK'"
@@ -173,6 +193,13 @@ check "the carrier is down" wait_for 5 "its end" is_shown branch-7-gre state dow
 check "routing daemons see that" wait_for 5 "its end" dormant
 check "it has no route any more" wait_for 5 "its end" is "$(routed)" ""
 check "nobody answers" not asks 10.255.7.2
+# What no SA takes would find the way for IPv6 as well.
+EIGHT=$(shown eight interface)
+check "a route with a label" ip -n customers route add 10.66.0.0/24 table 20 encap mpls 100 via inet 10.255.8.2 dev "$EIGHT"
+check "leads nowhere" not asks 10.66.0.1
+check "nor does IPv6 after it" not asks fd00:255:8::2
+check "and none of them leaves in the clear" no_leak
+ip -n customers route del 10.66.0.0/24 table 20
 check "the others go on" asks 10.255.9.2
 check "nothing leaves in the clear" no_leak
 BEFORE=$(ip netns exec customers awk '/^Icmp:/ && n++ { print $10 }' /proc/net/snmp)
@@ -196,6 +223,9 @@ check "the others stay" asks 10.255.7.2
 check "on the same interface still" is "$(LINK_INDEX "$LINK")" "$INDEX"
 edit 'carrier["protected_by"] = ["spare", "site"]'
 check "the other tunnel is preferred" wait_for 10 "the move" answers_from far
+check "IP in IP over IPv4 has the DSCP of what is inside" marked_like 3
+edit 'config["child_policies"]["std"]["dscp"] = "zero"'
+check "or none" wait_for 10 "the rekey" marked_like 0
 edit ''
 check "and the first one again" wait_for 20 "the carriers" all_up
 check "the new one passes" wait_for 10 "answers" all_asked

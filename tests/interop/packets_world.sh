@@ -30,6 +30,16 @@ told() {
   forget_paths
   ip netns exec host ping -c 1 -W 1 -M 'do' -s $(($1 - headers)) "$2" 2>&1 | grep -o 'mtu *= *[0-9]*' | tr -dc '0-9\n' | head -1
 }
+# learns BYTES ADDRESS: the size that passes in the end when a sender of such packets, with DF, does as it is told.
+learns() {
+  local bytes=$1 headers=28 more; [[ $2 != *:* ]] || headers=48
+  forget_paths
+  for _ in 1 2 3 4; do
+    sized whole "$bytes" "$2" > /dev/null && { echo "$bytes"; return; }
+    more=$(ip netns exec host ping -c 1 -W 1 -M 'do' -s $((bytes - headers)) "$2" 2>&1 | grep -o 'mtu *= *[0-9]*' | tr -dc '0-9\n' | head -1)
+    bytes=${more:-$bytes}
+  done
+}
 # df_by_rules: whether this kernel lets a rule write the DF bit.
 df_by_rules() {
   [ -n "${WRITES_DF:-}" ] || {

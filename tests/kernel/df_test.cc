@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cerrno>
+#include <memory>
 
 #include "netlink/df_programs.h"
 #include "tests/kernel/lab_network.h"
@@ -143,6 +144,20 @@ struct Forwarding {
 
 constexpr uint16_t kDf = 0x4000;
 
+/// Without DF from a VRF (empty: none) into an interface, to 10.2.0.0/16.
+PacketRules cleared(const std::string& vrf, const std::string& interface) {
+  PacketRules rules;
+  rules.inner_df = {{vrf, interface, prefix("10.2.0.0/16")}};
+  return rules;
+}
+
+/// The programs that do so, as long as they are held.
+std::unique_ptr<DfPrograms> made_for(const std::string& netns, const PacketRules& rules) {
+  auto made = DfPrograms::create(netns, rules);
+  REQUIRE_MESSAGE(made.ok(), made.error().text());
+  return std::move(made).value();
+}
+
 }  // namespace
 
 TEST_CASE("DF: packets of an SA leave with it as long as that is wanted, others as they are") {
@@ -199,8 +214,7 @@ TEST_CASE("DF: what is forwarded into an interface loses it, by destination and 
     CAPTURE(vrf);
     const Forwarding world(vrf);
     Port port;
-    PacketRules rules;
-    rules.inner_df = {{vrf, "out", prefix("10.2.0.0/16")}};
+    const PacketRules rules = cleared(vrf, "out");
     CHECK(world.flags_to("10.2.0.9") == kDf);
     CHECK(error_of(port.done("left-priv", SetPacketRules{rules})) == "");
     CHECK(port.kernel->dump_packet_rules("left-priv").value() == rules);
@@ -213,27 +227,20 @@ TEST_CASE("DF: what is forwarded into an interface loses it, by destination and 
 
 TEST_CASE("DF: programs ask the route, and where that says more than an interface the destination alone") {
   const Forwarding world("blue");
-  PacketRules rules;
-  rules.inner_df = {{"blue", "lan", prefix("10.2.0.0/16")}};
-  auto programs = DfPrograms::create("left-priv", rules);
-  REQUIRE_MESSAGE(programs.ok(), programs.error().text());
+  auto held = made_for("left-priv", cleared("blue", "lan"));
   CHECK(world.flags_to("10.2.0.9") == kDf);  // routed elsewhere
   REQUIRE(shell("ip -n left-priv route replace 10.2.0.0/15 vrf blue encap ip id 7 dst 10.8.0.2 via 10.8.0.2 dev out") ==
           0);
   CHECK(world.flags_to("10.2.0.9") == 0);
-  rules.inner_df = {{"red", "out", prefix("10.2.0.0/16")}};  // a VRF that is not there yet
-  programs = DfPrograms::create("left-priv", rules);
-  REQUIRE(programs.ok());
+  held = made_for("left-priv", cleared("red", "out"));  // a VRF that is not there yet
   CHECK(world.flags_to("10.2.0.9") == kDf);
 }
 
 TEST_CASE("DF: programs follow devices that come, go, and change their VRF") {
   const Forwarding world("");
-  PacketRules rules;
-  rules.inner_df = {{"blue", "out", prefix("10.2.0.0/16")}};
-  auto made = DfPrograms::create("left-priv", rules);
-  REQUIRE_MESSAGE(made.ok(), made.error().text());
-  DfPrograms& programs = **made;
+  const PacketRules rules = cleared("blue", "out");
+  const auto made = made_for("left-priv", rules);
+  DfPrograms& programs = *made;
   CHECK(world.flags_to("10.2.0.9") == kDf);  // not from the VRF
   REQUIRE(shell("ip -n left-priv link set in master blue && ip -n left-priv link set out master blue && "
                 "ip -n left-priv route add 10.2.0.0/15 via 10.8.0.2 dev out vrf blue") == 0);
@@ -266,10 +273,7 @@ TEST_CASE("DF: programs stand beside those of others, and end with what holds th
   const Sending world;
   const size_t before = programs();
   {
-    auto first = DfPrograms::create("left-pub", with_sas({kSpi}));
-    REQUIRE_MESSAGE(first.ok(), first.error().text());
-    auto second = DfPrograms::create("left-pub", with_sas({kSpi + 1}));
-    REQUIRE(second.ok());
+    auto first = made_for("left-pub", with_sas({kSpi})), second = made_for("left-pub", with_sas({kSpi + 1}));
     CHECK(world.flags_of(kSpi) == kDf);
     CHECK(world.flags_of(kSpi + 1) == kDf);
     CHECK(programs() > before);
@@ -286,7 +290,7 @@ TEST_CASE("DF: more devices than may have a program are refused, and nothing sta
   std::string line = "set -e; ";
   for (size_t each = 0; each <= kDfDevicesMax / 2; ++each) {
     const std::string number = std::to_string(each);
-    line += "echo link add da" + number + " type veth peer name db" + number + ";";
+    line.append("echo link add da").append(number).append(" type veth peer name db").append(number).append(";");
   }
   REQUIRE(shell("(" + line + ") | ip -n left-pub -batch -") == 0);
   const auto refused = DfPrograms::create("left-pub", with_sas({kSpi}));

@@ -85,7 +85,7 @@ TEST_CASE("packet rules: elements come and go without the rest, and what needs a
   Port port;
   REQUIRE(port.done(kPlace, SetPacketRules{rich()}).ok());
   PacketRules wanted = rich();
-  for (PacketRuleChange change :
+  for (const PacketRuleChange& change :
        {PacketRuleChange{.interfaces = {{"ips1000001", std::nullopt}, {"ips1000004", MssLimits{1200, 1180}}}},
         PacketRuleChange{.outer = {{sa("192.0.2.2", 0xc0000001), std::nullopt},
                                    {sa("192.0.2.2", 0xc0000007), OuterHeader{.df_set = true}}}},
@@ -183,12 +183,12 @@ TEST_CASE("path: device, route and ICMP say how much a path carries") {
   Port port;
   const IpAddress peer = IpAddress::parse("192.0.2.2").value(), far = IpAddress::parse("203.0.113.1").value();
   const auto path = [&](const IpAddress& to) { return port.kernel->path_to({.netns = kPlace}, to); };
-  CHECK(path(peer).value() == PathFacts{"wan", 1500});
+  CHECK(path(peer).value() == PathFacts{"wan", 1500, true});
   CHECK_FALSE(path(far).ok());
   REQUIRE(shell("ip -n left-pub route add 203.0.113.0/24 via 192.0.2.2 mtu 1300") == 0);
   CHECK(path(far).value() == PathFacts{"wan", 1300});
   REQUIRE(shell("ip -n left-pub link set wan mtu 1400") == 0);
-  CHECK(path(peer).value() == PathFacts{"wan", 1400});
-  CHECK(path(IpAddress::parse("2001:db8::2").value()).value() == PathFacts{"wan", 1400});
+  CHECK(path(peer).value() == PathFacts{"wan", 1400, true});
+  CHECK(path(IpAddress::parse("2001:db8::2").value()).value() == PathFacts{"wan", 1400, true});
   CHECK(port.kernel->path_to({.netns = kPlace, .vrf = "green"}, peer).error().reason() == Reason::kVrfMissing);
 }

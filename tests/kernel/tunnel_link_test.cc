@@ -96,6 +96,25 @@ TEST_CASE("tunnel link: its other end, key and MTU change in place, also after a
   }
 }
 
+TEST_CASE("tunnel link: IP in IP over IPv4 asks for the way of each packet, also one of an earlier run") {
+  Network network;
+  const auto inherits = [] { return shell("ip -n left-priv -d link show gre7 | grep -q 'tos inherit'") == 0; };
+  LinkConfig link = link_of(kShapes[2]);
+  {
+    Port port("tunnel-link");
+    REQUIRE(error_of(port.done("left-priv", AddLink{link})) == "");
+    CHECK(inherits());
+    link.tunnel_remote = address("192.0.2.9");
+    REQUIRE(error_of(port.done("left-priv", UpdateLink{link})) == "");
+    CHECK(inherits());
+  }
+  REQUIRE(shell("ip -n left-priv link change gre7 type sit tos 0") == 0);
+  REQUIRE_FALSE(inherits());
+  Port port("tunnel-link");
+  CHECK(error_of(port.done("left-priv", AddLink{link})) == "");
+  CHECK(inherits());
+}
+
 TEST_CASE("tunnel link: one whose end of ours changes is made anew, and a foreign one of its name is left alone") {
   Network network;
   Port port;
@@ -137,10 +156,10 @@ TEST_CASE("tunnel link: packets of both families pass between two of them, and t
     REQUIRE(error_of(port.done("left-priv", AddLink{left})) == "");
     REQUIRE(error_of(port.done("right-priv", AddLink{right})) == "");
     for (const char* side : {"left", "right"}) {
-      const std::string ip = std::string("ip -n ") + side + "-priv ";
-      const std::string number = side[0] == 'l' ? "1" : "2";
-      REQUIRE(shell(ip + "addr add 10.99.0." + number + "/30 dev gre7") == 0);
-      REQUIRE(shell(ip + "addr add fd99::" + number + "/64 dev gre7 nodad") == 0);
+      const std::string add = std::string("ip -n ") + side + "-priv addr add ";
+      const bool is_left = side[0] == 'l';
+      REQUIRE(shell(add + (is_left ? "10.99.0.1" : "10.99.0.2") + "/30 dev gre7") == 0);
+      REQUIRE(shell(add + (is_left ? "fd99::1" : "fd99::2") + "/64 dev gre7 nodad") == 0);
     }
     CHECK(shell("ip netns exec left-priv ip vrf exec blue ping -q -c 2 -i 0.05 -W 1 10.99.0.2") == 0);
     CHECK(shell("ip netns exec left-priv ip vrf exec blue ping -q -c 2 -i 0.05 -W 1 fd99::2") == 0);

@@ -86,6 +86,8 @@ struct World : ManagerWorld {
 };
 
 const Texts kBothBlocked{"198.51.100.7/32 47", "198.51.100.8/32 47"};
+/// IPv4, IPv6, MPLS.
+const Texts kEachInside{"198.51.100.8/32 4", "198.51.100.8/32 41", "198.51.100.8/32 137"};
 
 }  // namespace
 
@@ -97,11 +99,7 @@ TEST_CASE("carrier: blocks stand before the interface, which waits for a tunnel;
   CHECK(world.dormant());
   CHECK(world.state() == "down");
   CHECK(world.routes().empty());
-  const Texts texts = world.kernel.texts();
-  const auto first = [&](const std::string& part) {
-    return std::ranges::find_if(texts, [&](const std::string& each) { return each.find(part) != std::string::npos; });
-  };
-  CHECK(first("add-policy") < first("add-link"));
+  CHECK(world.asked_at("add-policy") < world.asked_at("add-link"));
 
   world.near_up();
   CHECK(world.state() == "up");
@@ -228,6 +226,90 @@ TEST_CASE("carrier: IPv6 in IPv4 is sealed before there is an interface, and unt
   CHECK(sealed() == 0);
 }
 
+TEST_CASE("carrier: at the end its pairs are sealed until the interface has gone, whichever namespace is first") {
+  World world(R"(, "kind": "ipip")", R"(["b"])");
+  world.begin();
+  world.kernel.forget_texts();
+  world.kernel.hurry("pub");
+  world.manager->begin_shutdown();
+  world.manager->remove_all();
+  world.run();
+  CHECK(world.asked_at("set-rules") < world.kernel.texts().size());
+  CHECK(world.asked_at("delete-link") < world.asked_at("set-rules"));
+  CHECK(world.kernel.ours().empty());
+}
+
+TEST_CASE("carrier: one that moves to another public namespace leaves no seal behind") {
+  World world(R"(, "kind": "ipip")", R"(["b"])");
+  world.begin();
+  REQUIRE(world.pub().packet_rules.sealed.size() == 1);
+  world.kernel.add_namespace("pub2").devices["ens1"] = {};
+  world.public_netns = "pub2";
+  world.reconfigure(world.tunnels());
+  for (int i = 0; i < 3; ++i) world.pass(3s);
+  CHECK(world.remote() == "198.51.100.8");
+  CHECK(world.kernel.in("pub2").packet_rules.sealed.size() == 1);
+  CHECK(world.pub().packet_rules.empty());
+}
+
+TEST_CASE("carrier: what another one still needs sealed stays sealed when this one leaves it") {
+  World world(R"(, "kind": "ipip")", R"(["b"])");
+  const std::vector<TunnelText> tunnels{
+      {.name = "a", .remote = "198.51.100.7", .selector = "198.51.100.7", .local = "192.0.2.1"},
+      {.name = "b", .remote = "198.51.100.8", .selector = "198.51.100.8", .local = "192.0.2.1"}};
+  const auto settled = [&] {
+    world.reconfigure(tunnels);
+    for (int i = 0; i < 3; ++i) world.pass(3s);
+  };
+  SUBCASE("with its name") {
+    world.begin();
+    world.kernel.forget_texts();
+    world.top.replace(world.top.find("wire"), 4, "cord");
+    settled();
+    CHECK(world.manager->carriers().rows().contains("cord"));
+    CHECK(world.pub().packet_rules.sealed.size() == 1);
+  }
+  SUBCASE("with its backup") {
+    world.carrier(R"(, "kind": "ipip")", R"(["a", "b"])");
+    world.start(tunnels);
+    world.run();
+    REQUIRE(world.pub().packet_rules.sealed.size() == 2);
+    world.kernel.forget_texts();
+    world.carrier(R"(, "kind": "ipip" }, "cord": { "kind": "ipip", "protected_by": ["b"],
+                       "private": { "netns": "priv", "vrf": "red" } )",
+                  R"(["a"])");
+    settled();
+    CHECK(world.pub().packet_rules.sealed.size() == 2);
+  }
+  CHECK(world.manager->carriers().rows().size() == world.priv().links.size());
+  for (const std::string& text : world.kernel.texts()) {
+    CHECK_FALSE(text.starts_with("set-rules"));
+    CHECK_FALSE(text.starts_with("change-rules"));
+  }
+  CHECK(world.drift() == 0);
+  world.top = R"(, "defaults": { "child_policy": "host" })";
+  settled();
+  CHECK(world.pub().packet_rules.empty());
+}
+
+TEST_CASE("carrier: of former ends nothing is kept when as many are new") {
+  World world(R"(, "kind": "ipip")", R"(["a"])");
+  const std::vector<TunnelText> tunnels{
+      {.name = "a", .remote = "198.51.100.7", .selector = "198.51.100.7", .local = "192.0.2.1"},
+      {.name = "b", .remote = "198.51.100.8", .selector = "198.51.100.8", .local = "192.0.2.1"}};
+  world.start(tunnels);
+  world.run();
+  world.carrier(R"(, "kind": "ipip")", R"(["b"])");
+  world.reconfigure(tunnels);
+  world.run();
+  world.run();
+  CHECK(world.remote() == "198.51.100.8");
+  const auto& sealed = world.pub().packet_rules.sealed;
+  REQUIRE(sealed.size() == 1);
+  CHECK(to_string(sealed.begin()->remote) == "198.51.100.8");
+  CHECK(world.blocks() == kEachInside);
+}
+
 TEST_CASE("carrier: the MTU is that of the path, less ESP and its own header, and the least of both remotes") {
   World world(R"(, "key": 7)");
   world.begin();
@@ -261,7 +343,7 @@ TEST_CASE("carrier: what changes in place does, and what cannot is made anew") {
   world.run();
   world.run();
   CHECK(world.priv().links.at("ipsg-wire").config.kind == policy::LinkKind::kIpIp);
-  CHECK(world.blocks() == Texts{"198.51.100.8/32 4", "198.51.100.8/32 41"});
+  CHECK(world.blocks() == kEachInside);
   world.top = R"(, "defaults": { "child_policy": "host" })";
   world.reconfigure(world.tunnels());
   world.run();
@@ -314,12 +396,8 @@ TEST_CASE("carrier: at the end the interface goes before what keeps it from leak
   world.manager->begin_shutdown();
   world.manager->remove_all();
   world.run();
-  const Texts texts = world.kernel.texts();
-  const auto at = [&](const std::string& part) {
-    return std::ranges::find_if(texts, [&](const std::string& each) { return each.find(part) != std::string::npos; });
-  };
-  CHECK(at("delete-link") != texts.end());
-  CHECK(at("delete-link") < at("delete-policy"));
+  CHECK(world.asked_at("delete-link") < world.kernel.texts().size());
+  CHECK(world.asked_at("delete-link") < world.asked_at("delete-policy"));
   CHECK(world.remote() == "none");
   CHECK(world.blocks().empty());
   CHECK(world.routes().empty());

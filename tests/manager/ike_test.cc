@@ -94,6 +94,7 @@ TEST_CASE("expire: a child whose SA is seen at its hard limit again and again, w
     world.run();
     CHECK(world.workers.rekeys.size() == seen);
     CHECK(world.workers.closed_children.empty());
+    world.pass(5s);
   }
   world.kernel.emit(policy::SaExpired{.netns = "pub", .key = key, .hard = true});
   world.run();

@@ -21,14 +21,14 @@ std::string manual_child(const TunnelText& tunnel) {
 }
 
 struct GroupText {
-  const std::string &group, &public_more, &offload, &budget, &top;
+  const std::string &group, &public_netns, &public_more, &offload, &budget, &top;
 };
 
 std::string document(const std::vector<TunnelText>& tunnels, const GroupText& shape) {
   std::string text = R"({ "version": 1,
     "tunnel_groups": { "core": {
-      "public": { "netns": "pub", "addresses": ["192.0.2.1"])" +
-                     shape.public_more + R"( },
+      "public": { "netns": ")" +
+                     shape.public_netns + R"(", "addresses": ["192.0.2.1"])" + shape.public_more + R"( },
       )" + shape.group +
                      R"(,
       "offload": { "mode": ")" +
@@ -50,8 +50,15 @@ std::string document(const std::vector<TunnelText>& tunnels, const GroupText& sh
             "\", \"credential\": \"key\", \"children\": { \"lan\": { \"local\": [\"" + each.local +
             "\"], \"remote\": [\"" + each.selector + "\"], \"start\": \"" + each.start + "\" }";
     for (const auto& [name, selector] : each.more)
-      text += ",\"" + name + "\": { \"local\": [\"" + each.local + "\"], \"remote\": [\"" + selector +
-              "\"], \"start\": \"" + each.start + "\" }";
+      text.append(",\"")
+          .append(name)
+          .append("\": { \"local\": [\"")
+          .append(each.local)
+          .append("\"], \"remote\": [\"")
+          .append(selector)
+          .append("\"], \"start\": \"")
+          .append(each.start)
+          .append("\" }");
     text += "}" + each.members + " }";
   }
   return text + "}" + shape.top + "}";
@@ -147,7 +154,7 @@ void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
 
 std::shared_ptr<const policy::Config> ManagerWorld::config_of(const std::vector<TunnelText>& tunnels) const {
   auto outcome = policy::parse_config(
-      {{.name = "test.json", .text = document(tunnels, {group, public_more, offload_, budget, top})}});
+      {{.name = "test.json", .text = document(tunnels, {group, public_netns, public_more, offload_, budget, top})}});
   REQUIRE_MESSAGE(outcome.config != nullptr, outcome.errors.front().text());
   return adjusted(*outcome.config);
 }
@@ -314,6 +321,12 @@ policy::LinkConfig ManagerWorld::wanted_link(const agent::TunnelRow& row) const 
   return link;
 }
 
+size_t ManagerWorld::asked_at(std::string_view part) const {
+  const auto& texts = kernel.texts();
+  const auto reads_so = [&](const std::string& each) { return each.find(part) != std::string::npos; };
+  return static_cast<size_t>(std::ranges::find_if(texts, reads_so) - texts.begin());
+}
+
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
   const auto rows = manager->shared().routes();
@@ -354,6 +367,9 @@ std::vector<std::string> ManagerWorld::differences() const {
     for (const auto& each : kept.child.private_policies) in_private.add(each);
     for (const auto& each : kept.child.routes) add_route(each);
   }
+  const auto policies = in_public.policies;
+  for (const auto& [key, each] : policies)
+    if (const auto guard = policy::plan_guard(each)) in_public.add(*guard);
   std::vector<std::string> lines;
   for (const auto& [desired, space] : {std::pair(&in_public, "pub"), std::pair(&in_private, "priv")}) {
     const policy::StateDiff diff = policy::diff(*desired, ours_in(kernel.in(space)));

@@ -82,6 +82,8 @@ class ManagerWorld {
   FakeKernel::Namespace& pub() { return kernel.in("pub"); }
   FakeKernel::Namespace& priv() { return kernel.in("priv"); }
   std::vector<Event> events_of(Reason reason) const;
+  /// Where the kernel was first asked for something that reads so; behind the last one if it never was.
+  size_t asked_at(std::string_view part) const;
   /// What has to change for the kernel to hold exactly what the manager's rows say, foreign objects aside: nothing,
   /// when nothing is under way.
   std::vector<std::string> differences() const;
@@ -96,6 +98,7 @@ class ManagerWorld {
   std::string group = R"("private": { "netns": "priv", "vrf": "red" })";
   /// Further members of its public side: ", "vrf": ...".
   std::string public_more;
+  std::string public_netns = "pub";
   std::string top;  ///< Further members of the configuration: ", "carriers": ...". Child policy "host": transport mode.
   /// What IKE narrows the remote selector of these tunnels to.
   std::map<std::string, std::string> narrowed;

@@ -262,6 +262,22 @@ TEST_CASE("packets: DF bits inside are cleared for what goes into the tunnel of 
   CHECK(world.priv().packet_rules.empty());
 }
 
+TEST_CASE("packets: what two tunnels want cleared in one interface is cleared until both have gone") {
+  World world(R"("private": { "netns": "priv", "vrf": "red" }, "interfaces": "external")");
+  world.set([](policy::ChildPolicy& policy) { policy.inner_df = policy::InnerDf::kClear; });
+  const TunnelText one, other{.name = "b", .remote = "198.51.100.9"};
+  world.start({one, other});
+  const auto cleared = [&] { return world.priv().packet_rules.inner_df.size(); };
+  REQUIRE(cleared() == 1);
+  world.reconfigure({one});
+  CHECK(cleared() == 1);
+  world.reconfigure({one, other});
+  world.reconfigure({other});
+  CHECK(cleared() == 1);
+  world.reconfigure({});
+  CHECK(cleared() == 0);
+}
+
 TEST_CASE("packets: where the kernel writes no DF bits the rest is done, and that is told once") {
   World world;
   world.kernel.refuse_df();
@@ -292,6 +308,41 @@ TEST_CASE("packets: DF is wanted of IPv4 headers only") {
   book.write_outer("pub", six, policy::OuterHeader{.df_set = true});
   CHECK_FALSE(book.has_outer("pub", six));
   CHECK(complaints == 0);
+}
+
+TEST_CASE("packets: whoever waits for rules hears of the first one that was refused, whatever follows it") {
+  FakeKernel kernel;
+  kernel.add_namespace("pub");
+  agent::KernelQueue queue(kernel);
+  agent::PacketRuleBook book(queue, [](const std::string&, const Error&) {});
+  const policy::PacketRules::Sealed pair{IpAddress::parse("192.0.2.2").value(), IpAddress::parse("192.0.2.1").value()};
+  std::vector<Status> told;
+  const auto hear = [&](const Status& status) { told.push_back(status); };
+  book.clamp_interface("pub", "ens1", policy::MssLimits{1400, 1380});
+  book.apply();
+  queue.drain();
+
+  kernel.hold_answers();
+  kernel.fail(1, {.os_errno = EBUSY});
+  book.hold_seals("pub", {}, {pair});
+  book.settle("pub", hear);
+  book.clamp_interface("pub", "ens2", policy::MssLimits{1400, 1380});
+  book.settle("pub", hear);
+  queue.drain();
+  CHECK(told.empty());
+  kernel.release_all();
+  queue.drain();
+  REQUIRE(told.size() == 2);
+  CHECK_FALSE(told[0].ok());
+  CHECK_FALSE(told[1].ok());
+  REQUIRE(kernel.in("pub").packet_rules.sealed.empty());
+
+  // The next round begins anew, and asks for what is missing.
+  book.settle("pub", hear);
+  queue.drain();
+  REQUIRE(told.size() == 3);
+  CHECK(told[2].ok());
+  CHECK(kernel.in("pub").packet_rules.sealed.size() == 1);
 }
 
 TEST_CASE("packets: the orderly end leaves no rules") {

@@ -11,7 +11,7 @@ namespace {
 
 const SaKey kSa{IpAddress::v4(0xc0000202), ChildSpi(0xc0000001)};
 
-NamespaceState with(PacketRules rules) {
+NamespaceState with(const PacketRules& rules) {
   NamespaceState state;
   state.add(rules);
   return state;
@@ -96,6 +96,10 @@ TEST_CASE("packet rules: only what XFRM cannot is a matter of rules") {
   CHECK_FALSE(goes_by_rules(policy_of(R"(, "df": "clear", "dscp": "zero")")));
   CHECK(outer_header(policy_of(R"(, "df": "set")"), true) == OuterHeader{.df_set = true, .udp_encapsulation = true});
   CHECK(outer_header(policy_of(R"(, "dscp": "0")"), false) == OuterHeader{.dscp = uint8_t{0}});
+  // In transport mode XFRM makes no header in which it could.
+  ChildPolicy transport = policy_of(R"(, "dscp": "zero")");
+  transport.mode = EspMode::kTransport;
+  CHECK(outer_header(transport, false) == OuterHeader{.dscp = uint8_t{0}});
 }
 
 TEST_CASE("packet rules: a change puts there, replaces and takes away, and leaves the rest") {
