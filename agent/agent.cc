@@ -309,6 +309,18 @@ uint64_t Agent::count(Reason reason) const {
   return sum;
 }
 
+WorkerTotals Agent::worker_totals() const {
+  WorkerTotals totals{.workers = workers_.size()};
+  for (const auto& worker : workers_) {
+    const WorkerNumbers& numbers = worker->numbers();
+    totals.received += numbers.received.load(std::memory_order_relaxed);
+    totals.sent += numbers.sent.load(std::memory_order_relaxed);
+    totals.half_open += numbers.half_open.load(std::memory_order_relaxed);
+    totals.asking_for_cookies += numbers.asks_for_cookies.load(std::memory_order_relaxed) ? 1 : 0;
+  }
+  return totals;
+}
+
 void Agent::on_worker_action(size_t worker, ike::Action action) {
   // std::function wants copies; actions carry keys and are moved only.
   auto carried = std::make_shared<ike::Action>(std::move(action));

@@ -63,6 +63,8 @@ class Agent final : private WorkerPort {
   const std::vector<std::string>& warnings() const { return warnings_; }
   WallTime started_at() const { return started_at_; }
   size_t worker_count() const { return workers_.size(); }
+  /// Summed over the workers.
+  WorkerTotals worker_totals() const;
   /// A counter summed over main thread and workers.
   uint64_t count(Reason reason) const;
   /// Called on the main thread after each round in which something may have changed.

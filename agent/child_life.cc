@@ -279,10 +279,13 @@ void TunnelManager::on_sequence_due(ike::ChildId id, uint64_t sequence) {
 }
 
 /// The packets were faster than the rekey: it may be under way. Without one that ends well the child is set up anew:
-/// when the SA stays gone, or is seen again and again, for not every NIC ends one by itself.
+/// when the SA stays gone, or is seen again and again, for not every NIC ends one by itself. Both directions often get
+/// there at once, and an SA that stays is seen by every look: a rekey gets its time before the next one counts.
 void TunnelManager::on_hard_limit(ike::ChildId id, const policy::SaKey& key) {
-  replace_child(id, key, homes_.at(id).expired++);
-  reconciliation_.suspect(now_, installer_.children().at(id)->spec->tunnel->group->public_place.netns);
+  Home& home = homes_.at(id);
+  if (now_ < home.expired_counts_at) return;
+  home.expired_counts_at = now_ + kHardLimitRest;
+  replace_child(id, key, home.expired++);
 }
 
 void TunnelManager::on_expired(const policy::SaExpired& expired) {
@@ -294,7 +297,10 @@ void TunnelManager::on_expired(const policy::SaExpired& expired) {
     const Home* home = home_of(id);
     if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
     const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
-    if (expired.hard) return on_hard_limit(id, expired.key);
+    if (expired.hard) {
+      reconciliation_.suspect(now_, expired.netns);
+      return on_hard_limit(id, expired.key);
+    }
     if (limits.soft_bytes == 0 && limits.soft_packets == 0) return;
     const bool packets = limits.soft_bytes == 0 || (limits.soft_packets != 0 && expired.packets >= limits.soft_packets);
     return services_.workers.rekey_child(home->worker, home->ike, id,

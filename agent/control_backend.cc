@@ -8,9 +8,12 @@
 
 #include "agent/carriers_json.h"
 #include "agent/drift_json.h"
+#include "agent/metrics_view.h"
 #include "agent/negotiation_json.h"
 #include "agent/offload_json.h"
 #include "agent/orphans_json.h"
+#include "agent/status_json.h"
+#include "netlink/xfrm_stat.h"
 #include "policy/config_parser.h"
 
 namespace ipsec::agent {
@@ -51,13 +54,6 @@ json effective_fields(const hwoffload::Effective& effective, bool installed) {
           {"offload_device", or_null(effective.device)},
           {"offload_reason", code(effective.reason)},
           {"offload_detail", or_null(effective.detail)}};
-}
-
-/// Where a child stands in its life, and in that of the one whose place it takes.
-std::string_view state_of(const InstalledChild& child, bool replaces) {
-  if (child.stopped) return "replaced";
-  if (child.has_inbound && child.has_outbound) return "up";
-  return replaces ? "replacing" : "establishing";
 }
 
 json seconds_left(const std::optional<Instant>& when) {
@@ -379,53 +375,36 @@ Result<json> ControlBackend::show(std::string_view kind, std::string_view name) 
 }
 
 json ControlBackend::status() {
-  std::map<std::string_view, size_t> states{{"up", 0},   {"down", 0},   {"establishing", 0},
-                                            {"idle", 0}, {"failed", 0}, {"disabled", 0}};
-  for (const auto& [name, row] : agent_.manager().tunnels()) ++states[TunnelManager::state_of(row)];
-  std::map<std::string_view, size_t> offload{{"packet", 0}, {"crypto", 0}, {"software", 0}};
-  size_t silently = 0;
-  for (const auto& [id, child] : agent_.manager().installer().children()) {
-    for (const auto& [installed, effective] :
-         {std::pair(child->has_inbound, &child->inbound), std::pair(child->has_outbound, &child->outbound)}) {
-      if (!installed) continue;
-      ++offload[effective->kind == policy::OffloadKind::kNone ? "software" : policy::to_string(effective->kind)];
-      silently +=
-          effective->requested != policy::OffloadMode::kNone && effective->kind == policy::OffloadKind::kNone ? 1 : 0;
-    }
-  }
-  json warnings = agent_.warnings();
-  if (silently != 0)
-    warnings.push_back(std::to_string(silently) +
-                       " SAs are in software although offload is configured: ipsecctl list sas");
-  const auto wanted_routes = agent_.manager().shared().routes();
-  const auto waiting =
-      std::ranges::count_if(wanted_routes, [](const auto& each) { return each.waits_for.has_value(); });
-  if (waiting != 0)
-    warnings.push_back(std::to_string(waiting) + " routes wait, for other tunnels have theirs: ipsecctl list routes");
-  json counters = json::object();
-  for (size_t i = 1; i < kReasonCount; ++i)
-    if (const uint64_t count = agent_.count(static_cast<Reason>(i)); count != 0)
-      counters[std::string(code(static_cast<Reason>(i)))] = count;
-  size_t established = 0;
-  for (const auto& [id, row] : agent_.manager().ike_sas()) established += row.view ? 1 : 0;
-  json carriers = carrier_counts(agent_.manager().carriers());
-  const bool degraded =
-      states["down"] + states["establishing"] + states["failed"] != 0 || !warnings.empty() || lacks_carriers(carriers);
-  return {{"version", IPSEC_VERSION},
-          {"node_id", agent_.config().node_id},
-          {"started_at", to_rfc3339(agent_.started_at())},
-          {"health", degraded ? "degraded" : "ok"},
-          {"groups", agent_.config().groups.size()},
-          {"tunnels", states},
-          {"carriers", std::move(carriers)},
-          {"ike_sas", established},
-          {"half_open", agent_.manager().ike_sas().size() - established},
-          {"child_sas", agent_.manager().installer().children().size()},
-          {"orphans", agent_.manager().orphans().sas()},
-          {"offload", offload},
-          {"workers", agent_.worker_count()},
-          {"warnings", std::move(warnings)},
-          {"counters", std::move(counters)}};
+  return status_json(agent_.manager(), {.version = IPSEC_VERSION,
+                                        .node_id = agent_.config().node_id,
+                                        .started_at = to_rfc3339(agent_.started_at()),
+                                        .workers = agent_.worker_count(),
+                                        .warnings = agent_.warnings(),
+                                        .count = [this](Reason reason) { return agent_.count(reason); }});
+}
+
+Result<std::string> ControlBackend::metrics(const std::string& format, const control::ServerCounters& counters,
+                                            size_t clients) {
+  std::optional<metrics::Format> wanted;
+  for (const auto each : {metrics::Format::kOpenMetrics, metrics::Format::kPrometheus})
+    if (format.empty() ? each == metrics::Format::kOpenMetrics : to_string(each) == format) wanted = each;
+  if (!wanted)
+    return Error(Reason::kControlBadRequest,
+                 "format: openmetrics or prometheus, not \"" + printable(as_bytes(format)) + "\"");
+  const Instant begun = monotonic_now();
+  const json state = status();
+  metrics::Exposition numbers = collect_metrics({.manager = agent_.manager(),
+                                                 .version = IPSEC_VERSION,
+                                                 .started_at = agent_.started_at(),
+                                                 .health = state["health"].get<std::string>(),
+                                                 .warnings = state["warnings"].size(),
+                                                 .workers = agent_.worker_totals(),
+                                                 .count = [this](Reason reason) { return agent_.count(reason); },
+                                                 .xfrm_stat = &netlink::read_xfrm_stat,
+                                                 .control = counters,
+                                                 .clients = clients});
+  finish_metrics(numbers, monotonic_now() - begun);
+  return numbers.text(*wanted);
 }
 
 json ControlBackend::outcome_of(const std::string& tunnel) const {

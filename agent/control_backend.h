@@ -12,6 +12,8 @@ class ControlBackend final : public control::Backend {
   explicit ControlBackend(Agent& agent) : agent_(agent) {}
 
   nlohmann::json status() override;
+  Result<std::string> metrics(const std::string& format, const control::ServerCounters& counters,
+                              size_t clients) override;
   Result<nlohmann::json> list(std::string_view kind) override;
   Result<nlohmann::json> show(std::string_view kind, std::string_view name) override;
   void up(const std::string& tunnel, const std::string& child, Done done) override;

@@ -80,6 +80,7 @@ void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<polic
 /// Events may have been lost, or never been sent: of what a NIC carries with packet offload the kernel learns only when
 /// it asks, and limits are watched by the driver, if it does. So what has reached a limit shows in the SAs themselves.
 void TunnelManager::look_at_volumes(const std::string& netns, const std::vector<policy::SaState>& states) {
+  traffic_.saw(netns, states, installer_.children());
   std::map<policy::SaKey, std::pair<ike::ChildId, policy::VolumeLimits>> limited;
   for (const auto& [id, child] : installer_.children()) {
     if (child->spec->tunnel->group->public_place.netns != netns || !child->has_inbound || !child->has_outbound)
@@ -88,18 +89,24 @@ void TunnelManager::look_at_volumes(const std::string& netns, const std::vector<
       if (sa->volume != policy::VolumeLimits{}) limited.emplace(sa->key, std::pair(id, sa->volume));
   }
   if (limited.empty()) return;
-  std::set<ike::ChildId> told;  // both directions often reach theirs in one look
+  std::map<ike::ChildId, policy::SaExpired> due;  // both directions often reach theirs in one look
   const auto reached = [](uint64_t carried, uint64_t limit) { return limit != 0 && carried >= limit; };
   for (const policy::SaState& state : states) {
     const auto found = limited.find(state.key);
     if (found == limited.end()) continue;
-    const policy::VolumeLimits& limits = found->second.second;
+    const auto& [id, limits] = found->second;
     const bool soft = reached(state.bytes, limits.soft_bytes) || reached(state.packets, limits.soft_packets);
-    // A hard limit counts where nothing is rekeyed; with packet offload the kernel has not taken the SA out.
-    const bool hard = limits.soft_bytes == 0 && limits.soft_packets == 0 &&
-                      (reached(state.bytes, limits.hard_bytes) || reached(state.packets, limits.hard_packets));
-    if ((soft || hard) && told.insert(found->second.first).second)
-      on_expired({.netns = netns, .key = state.key, .hard = hard, .bytes = state.bytes, .packets = state.packets});
+    const bool hard = reached(state.bytes, limits.hard_bytes) || reached(state.packets, limits.hard_packets);
+    if (!soft && !hard) continue;
+    policy::SaExpired& expired = due[id];
+    if (!expired.hard)
+      expired = {.netns = netns, .key = state.key, .hard = hard, .bytes = state.bytes, .packets = state.packets};
+  }
+  for (const auto& [id, expired] : due) {
+    if (!expired.hard)
+      on_expired(expired);
+    else if (homes_.contains(id))  // the kernel did not take the SA out: another look at it would find out no more
+      on_hard_limit(id, expired.key);
   }
 }
 

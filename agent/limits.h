@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -40,15 +41,17 @@ inline constexpr Duration kInboundLookLater = 1s;     ///< ... and between looks
 inline constexpr Duration kIdleLookMost = 60s;        ///< Between looks whether a child carries anything.
 inline constexpr size_t kMendedTold = 32;             ///< Objects put right that are named, until all is right again.
 inline constexpr uint32_t kReplaceByRekeyMax = 3;  ///< Rekeys asked for in place of a lost SA, before its child ends.
+inline constexpr Duration kHardLimitRest = 5s;     ///< For a rekey, after an SA was seen at its hard limit.
 inline constexpr Duration kOrphanLinger = 2s;  ///< For packets on their way to SAs of an earlier run, once replaced.
 inline constexpr Duration kDownTimeout = 10s;  ///< For a tunnel to leave the kernel when an operator takes it down.
 inline constexpr Duration kPathLookPause = 200ms;  ///< From a change of routes to the look at the ways to peers.
-inline constexpr Duration kPathLookRest = 2s;      ///< Between two such looks: what we install are routes as well.
-inline constexpr Duration kPathPartPause = 20ms;   ///< Between parts of such a look.
-inline constexpr Duration kOffloadWatch = 5s;      ///< Between looks at what SAs that may be on NICs have carried.
-inline constexpr Duration kOffloadDecide = 1s;     ///< Between decisions which of them move.
-inline constexpr Duration kShutdownGrace = 5s;     ///< For the answers to our Deletes when the daemon stops.
-inline constexpr Duration kKernelTimeout = 5s;     ///< For the answers of the kernel when the daemon starts and stops.
-inline constexpr Duration kCarrierRetry = 2s;      ///< Before the policies that a carrier needs are asked for again.
+/// Between two such looks, since our own routes are changes, too: the more tunnels are looked at, the longer.
+constexpr Duration path_look_rest(size_t tunnels) { return std::min<Duration>(200ms + tunnels * Duration(200us), 2s); }
+inline constexpr Duration kPathPartPause = 20ms;  ///< Between parts of such a look.
+inline constexpr Duration kOffloadWatch = 5s;     ///< Between looks at what SAs that may be on NICs have carried.
+inline constexpr Duration kOffloadDecide = 1s;    ///< Between decisions which of them move.
+inline constexpr Duration kShutdownGrace = 5s;    ///< For the answers to our Deletes when the daemon stops.
+inline constexpr Duration kKernelTimeout = 5s;    ///< For the answers of the kernel when the daemon starts and stops.
+inline constexpr Duration kCarrierRetry = 2s;     ///< Before the policies that a carrier needs are asked for again.
 
 }  // namespace ipsec::agent

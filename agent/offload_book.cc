@@ -52,6 +52,7 @@ void OffloadBook::configure(Instant now, const policy::Config& config) {
   for (const Device& each : rooms_)
     if (!wanted.contains(each)) budget_.remove_device(now, room_name(each.first, each.second));
   rooms_ = std::move(wanted);
+  counts_.keep(rooms_);
   facts_.clear();
   for (const Device& each : rooms_) set_room(now, each);
 }
@@ -111,7 +112,9 @@ void OffloadBook::seat_again(uint32_t reqid) {
 }
 
 void OffloadBook::remove(uint32_t reqid) {
-  if (seats_.erase(reqid) != 0) budget_.remove(reqid);
+  if (seats_.erase(reqid) == 0) return;
+  budget_.remove(reqid);
+  counts_.child_gone(reqid);
 }
 
 void OffloadBook::pin(uint32_t reqid, policy::OffloadPin pin, PinFor how) {
@@ -172,6 +175,7 @@ hwoffload::Situation OffloadBook::look(Instant now, uint32_t reqid, const policy
 void OffloadBook::refused(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const hwoffload::SaNeeds& needs,
                           const hwoffload::Verdict& verdict, int os_errno) {
   const std::string& netns = tunnel.group->public_place.netns;
+  counts_.refused({netns, verdict.device}, verdict.reason);
   learnt_[netns].note(now, needs, verdict, os_errno);
   const bool full = verdict.reason == Reason::kOffloadTableFull;
   if (full || needs.direction == policy::Direction::kOut)
@@ -184,6 +188,7 @@ void OffloadBook::read_back(Instant now, const policy::Tunnel& tunnel, const hwo
   if (tried.kind == policy::OffloadKind::kNone) return;
   hwoffload::LearntRefusals& learnt = learnt_[tunnel.group->public_place.netns];
   if (effective.kind == tried.kind) return learnt.taken(needs, tried.kind, tried.device);
+  counts_.refused({tunnel.group->public_place.netns, tried.device}, Reason::kOffloadSilentSoftware);
   learnt.note(now, needs, {tried.kind, tried.device, Reason::kOffloadSilentSoftware, effective.detail, "", "read back"},
               0);
 }
@@ -196,6 +201,7 @@ void OffloadBook::placed(Instant now, uint32_t reqid, const policy::Tunnel& tunn
   for (const hwoffload::Effective* each : {&in, &out})
     if (each->kind != policy::OffloadKind::kNone) place = room_name(tunnel.group->public_place.netns, each->device);
   budget_.placed(now, reqid, place);
+  counts_.placed(reqid, place);
   const bool wanted_nic = seat->second.operators == policy::OffloadPin::kNic;
   if (!seat->second.one_move || place.has_value() != wanted_nic) return;
   seat->second.operators.reset();
@@ -204,6 +210,7 @@ void OffloadBook::placed(Instant now, uint32_t reqid, const policy::Tunnel& tunn
 }
 
 void OffloadBook::not_counting(Instant now, uint32_t reqid, const policy::Tunnel& tunnel, const std::string& device) {
+  counts_.disproved({tunnel.group->public_place.netns, device});
   if (!seats_.contains(reqid)) return;
   budget_.placed(now, reqid, std::nullopt);  // for the NIC does not serve it
   budget_.refused(now, reqid, room_name(tunnel.group->public_place.netns, device), hwoffload::Refusal::kOther);
@@ -227,9 +234,15 @@ void OffloadBook::probed(const std::string& netns, const std::string& device, co
 
 std::vector<hwoffload::Move> OffloadBook::decide(Instant now) {
   std::vector<hwoffload::Move> moves = budget_.decide(now);
-  for (const hwoffload::Move& each : moves)
-    if (const auto seat = seats_.find(static_cast<uint32_t>(each.seat)); seat != seats_.end())
-      seat->second.moved = each.why;
+  counts_.give_up(now);
+  for (const hwoffload::Move& each : moves) {
+    const auto seat = seats_.find(static_cast<uint32_t>(each.seat));
+    if (seat == seats_.end()) continue;
+    seat->second.moved = each.why;
+    const std::string& netns = seat->second.netns;
+    const hwoffload::Place& nic = each.to ? each.to : each.from;
+    if (nic) counts_.decided(now, {netns, device_of(netns, *nic)}, each);
+  }
   return moves;
 }
 
@@ -245,6 +258,7 @@ bool OffloadBook::on_link(Instant now, const policy::LinkChanged& change) {
     facts_.erase(each);
     if (change.gone) probed_.erase(each);  // another one may come by this name
     if (facts(each) == before) continue;
+    if (before.present && before.up && !(facts(each).present && facts(each).up)) counts_.lost(each);
     learnt_[each.first].forget(each.second);
     set_room(now, each);
   }

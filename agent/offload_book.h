@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/offload_counts.h"
 #include "hwoffload/budget.h"
 #include "hwoffload/learnt.h"
 #include "hwoffload/placement.h"
@@ -74,6 +75,8 @@ class OffloadBook {
     size_t refusals = 0;  ///< That are remembered.
   };
   std::vector<DeviceRow> devices();
+  const OffloadCounts& counts() const { return counts_; }
+  size_t moves_under_way() const { return budget_.moves_under_way(); }
   std::optional<hwoffload::SeatView> seat(uint32_t reqid) const { return budget_.seat(reqid); }
   hwoffload::KernelFacts kernel_facts(const std::string& netns) { return facts_of_kernel(netns); }
   /// Whether anything may be on a NIC at all.
@@ -90,6 +93,7 @@ class OffloadBook {
 
   Services services_;
   hwoffload::Budget budget_;
+  OffloadCounts counts_;
   std::map<std::string, policy::OffloadDevice> known_;  // node.offload.devices
   std::set<Device> rooms_;                              // that groups name
   std::map<Device, hwoffload::DeviceFacts> facts_;

@@ -212,10 +212,20 @@ json device_in_full(TunnelManager& manager, const json& row) {
     if (each.name != name || each.netns != netns) continue;
     full["bus"] = or_null(each.facts.bus);
     full["firmware"] = or_null(each.facts.firmware);
+    full["devlink"] = or_null(each.facts.devlink);
+    full["eswitch"] = or_null(each.facts.eswitch);
+    full["flow_steering"] = or_null(each.facts.flow_steering);
     full["works_through"] = or_null(each.facts.worker);
     full["esp_hw_offload"] = hwoffload::to_string(each.facts.esp_offload);
     full["inbound_if_id"] = hwoffload::to_string(manager.offload().kernel_facts(netns).inbound_if_id);
     full["refusals_remembered"] = each.refusals;
+    const OffloadCounts::OfDevice counts = manager.offload().counts().of({netns, name});
+    json refused = json::array();
+    for (const auto& [reason, count] : counts.refusals)
+      refused.push_back(std::to_string(count) + " " + std::string(code(reason)));
+    full["refused"] = std::move(refused);
+    full["losses"] = counts.losses;
+    full["disproved_sas"] = counts.disproved;
     full["probed"] = probed_json(each.facts.probed);
     for (const hwoffload::DriverRule& rule : hwoffload::driver_rules())
       if (rule.driver == each.facts.driver)

@@ -91,30 +91,22 @@ void TunnelManager::look_at_offload(Instant now) {
     if (child->has_inbound) owners.emplace(child->plan.inbound.key, std::pair(id, child.get()));
     if (child->has_outbound) owners.emplace(child->plan.outbound.key, std::pair(id, child.get()));
   }
-  std::erase_if(carried_, [&](const auto& each) { return !by_netns.contains(each.first); });
   std::map<ike::ChildId, std::string> suspects;
   std::set<policy::SaKey> watched;
   for (const auto& [netns, owners] : by_netns) {
     const auto states = services_.kernel.dump_sas(netns);
     if (!states.ok()) continue;  // reconciliation says so
     look_at_volumes(netns, *states);
-    std::map<policy::SaKey, uint64_t>& before = carried_[netns];
-    std::map<policy::SaKey, uint64_t> carried;
     std::vector<hwoffload::CounterWatch::Sample> on_nic;
     for (const policy::SaState& state : *states) {
       const auto owner = owners.find(state.key);
       if (owner == owners.end()) continue;
       const InstalledChild& child = *owner->second.second;
-      const auto last = before.find(state.key);
-      const bool goes_on = last != before.end() && last->second <= state.bytes;
-      carried_by_[child.ids.reqid] += state.bytes - (goes_on ? last->second : 0);
-      carried.emplace(state.key, state.bytes);
       const bool outbound = child.has_outbound && state.key == child.plan.outbound.key;
       if (outbound && state.offload == policy::OffloadKind::kPacket) on_nic.push_back({state.key, state.packets});
     }
-    before = std::move(carried);
     for (const auto& [key, owner] : owners)
-      offload_.observe(now, owner.second->ids.reqid, carried_by_[owner.second->ids.reqid]);
+      offload_.observe(now, owner.second->ids.reqid, traffic_.bytes_of(owner.second->ids.reqid));
     for (const auto& sample : on_nic) {
       watched.insert(sample.key);
       const auto& [id, child] = owners.at(sample.key);

@@ -15,8 +15,6 @@ json ends_in(const policy::SaState& sa, const Orphans::Kept& kept, const Moment&
   return kernel.is_null() ? grace : std::min(grace, kernel.get<int64_t>());
 }
 
-std::string_view state_of(const Orphans::Kept& kept) { return kept.replaced ? "replaced" : "orphaned"; }
-
 json sa_row(const Orphans::Kept& kept, policy::Direction direction, const policy::SaState& sa, const Moment& moment) {
   json row = sa_fields(sa, direction);
   row.update(kernel_fields(&sa, direction, moment));
@@ -41,6 +39,8 @@ const policy::SaState* newest(const Sas& sas) {
 }
 
 }  // namespace
+
+std::string_view state_of(const Orphans::Kept& kept) { return kept.replaced ? "replaced" : "orphaned"; }
 
 json orphan_sa_rows(const Orphans::Kept& kept, const Sas& shown, const Moment& moment) {
   json rows = json::array();

@@ -8,6 +8,8 @@
 
 namespace ipsec::agent {
 
+/// "orphaned", or "replaced".
+std::string_view state_of(const Orphans::Kept& kept);
 /// Rows of List("sas") for what is left of an earlier run: state "orphaned", or "replaced" once new SAs carry the
 /// traffic. `shown`: the kernel's SAs at this moment; one that is not there any more has no row.
 nlohmann::json orphan_sa_rows(const Orphans::Kept& kept, const std::map<policy::SaKey, policy::SaState>& shown,

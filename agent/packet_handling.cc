@@ -151,7 +151,7 @@ void TunnelManager::look_at_paths(const std::string& netns) {
 }
 
 /// After a change of routes: all tunnels, a part at a time. The next change is told from then on, so that a routing
-/// daemon with a full table costs a look each kPathLookRest at most.
+/// daemon with a full table costs a small part of our time: the rest is as long as the look was large.
 void TunnelManager::run_paths(Instant now) {
   for (auto it = paths_due_.begin(); it != paths_due_.end();) {
     if (it->second > now) {
@@ -163,7 +163,7 @@ void TunnelManager::run_paths(Instant now) {
     if (begins) (void)services_.kernel.watch_routes(netns);  // a namespace that is gone is met anew
     look_at_paths(netns);
     if (paths_seen_[netns].empty()) {
-      paths_looked_[netns] = now;
+      paths_rest_[netns] = now + path_look_rest(tunnels_.size());
       it = paths_due_.erase(it);
     } else {
       it->second = now + kPathPartPause;

@@ -70,6 +70,12 @@ class Reconciliation {
   /// Reads one namespace, or all that are looked after, and compares. What differs is put right soon after.
   std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
   bool looks_after(const std::string& netns) const { return spaces_.contains(netns); }
+  /// Of each namespace that is looked after, as it was found last; nothing is read.
+  std::map<std::string, policy::Reconciler::State> states() const {
+    std::map<std::string, policy::Reconciler::State> all;
+    for (const auto& [netns, space] : spaces_) all.emplace(netns, space.reconciler.state());
+    return all;
+  }
 
  private:
   struct Space {

@@ -13,6 +13,7 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
                                 const policy::TunnelChanges& changes) {
   config_ = std::move(config);
   offload_.configure(now, *config_);
+  traffic_.keep(*config_);
   probe_devices();
   plan_shared_links();
   set_exceptions();
@@ -135,7 +136,7 @@ void TunnelManager::forget_child(const ChildRow& child) {
   packet_rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
   child_by_reqid_.erase(child.ids.reqid);
   offload_.remove(child.ids.reqid);
-  carried_by_.erase(child.ids.reqid);
+  traffic_.forget(child.ids.reqid);
   moving_.erase(child.ids.reqid);
   retries_.cancel(child.ids.reqid);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/child_installer.h"
 #include "policy/base/bytes.h"
 
 namespace ipsec::agent {
@@ -12,6 +13,12 @@ std::string hex_spi(policy::ChildSpi spi) {
   ByteWriter out(4);
   out.u32(spi.value());
   return to_hex(out.view());
+}
+
+std::string_view state_of(const InstalledChild& child, bool replaces) {
+  if (child.stopped) return "replaced";
+  if (child.has_inbound && child.has_outbound) return "up";
+  return replaces ? "replacing" : "establishing";
 }
 
 json age_seconds(const policy::SaState& sa, const Moment& moment) {

@@ -16,6 +16,11 @@ struct Moment {
 
 std::string hex_spi(policy::ChildSpi spi);
 
+struct InstalledChild;
+/// Where a child stands in its life, and in that of the one whose place it takes: "establishing", "up", "replacing" or
+/// "replaced".
+std::string_view state_of(const InstalledChild& child, bool replaces);
+
 /// Seconds since the kernel made an SA, and until it ends it; null where it does not.
 nlohmann::json age_seconds(const policy::SaState& sa, const Moment& moment);
 nlohmann::json ends_in_seconds(const policy::SaState& sa, const Moment& moment);

@@ -333,7 +333,7 @@ void TunnelManager::on_kernel_event(Instant now, policy::KernelEvent kernel_even
     on_offload_link(now, *link);
   }
   if (const auto* routes = std::get_if<policy::RoutesChanged>(&kernel_event))
-    paths_due_.try_emplace(routes->netns, std::max(now + kPathLookPause, paths_looked_[routes->netns] + kPathLookRest));
+    paths_due_.try_emplace(routes->netns, std::max(now + kPathLookPause, paths_rest_[routes->netns]));
   if (const auto* met = std::get_if<policy::ResyncNeeded>(&kernel_event)) {
     services_.namespace_changed(met->netns, true);
     paths_due_.try_emplace(met->netns, now);

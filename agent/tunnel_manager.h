@@ -18,6 +18,7 @@
 #include "agent/reconciliation.h"
 #include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
+#include "agent/traffic_book.h"
 #include "agent/tunnel_rows.h"
 #include "agent/worker_port.h"
 #include "hwoffload/verify.h"
@@ -120,6 +121,8 @@ class TunnelManager {
   /// The child whose place this one takes or took, while it is still there.
   const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
+  const Reconciliation& reconciliation() const { return reconciliation_; }
+  const TrafficBook& traffic() const { return traffic_; }
   const Orphans& orphans() const { return orphans_; }
   const Carriers& carriers() const { return carriers_; }
   const policy::Config& config() const { return *config_; }
@@ -148,7 +151,8 @@ class TunnelManager {
     uint32_t reqid = 0;  ///< Of its child.
     std::optional<ike::ChildId> replaces;
     bool sequence_told = false;
-    uint32_t expired = 0;  ///< How often one of its SAs was seen at the hard limit.
+    uint32_t expired = 0;         ///< How often one of its SAs was seen at the hard limit, ...
+    Instant expired_counts_at{};  ///< ... and when it counts again.
   };
   /// A child whose successor's outbound half is on its way into the kernel: what ends the old one waits for that.
   struct Renewal {
@@ -373,6 +377,7 @@ class TunnelManager {
   Orphans orphans_;
   Carriers carriers_;
   SaWatch watch_;
+  TrafficBook traffic_;
   Reconciliation reconciliation_;
   std::shared_ptr<const policy::Config> config_;
   std::map<std::string, TunnelRow> tunnels_;
@@ -396,7 +401,7 @@ class TunnelManager {
   bool unused_group_objects_ = false;
   std::map<std::pair<std::string, std::string>, uint32_t> device_mtus_;  // by namespace and device
   std::map<std::string, std::string> paths_seen_;                        // the last tunnel looked at, by namespace
-  std::map<std::string, Instant> paths_due_, paths_looked_;  // because routes changed; the last look; by namespace
+  std::map<std::string, Instant> paths_due_, paths_rest_;  // because routes changed; no look before; by namespace
   uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
   size_t next_worker_ = 0;
@@ -407,8 +412,6 @@ class TunnelManager {
   hwoffload::CounterWatch counter_watch_;
   hwoffload::OfferedWatch offered_watch_;
   Instant offload_look_at_, offload_decide_at_;
-  std::map<std::string, std::map<policy::SaKey, uint64_t>> carried_;  // bytes at the last look, by namespace
-  std::unordered_map<uint32_t, uint64_t> carried_by_;                 // bytes of each child so far, by reqid
   std::unordered_map<uint32_t, hwoffload::Why> moving_;               // why the last move was made, by reqid
   Instant now_;  // of the last run, for what the kernel's answers bring about
   bool stopping_ = false;

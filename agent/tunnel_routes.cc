@@ -64,7 +64,9 @@ void TunnelManager::settle_peer_route(TunnelRow& row, PeerLook look) {
   const std::optional<IpAddress> peer = config_->offload.peer_routes ? peer_by_nic(row) : std::nullopt;
   std::optional<policy::RouteConfig> wanted;
   if (peer && !row.path.device.empty()) wanted = policy::plan_peer_route(group, *peer, row.path.device);
-  if (wanted && look == PeerLook::kAnew) {
+  if (wanted && look == PeerLook::kAnew && !row.path.direct) {
+    wanted.reset();
+  } else if (wanted && look == PeerLook::kAnew) {
     const auto near = services_.kernel.is_on_link(group.public_place, *peer);
     if (!near.ok() || !*near) wanted.reset();
   } else if (wanted != row.peer_route) {

@@ -30,7 +30,10 @@ void Worker::add_socket(UdpSocket socket) {
 
 void Worker::watch(UdpSocket& socket) {
   Status watched = loop_->watch(socket.fd(), EventLoop::Interest::kRead, [this, &socket] {
-    socket.receive([this](const ike::Path& path, ByteView bytes) { engine_->receive(monotonic_now(), path, bytes); });
+    socket.receive([this](const ike::Path& path, ByteView bytes) {
+      numbers_.received.fetch_add(1, std::memory_order_relaxed);
+      engine_->receive(monotonic_now(), path, bytes);
+    });
   });
   VERIFY(watched.ok());
 }
@@ -52,6 +55,7 @@ void Worker::start() {
   loop_->set_after_round([this] {
     engine_->tick(monotonic_now());
     drain();
+    publish_numbers();
   });
   thread_ = std::thread([this] { loop_->run(); });
 }
@@ -78,16 +82,26 @@ UdpSocket* Worker::socket_of(const ike::Path& path) {
   return nullptr;
 }
 
+void Worker::publish_numbers() {
+  numbers_.half_open.store(engine_->half_open(), std::memory_order_relaxed);
+  numbers_.asks_for_cookies.store(engine_->asks_for_cookies(), std::memory_order_relaxed);
+}
+
+void Worker::note_sent(bool sent) {
+  if (sent)
+    numbers_.sent.fetch_add(1, std::memory_order_relaxed);
+  else
+    engine_->counters().add(Reason::kDatagramSendFailed);
+}
+
 void Worker::send(const ike::SendDatagram& datagram) {
   UdpSocket* socket = socket_of(datagram.path);
-  if (socket == nullptr || !socket->send(datagram.path.remote, datagram.bytes).ok())
-    engine_->counters().add(Reason::kDatagramSendFailed);
+  note_sent(socket != nullptr && socket->send(datagram.path.remote, datagram.bytes).ok());
 }
 
 void Worker::send(const ike::SendKeepalive& keepalive) {
   UdpSocket* socket = socket_of(keepalive.path);
-  if (socket == nullptr || !socket->send_keepalive(keepalive.path.remote).ok())
-    engine_->counters().add(Reason::kDatagramSendFailed);
+  note_sent(socket != nullptr && socket->send_keepalive(keepalive.path.remote).ok());
 }
 
 Result<Bytes> Worker::psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <list>
 #include <memory>
@@ -21,6 +22,20 @@ namespace ipsec::agent {
 struct WorkerView {
   std::shared_ptr<const PeerDirectory> peers;
   std::shared_ptr<const Credentials> credentials;
+};
+
+/// What a worker tells of itself besides its counters: written by its thread, read by any.
+struct WorkerNumbers {
+  std::atomic<uint64_t> received{0}, sent{0};  ///< Datagrams of IKE, keepalives that were sent included.
+  std::atomic<uint64_t> half_open{0};          ///< As admission counts them.
+  std::atomic<bool> asks_for_cookies{false};
+};
+
+/// The same of several workers.
+struct WorkerTotals {
+  size_t workers = 0;
+  uint64_t received = 0, sent = 0, half_open = 0;
+  size_t asking_for_cookies = 0;  ///< Workers that do.
 };
 
 /// One thread with one engine and its sockets (architecture, decision 8). Answers the engine's questions about peers
@@ -58,6 +73,7 @@ class Worker {
   ike::IkeEngine& engine() { return *engine_; }
   /// Counters are atomic: readable from any thread.
   const Counters& counters() const { return engine_->counters(); }
+  const WorkerNumbers& numbers() const { return numbers_; }
 
  private:
   Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
@@ -65,6 +81,8 @@ class Worker {
   void watch(UdpSocket& socket);
   void carry_out(ike::Action action);
   UdpSocket* socket_of(const ike::Path& path);
+  void publish_numbers();
+  void note_sent(bool sent);
   void send(const ike::SendDatagram& datagram);
   void send(const ike::SendKeepalive& keepalive);
   Result<Bytes> psk_proof(const policy::Tunnel& tunnel, uint16_t prf, ByteView octets);
@@ -77,6 +95,7 @@ class Worker {
   ike::WorkerSpiSource spis_;
   ike::CryptoContext crypto_;
   std::unique_ptr<ike::IkeEngine> engine_;
+  WorkerNumbers numbers_;
   std::unique_ptr<EventLoop> loop_;
   std::list<UdpSocket> sockets_;  ///< Where they are is known to the loop.
   std::thread thread_;

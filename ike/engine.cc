@@ -587,6 +587,7 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
 }
 
 size_t IkeEngine::half_open() const { return impl_->core.admission.half_open(); }
+bool IkeEngine::asks_for_cookies() const { return impl_->core.admission.under_load(); }
 Counters& IkeEngine::counters() { return impl_->core.counters; }
 const Counters& IkeEngine::counters() const { return impl_->core.counters; }
 

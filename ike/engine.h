@@ -105,6 +105,8 @@ class IkeEngine {
   std::vector<IkeSaId> ike_sas() const;
   std::optional<IkeSaView> view(IkeSaId ike) const;
   size_t half_open() const;
+  /// Whether every stranger is asked for a cookie now (RFC 7296 section 2.6).
+  bool asks_for_cookies() const;
   Counters& counters();
   const Counters& counters() const;
 

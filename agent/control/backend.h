@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/control/server_counters.h"
 #include "policy/base/events.h"
 #include "policy/base/result.h"
 
@@ -72,6 +73,14 @@ class Backend {
   /// NamespaceDrift. Error kNotFound for a namespace that is not looked after.
   virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
     return Error(Reason::kUnsupported, "this daemon does not compare");
+  }
+  /// All numbers as text, lines that end with a newline. `format`: "openmetrics", "prometheus" or "" (the first one).
+  /// What only the server knows comes with the call: its counters, and how many clients are connected. Error
+  /// kControlBadRequest for another format.
+  virtual Result<std::string> metrics([[maybe_unused]] const std::string& format,
+                                      [[maybe_unused]] const ServerCounters& counters,
+                                      [[maybe_unused]] size_t clients) {
+    return Error(Reason::kUnsupported, "this daemon counts nothing");
   }
   /// Checks configuration files without applying them:
   /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.

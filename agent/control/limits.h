@@ -21,6 +21,8 @@ inline constexpr size_t kJsonDepthMax = 32;
 /// Rows in one reply of a streamed list, and in the only reply when the caller did not ask for `more`.
 inline constexpr size_t kRowsPerReply = 200;
 inline constexpr size_t kRowsMaxUnstreamed = 10000;
+/// Bytes of text in one reply of a streamed one.
+inline constexpr size_t kTextBytesPerReply = size_t{64} << 10;
 /// Events in one reply.
 inline constexpr size_t kEventsPerReply = 64;
 /// Calls answered, or parts of a stream made, for one client before the others have their turn.

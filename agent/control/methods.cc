@@ -34,6 +34,7 @@ constexpr Parameter kPinParameters[] = {{.name = "tunnel"},
                                         {.name = "child", .presence = kOptional},
                                         {.name = "to"},
                                         {.name = "once", .type = Type::kBoolean, .presence = kOptional}};
+constexpr Parameter kFormatParameters[] = {{.name = "format", .presence = kOptional}};
 constexpr Parameter kPeerParameters[] = {{.name = "peer", .presence = kOptional}};
 
 constexpr Method kMethods[] = {
@@ -57,6 +58,7 @@ constexpr Method kMethods[] = {
     {MethodId::kExplainOffload, kInterface, "ExplainOffload", Access::kRead, kOneTunnelParameters},
     {MethodId::kOffloadPin, kInterface, "OffloadPin", Access::kWrite, kPinParameters},
     {MethodId::kDrift, kInterface, "Drift", Access::kRead, kNetnsParameters},
+    {MethodId::kMetrics, kInterface, "Metrics", Access::kRead, kFormatParameters},
 };
 
 constexpr Kind kKinds[] = {

@@ -78,6 +78,7 @@ void Server::add_client(int fd) {
   if (!watcher_.watch(fd, Watcher::Interest::kRead, [this, id] { on_ready(id); }).ok()) return;
   ++host_.counters.accepted;
   clients_[id] = {.session = std::move(session)};
+  host_.clients = clients_.size();
 }
 
 void Server::on_ready(uint64_t id) {
@@ -115,6 +116,7 @@ void Server::settle(uint64_t id) {
   if (client.session->finished()) {
     watcher_.forget(client.session->fd());
     clients_.erase(it);
+    host_.clients = clients_.size();
     return;
   }
   const auto wanted = client.session->wants_write() ? Watcher::Interest::kReadWrite : Watcher::Interest::kRead;
@@ -124,6 +126,7 @@ void Server::settle(uint64_t id) {
   if (!watcher_.change(client.session->fd(), wanted).ok()) {
     watcher_.forget(client.session->fd());
     clients_.erase(it);
+    host_.clients = clients_.size();
   }
 }
 

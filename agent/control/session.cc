@@ -111,6 +111,10 @@ Session::Progress Session::step() {
     return Progress::kSome;
   }
   if (auto* monitor = std::get_if<MonitorStream>(&work_)) return pump_monitor(*monitor);
+  if (auto* text = std::get_if<TextStream>(&work_)) {
+    pump_text(*text);
+    return Progress::kSome;
+  }
   const auto message = input_.next();
   if (!message) return Progress::kNone;
   handle(*message);
@@ -178,6 +182,7 @@ void Session::dispatch(const Method& method, const Call& call) {
                                     text_at(call.parameters, "to"), flag_at(call.parameters, "once") == Flag::kOn),
           "outcome");
     case MethodId::kDrift: return on_drift(call.parameters);
+    case MethodId::kMetrics: return on_metrics(call);
   }
 }
 

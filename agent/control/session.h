@@ -14,26 +14,16 @@
 #include "agent/control/frames.h"
 #include "agent/control/message.h"
 #include "agent/control/methods.h"
+#include "agent/control/server_counters.h"
 
 namespace ipsec::agent::control {
-
-/// What the server counts since its start.
-struct ServerCounters {
-  uint64_t accepted = 0;
-  uint64_t refused_clients = 0;  ///< Because there were too many.
-  uint64_t calls = 0;
-  uint64_t bad_messages = 0;  ///< Not a call; the client was disconnected.
-  uint64_t denied_calls = 0;
-  uint64_t floods = 0;        ///< Disconnected for sending more than is taken.
-  uint64_t slow_clients = 0;  ///< Disconnected for falling behind the events that are kept.
-  uint64_t replies_too_large = 0;
-};
 
 /// What all sessions of a server share.
 struct SessionHost {
   Backend& backend;
   std::string version;
   ServerCounters counters;
+  size_t clients = 0;       ///< Connected now.
   size_t queued_bytes = 0;  ///< Of all sessions.
   /// Makes the callback that `Backend::up` and `down` take; it may come when the session is gone.
   std::function<Backend::Done(uint64_t session)> make_done;
@@ -73,6 +63,11 @@ class Session {
     size_t at = 0;  ///< Next row of the part.
     nlohmann::json ready = nlohmann::json::array();
   };
+  struct TextStream {
+    std::string text;
+    size_t at = 0;  ///< Next byte.
+    Flag more = Flag::kOff;
+  };
   struct MonitorStream {
     uint64_t next = 1;
     uint64_t end = 0;  ///< Where it stops, when not following.
@@ -103,6 +98,8 @@ class Session {
   void on_drift(const nlohmann::json& parameters);
   void on_config_apply(Backend::ApplyMode mode);
   void on_explain(const nlohmann::json& parameters);
+  void on_metrics(const Call& call);
+  void pump_text(TextStream& stream);
   void pump_list(ListStream& stream);
   void finish_list(ListStream& stream);
   Progress pump_monitor(MonitorStream& stream);
@@ -113,7 +110,7 @@ class Session {
   SessionHost& host_;
   FrameReader input_;
   FrameWriter output_;
-  std::variant<std::monostate, Operation, ListStream, MonitorStream> work_;
+  std::variant<std::monostate, Operation, ListStream, MonitorStream, TextStream> work_;
   bool oneway_ = false;     ///< The present call wants no reply.
   bool closing_ = false;    ///< Ends when its output is written.
   bool closed_ = false;     ///< Ended.

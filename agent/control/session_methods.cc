@@ -218,6 +218,28 @@ void Session::on_config_apply(Backend::ApplyMode mode) {
   send({.parameters = std::move(outcome).value(), .error = {}});
 }
 
+void Session::on_metrics(const Call& call) {
+  auto text = host_.backend.metrics(text_at(call.parameters, "format"), host_.counters, host_.clients);
+  if (!text.ok()) return send(failure(text.error()));
+  if (call.oneway == Flag::kOff) work_ = TextStream{.text = std::move(text).value(), .at = 0, .more = call.more};
+}
+
+/// Lines stay whole, so that each reply can be printed as it is.
+void Session::pump_text(TextStream& stream) {
+  const std::string_view rest = std::string_view(stream.text).substr(stream.at);
+  size_t bytes = rest.size();
+  if (stream.more == Flag::kOn && bytes > kTextBytesPerReply) {
+    const size_t end = rest.rfind('\n', kTextBytesPerReply - 1);
+    bytes = end == std::string_view::npos ? kTextBytesPerReply : end + 1;
+  }
+  const bool last = bytes == rest.size();
+  const Reply reply{
+      .parameters = {{"text", rest.substr(0, bytes)}}, .error = {}, .continues = last ? Flag::kOff : Flag::kOn};
+  stream.at += bytes;
+  if (last) work_ = std::monostate{};
+  send(reply);  // may end the stream
+}
+
 void Session::on_explain(const json& parameters) {
   const std::string code = text_at(parameters, "code");
   auto explained = explain_json(code);

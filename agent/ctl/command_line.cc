@@ -29,6 +29,7 @@ struct Raw {
   bool effective = false;
   std::string color = "auto";
   std::string netns;
+  std::string format;
   std::string socket{control::kDefaultSocket};
   int64_t timeout_seconds = 0;
 };
@@ -79,6 +80,12 @@ void add_queries(CLI::App& app, Raw& raw) {
           "  ipsecctl drift\n  ipsecctl drift --netns customers --json\n"
           "Exit code 1 when anything of ours is missing, changed or too much. Foreign objects are only shown.");
   drift->add_option("--netns", raw.netns, "Only this namespace; default: all that have something of ours");
+  CLI::App* metrics = add(app, "metrics", "Print all numbers for a monitoring system, as OpenMetrics text",
+                          "  ipsecctl metrics\n  ipsecctl metrics | grep offload_refusals\n"
+                          "  ipsecctl metrics --format prometheus > ipsecd.tmp && mv ipsecd.tmp ipsecd.prom\n"
+                          "node_exporter's textfile collector reads only the older format.");
+  metrics->add_option("--format", raw.format, "openmetrics (1.0; default), or prometheus: the older text format 0.0.4")
+      ->check(CLI::IsMember({"openmetrics", "prometheus"}));
   add(app, "version", "Show the versions of ipsecctl and of the running daemon", "  ipsecctl version");
 }
 
@@ -218,6 +225,7 @@ Verb verb_of(const CLI::App& app) {
     return what == "move" ? Verb::kOffloadMove : Verb::kList;
   }
   if (name == "drift") return Verb::kDrift;
+  if (name == "metrics") return Verb::kMetrics;
   if (name == "version") return Verb::kVersion;
   if (name == "config") {
     const std::string what = chosen->get_subcommands().front()->get_name();
@@ -239,6 +247,7 @@ CommandLine command_of(const CLI::App& app, const Raw& raw) {
   if (!complaint.empty()) return usage_error(complaint);
   command.child = raw.child;
   command.ike = raw.ike;
+  command.format = raw.format;
   command.files = raw.files;
   command.sort = raw.sort;
   command.follow = !raw.no_follow;

@@ -302,6 +302,32 @@ int drift(Run& run) {
                    .exit_code = [](const json& namespaces) { return has_drift(namespaces) ? kExitFailed : kExitOk; }});
 }
 
+/// Printed when all of it is there: half of it would be taken for everything.
+int metrics(Run& run) {
+  auto client = Client::connect(run.command.socket);
+  if (!client.ok()) return report(run, client.error());
+  json parameters = json::object();
+  if (!run.command.format.empty()) parameters["format"] = run.command.format;
+  std::string text;
+  std::optional<Reply> refusal;
+  Progress progress(run.terminal, "reading metrics");
+  const Status status =
+      client->stream("Metrics", parameters, patience(run, progress, kQueryTime), [&](const Reply& reply) {
+        progress.clear();
+        if (!reply.error.empty()) refusal = reply;
+        text += control::text_at(reply.parameters, "text");
+        return refusal ? Flag::kOff : Flag::kOn;
+      });
+  progress.clear();
+  if (!status.ok()) return report(run, status.error());
+  if (refusal) return report(run, *refusal);
+  if (run.wants_json())
+    run.print({{"text", text}});
+  else
+    run.terminal.out << clean_lines(text);
+  return kExitOk;
+}
+
 int version(Run& run) {
   std::optional<std::string> daemon;
   if (auto client = Client::connect(run.command.socket); client.ok()) {
@@ -363,6 +389,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kOffloadPin:
     case Verb::kOffloadMove: return offload_pin(run);
     case Verb::kDrift: return drift(run);
+    case Verb::kMetrics: return metrics(run);
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigDiff: return config_apply(run, "ConfigDiff");
     case Verb::kConfigApply: return config_apply(run, "ConfigApply");

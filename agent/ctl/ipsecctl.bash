@@ -43,7 +43,7 @@ _ipsecctl() {
   local -a given=()
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${COMP_WORDS[i]} in
-      --socket | --color | --timeout | --sort | --filter | --from | --child | --netns) ((++i)) ;;
+      --socket | --color | --timeout | --sort | --filter | --from | --child | --netns | --format) ((++i)) ;;
       -*) ;;
       *) given+=("${COMP_WORDS[i]}") ;;
     esac
@@ -55,11 +55,12 @@ _ipsecctl() {
       return
       ;;
     --child) words=$(_ipsecctl_children "${given[1]-}") ;;
+    --format) words='openmetrics prometheus' ;;
     --netns) words=$(ip netns list 2>/dev/null | cut -d' ' -f1) ;;
     --timeout | --sort | --filter | --from) return ;;
     *)
       case ${given[0]-}:${#given[@]} in
-        :0) words="status list show up down rekey monitor explain drift offload config version $options" ;;
+        :0) words="status list show up down rekey monitor explain drift offload metrics config version $options" ;;
         list:1) words="$plural" ;;
         list:*) words="--sort --filter $options" ;;
         show:1) words="$singular" ;;
@@ -80,6 +81,7 @@ _ipsecctl() {
         offload:*) words="--child $options" ;;
         rekey:*) words="--child --ike $options" ;;
         drift:*) words="--netns $options" ;;
+        metrics:*) words="--format $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
         config:1) words='check diff apply show' ;;
         config:*)

@@ -1,6 +1,7 @@
 #include "agent/ctl/render.h"
 
 #include <algorithm>
+#include <map>
 
 #include "agent/ctl/columns.h"
 #include "agent/ctl/exit_codes.h"
@@ -56,6 +57,22 @@ std::string render_counters(const json& counters, Color color) {
   return "\n" + table.render(color) + "`ipsecctl explain CODE` tells what to do about one of them.\n";
 }
 
+/// "nic1 refused 3 offload-refused, 1 offload-table-full": one line for each NIC.
+std::string render_refusals(const json& refusals) {
+  std::map<std::string, std::string> by_device;
+  for (const json& each : refusals) {
+    std::string nic = text_at(each, "netns");
+    if (!nic.empty()) nic += '/';
+    nic += text_at(each, "device", "?");
+    std::string& counts = by_device[clean(nic)];
+    counts.append(counts.empty() ? "" : ", ").append(number_of(each, "count")).append(" ");
+    counts.append(clean(text_at(each, "code", "?")));
+  }
+  std::string out;
+  for (const auto& [device, counts] : by_device) out.append(line("refused", device + ": " + counts));
+  return out;
+}
+
 }  // namespace
 
 std::string render_status(const json& status, Color color) {
@@ -81,6 +98,8 @@ std::string render_status(const json& status, Color color) {
     out.append(line("orphans", cell(orphans) + " SAs of an earlier run still carry traffic: ipsecctl list children"));
   out.append(line("offload", number_of(offload, "packet") + " packet, " + number_of(offload, "crypto") + " crypto, " +
                                  number_of(offload, "software") + " software"));
+  if (const json& refusals = member_at(status, "offload_refusals"); refusals.is_array() && !refusals.empty())
+    out.append(render_refusals(refusals));
   const json& warnings = member_at(status, "warnings");
   if (warnings.is_array() && !warnings.empty()) {
     out.append("\n").append(paint("Warnings", Paint::kWarning, color)).append("\n");

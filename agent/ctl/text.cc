@@ -51,6 +51,13 @@ std::string clean(std::string_view text) {
   return safe;
 }
 
+std::string clean_lines(std::string_view text) {
+  std::string safe = clean(text);
+  for (size_t i = 0; i < text.size(); ++i)
+    if (text[i] == '\n') safe[i] = '\n';
+  return safe;
+}
+
 size_t width(std::string_view text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));

@@ -15,6 +15,8 @@ std::string paint(std::string_view text, Paint paint, Color color);
 Paint paint_of(std::string_view word);
 /// Control characters replaced, so that nothing that a peer named can move the cursor.
 std::string clean(std::string_view text);
+/// The same, line by line.
+std::string clean_lines(std::string_view text);
 /// Columns on a terminal, counting a code point as one.
 size_t width(std::string_view text);
 /// "tunnel-9" before "tunnel-10".

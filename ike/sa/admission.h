@@ -87,6 +87,8 @@ class Admission {
   /// A half-open IKE SA from `source` began (+1) or ended (-1), in whatever way.
   void half_open_changed(const IpAddress& source, int change);
   size_t half_open() const { return half_open_; }
+  /// Whether every stranger is asked for a cookie, because of many half-open IKE SAs.
+  bool under_load() const { return under_load_; }
   size_t half_open_of_prefix(const IpAddress& source) const;
   /// Whether the peer of an established IKE SA may have one more CREATE_CHILD_SA request worked on. The bucket belongs
   /// to that IKE SA. No: TEMPORARY_FAILURE, kIkeRekeyRate.

@@ -240,6 +240,39 @@ TEST_CASE("list: a client that does not read makes no more rows than its queue h
   CHECK(world.call(other, "Status")["parameters"].contains("status"));
 }
 
+TEST_CASE("metrics: with more, the text comes in bounded parts of whole lines; without, in one reply") {
+  World world;
+  std::string lines;
+  while (lines.size() < 5 * kTextBytesPerReply) lines += "ipsecd_tunnels " + std::to_string(lines.size()) + "\n";
+  world.backend.metrics_text = lines;
+  const int fd = world.connect();
+
+  const auto replies = world.exchange(fd, call_bytes("Metrics", {}, {{"more", true}}));
+  const json whole = world.call(fd, "Metrics", {{"format", "prometheus"}});
+  const json refused = world.call(fd, "Metrics", {{"format", "xml"}});
+
+  std::string joined;
+  CHECK(replies.size() >= 5);
+  for (size_t i = 0; i < replies.size(); ++i) {
+    const auto text = replies[i]["parameters"]["text"].get<std::string>();
+    CHECK(text.size() <= kTextBytesPerReply);
+    CHECK(text.ends_with('\n'));
+    CHECK(replies[i].value("continues", false) == (i + 1 < replies.size()));
+    joined += text;
+  }
+  CHECK(joined == "#  1 calls of 1\n" + lines);
+  CHECK(whole["parameters"]["text"] == "# prometheus 2 calls of 1\n" + lines);
+  CHECK(error_of(refused) == "net.ipsecd.control.Failed");
+}
+
+TEST_CASE("metrics: whoever may read the status may read them, and nobody else") {
+  World world;
+  world.who = {.uid = 1000, .groups = {World::kReaders}};
+  CHECK(world.call(world.connect(), "Metrics")["parameters"].contains("text"));
+  world.who = {.uid = 1000, .groups = {4}};
+  CHECK(error_of(world.call(world.connect(), "Metrics")) == "net.ipsecd.control.PermissionDenied");
+}
+
 TEST_CASE("server: readers cannot take the places that are kept for root") {
   World world;
   world.who = {.uid = 1000, .groups = {World::kReaders}};

@@ -82,6 +82,12 @@ Result<json> FakeBackend::config_apply(ApplyMode mode) {
   return outcome;
 }
 
+Result<std::string> FakeBackend::metrics(const std::string& format, const ServerCounters& counters, size_t clients) {
+  if (format == "xml") return Error(Reason::kControlBadRequest, "format: openmetrics or prometheus, not \"xml\"");
+  return "# " + format + " " + std::to_string(counters.calls) + " calls of " + std::to_string(clients) + "\n" +
+         metrics_text;
+}
+
 json FakeBackend::config_check(const std::vector<NamedText>& files) {
   json errors = json::array();
   for (const NamedText& file : files)

@@ -27,6 +27,7 @@ class FakeBackend : public Backend {
   EventRing::Page events(uint64_t from, size_t most) override { return ring.read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
+  Result<std::string> metrics(const std::string& format, const ServerCounters& counters, size_t clients) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
   Result<nlohmann::json> config_apply(ApplyMode mode) override;
   nlohmann::json config_effective() override { return {{"version", 1}}; }
@@ -36,6 +37,7 @@ class FakeBackend : public Backend {
 
   nlohmann::json status_value = {{"version", "1.2.3"}, {"health", "ok"}};
   std::map<std::string, nlohmann::json, std::less<>> rows;
+  std::string metrics_text = "# EOF\n";
   size_t rows_per_part = 0;  ///< 0: a list comes in one part.
   size_t parts_asked = 0;
   EventRing ring{1000};

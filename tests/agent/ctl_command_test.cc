@@ -62,6 +62,7 @@ TEST_CASE("command line: help shows examples for every command") {
                                                           {"explain"},
                                                           {"version"},
                                                           {"drift"},
+                                                          {"metrics"},
                                                           {"config"},
                                                           {"config", "check"},
                                                           {"config", "diff"},
@@ -94,6 +95,7 @@ TEST_CASE("command line: what is wrong is said, with exit code 2") {
   CHECK(has(complaint({"list", "tunnels", "--filter", "state=up", "--filter", "state=down"}), "given twice"));
   CHECK(has(complaint({"show", "tunnel"}), "NAME is required"));
   CHECK(has(complaint({"config"}), "subcommand is required"));
+  CHECK(has(complaint({"metrics", "--format", "xml"}), "xml"));
   CHECK(has(complaint({"status", "--color", "blue"}), "blue"));
   CHECK(has(complaint({"status", "--timeout", "0"}), "timeout"));
 }
@@ -124,6 +126,7 @@ TEST_CASE("ipsecctl: without a daemon every command says what to do, with exit c
                                                               {"explain", "negotiation"},
                                                               {"explain", "negotiation", "a"},
                                                               {"monitor"},
+                                                              {"metrics"},
                                                               {"config", "check", folder.path + "/a.json"}}) {
     arguments.insert(arguments.end(), {"--socket", socket});
     const Outcome outcome = ipsecctl(arguments);
@@ -273,6 +276,19 @@ TEST_CASE("ipsecctl: drift shows what differs, and its exit code tells whether a
   const Outcome none = talk({"drift", "--netns", "elsewhere"});
   CHECK(none.code == kExitFailed);
   CHECK(has(none.error, "nothing of ours belongs into a namespace \"elsewhere\""));
+}
+
+TEST_CASE("ipsecctl: metrics come as they are, in either format, however many replies they take") {
+  Talk talk;
+  std::string lines;
+  while (lines.size() < 300'000) lines += "ipsecd_tunnels{group=\"core\"} " + std::to_string(lines.size()) + "\n";
+  talk.server.change([&](control::FakeBackend& backend) { backend.metrics_text = lines + "a\x1b[2J\n# EOF\n"; });
+
+  const Outcome text = talk({"metrics"});
+  CHECK(text.code == kExitOk);
+  CHECK(text.out == "#  1 calls of 1\n" + lines + "a?[2J\n# EOF\n");
+  CHECK(talk({"metrics", "--format", "prometheus"}).out.starts_with("# prometheus 2 calls"));
+  CHECK(json::parse(talk({"metrics", "--json"}).out)["text"].get<std::string>().ends_with("# EOF\n"));
 }
 
 TEST_CASE("ipsecctl: up says what happened; an outcome that does not come ends with exit code 3") {

@@ -111,6 +111,17 @@ TEST_CASE("status: one screen with health, sizes, offload, warnings and what wen
   CHECK(exit_code_of_status(json()) == 11);
 }
 
+TEST_CASE("status: what NICs have refused is one line each") {
+  const json refusals = {{{"device", "nic1"}, {"netns", nullptr}, {"code", "offload-refused"}, {"count", 3}},
+                         {{"device", "nic1"}, {"netns", nullptr}, {"code", "offload-table-full"}, {"count", 1}},
+                         {{"device", "nic1"}, {"netns", "pub"}, {"code", "offload-refused"}, {"count", 7}}};
+  const std::string text = render_status({{"offload_refusals", refusals}}, Color::kOff);
+
+  CHECK(text.find("  refused    nic1: 3 offload-refused, 1 offload-table-full\n") != std::string::npos);
+  CHECK(text.find("  refused    pub/nic1: 7 offload-refused\n") != std::string::npos);
+  CHECK(render_status({{"offload_refusals", json::array()}}, Color::kOff).find("refused") == std::string::npos);
+}
+
 TEST_CASE("status: what an older daemon does not tell is unknown, not nothing") {
   const std::string text = render_status(json::object(), Color::kOff);
 

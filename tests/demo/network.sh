@@ -52,12 +52,6 @@ peer_inside() {
   ip -n peer route add 10.1.0.0/24 via 192.0.2.1 src 10.2.0.1; ip -n peer -6 route add fd00:1::/64 via 2001:db8::1 src fd00:2::1
 }
 
-# With packet offload the kernel asks for the link address of the inner destination when the outer one is on the link.
-inner_neighbours() { # namespace, device, namespace and device of the other side, inner addresses of the other side...
-  local ns=$1 dev=$2 mac address; mac=$(ip netns exec "$3" cat "/sys/class/net/$4/address"); shift 4
-  for address; do ip -n "$ns" neigh replace "$address" lladdr "$mac" dev "$dev"; done
-}
-
 # wire FOLDER tx|rx COUNTER: one of the NIC's own counters of the wire.
 wire() { sed -n "s/^$2 frames=.* $3=\([0-9]*\).*/\1/p" "$1/wire"; }
 clear_wire() { echo > "$GW_PORT/wire"; echo > "$PEER_PORT/wire"; }

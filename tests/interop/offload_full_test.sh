@@ -39,6 +39,11 @@ print(*(each["tunnel"] for each in json.load(sys.stdin)["rows"] if (each["place"
 on_nic() { placed NIC | wc -w; }
 room() { ctl gw --json offload devices | python3 -c 'import json, sys; print(*({"learnt": each["room"]}[each["room_source"]] for each in json.load(sys.stdin)["rows"]))'; }
 refused() { cat "$GW_PORT/ipsec_refused"; }
+# counted: refusals by our own count; and what the scrape took.
+counted() {
+  ctl gw metrics > /run/metrics.txt
+  /usr/bin/python3 tests/interop/metrics.py value /run/metrics.txt ipsecd_offload_refusals_total
+}
 address() { echo "10.2.$((${1#t} >> 8)).$((${1#t} & 255))"; }
 as_many_as_fit() { is "$(on_nic)" "$(room)"; }
 told() { echo "$1: $(on_nic) on the NIC, $(refused) refusals, $(events offload-moved) moves, $((SECONDS - from)) s"; }
@@ -57,8 +62,10 @@ check "few are refused" test "$(refused)" -le $((2 * (2 * tunnels - table)))
 REFUSED=$(refused)
 check "as many are on the NIC as were learnt to fit" wait_for 20 "the room" as_many_as_fit
 told "settled"
+check "metrics count each refusal as the NIC does" is "$(counted)" "$(refused)"
 check "nearly all of the table is used" test "$(room)" -ge $((table / 2 * 9 / 10))
 read -ra there <<< "$(placed NIC)"; read -ra beyond <<< "$(placed software)"
+grep -v '^#' /run/metrics.txt | grep -E 'collect_seconds|left_out'; grep -vc '^#' /run/metrics.txt
 check "packets pass on the NIC" pings "$(address "${there[0]}")"
 check "packets pass beyond it" pings "$(address "${beyond[0]}")"
 

@@ -2,40 +2,17 @@
 
 #include <algorithm>
 
+#include "agent/limits.h"
 #include "policy/plan_routes.h"
-#include "tests/manager/manager_world.h"
+#include "tests/manager/offload_child.h"
 
 using namespace ipsec;
 using namespace ipsec::testing;
 using agent::OffloadBook;
-using Capability = FakeKernel::Capability;
 using policy::OffloadKind;
 using policy::OffloadPin;
 
 namespace {
-
-constexpr ike::IkeSaId kIke{7};
-const ChildShape kOld{.ike = kIke, .id = 0xc1};
-const ChildShape kNew{.ike = kIke, .id = 0xc2, .replaces = 0xc1};
-
-/// A child on a NIC that takes packet offload.
-void up(ManagerWorld& world) {
-  world.pub().devices["ens1"].capability = Capability::kPacket;
-  world.start({{.start = "traffic"}});
-  world.initiated(kIke);
-  world.identity(kIke);
-  world.inbound(kOld);
-  world.outbound(kOld);
-  world.run();
-}
-
-void rekey(ManagerWorld& world) {
-  world.inbound(kNew);
-  world.outbound(kNew);
-  world.stop_outbound(kOld);
-  world.remove(kOld, Reason::kChildRekeyed);
-  world.run();
-}
 
 const hwoffload::Effective& outbound(const ManagerWorld& world, uint32_t child) {
   return world.manager->installer().children().at(ike::ChildId(child))->outbound;
@@ -54,17 +31,6 @@ size_t policies_on_nic(const ManagerWorld& world) {
   return static_cast<size_t>(std::ranges::count_if(world.kernel.in("pub").policies, [](const auto& each) {
     return each.second.config.offload.kind == OffloadKind::kPacket;
   }));
-}
-
-/// What its SAs have carried by now.
-void carried(ManagerWorld& world, uint64_t packets) {
-  for (auto& [key, sa] : world.pub().sas) sa.state.packets = packets, sa.state.bytes = packets * 1000;
-}
-
-void link(ManagerWorld& world, bool up) {
-  world.devices[0].up = up;
-  world.kernel.emit(policy::LinkChanged{.netns = "pub", .name = "ens1", .up = up, .mtu = 1500});
-  world.run();
 }
 
 }  // namespace
@@ -283,6 +249,78 @@ TEST_CASE("offload: without rekeying a child on a NIC ends at its hard limit, th
   CHECK(world.workers.rekeys.empty());
 }
 
+TEST_CASE(
+    "offload: a child at its hard limit on a NIC that does not end it is closed when its rekeys come to nothing") {
+  ManagerWorld world("packet");
+  world.adjust = [](policy::IkePolicy&, policy::ChildPolicy& policy) { policy.lifetime_packets = 100; };
+  up(world);
+  carried(world, 100);
+  for (int i = 0; i < 60 && world.workers.closed_children.empty(); ++i) world.pass(1s);
+  CHECK(rekeys_for(world, Reason::kKernelExpired) == agent::kReplaceByRekeyMax);
+  REQUIRE(world.workers.closed_children.size() == 1);
+  CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
+}
+
+TEST_CASE("offload: below each policy on a NIC stands a block that does not go with the NIC, first in and last out") {
+  ManagerWorld world("packet");
+  world.group = R"("attachment": "policy")";
+  up(world);
+  const auto& policies = world.pub().policies;
+  const auto guards = [&] {
+    return std::ranges::count_if(policies, [](const auto& each) { return each.first.user != 0; });
+  };
+  REQUIRE(policies_on_nic(world) == 2);
+  for (const auto& [key, policy] : policies) {
+    if (policy.config.offload.kind != OffloadKind::kPacket) continue;
+    policy::PolicyKey below = key;
+    below.user = policy::kGuardUser;
+    const std::string name = policy::object_text(key);
+    REQUIRE_MESSAGE(policies.contains(below), name);
+    const policy::PolicyConfig& guard = policies.at(below).config;
+    CHECK_MESSAGE(guard.action == policy::PolicyAction::kBlock, name);
+    CHECK_MESSAGE(guard.offload.kind == OffloadKind::kNone, name);
+    CHECK_MESSAGE(guard.priority > policy.config.priority, name);
+  }
+  CHECK(guards() == 2);
+  const std::string out = "out 10.1.0.0/16 10.2.0.0/16", in = "in 10.2.0.0/16 10.1.0.0/16";
+  for (const std::string& each : {out, in}) {
+    CAPTURE(each);
+    const size_t on_nic = world.asked_at("policy " + each + " reqid 0x01000001 on ens1");
+    CHECK(on_nic < world.kernel.texts().size());
+    CHECK(world.asked_at("add-policy " + each + " user 50") < on_nic);
+  }
+
+  world.pub().devices["ens1"].capability = Capability::kCrypto;
+  world.kernel.forget_texts();
+  rekey(world);
+  for (const std::string& each : {out, in}) {
+    CAPTURE(each);
+    const size_t goes = world.asked_at("delete-policy " + each + " user 50");
+    CHECK(goes < world.kernel.texts().size());
+    CHECK(world.asked_at("update-policy " + each + " reqid 0x01000001") < goes);
+  }
+  CHECK(policies_on_nic(world) == 0);
+  CHECK(guards() == 0);
+}
+
+TEST_CASE("offload: a guard that cannot stand keeps its policy off the NIC") {
+  ManagerWorld world("packet");
+  world.group = R"("attachment": "policy")";
+  world.pub().devices["ens1"].capability = Capability::kPacket;
+  world.start({{.start = "traffic"}});
+  world.initiated(kIke);
+  world.identity(kIke);
+  const policy::PolicyKey guard{.source = *IpPrefix::parse("10.2.0.0/16"),
+                                .destination = *IpPrefix::parse("10.1.0.0/16"),
+                                .direction = policy::Direction::kIn,
+                                .user = policy::kGuardUser};
+  world.kernel.put_foreign("pub", policy::PolicyConfig{.key = guard});
+  world.inbound(kOld);
+  world.run();
+  CHECK(world.manager->installer().children().at(ike::ChildId(0xc1))->inbound.kind == OffloadKind::kNone);
+  CHECK(policies_on_nic(world) == 0);
+}
+
 TEST_CASE("offload: a NIC that takes an SA and has no room for its policies gives the SA back, and no child is lost") {
   for (const std::string mode : {"packet", "auto"}) {
     CAPTURE(mode);
@@ -337,6 +375,13 @@ TEST_CASE("offload: an outbound key that a policy on the NIC may have used never
 }
 
 TEST_CASE(
+    "paths: few tunnels are looked at soon again, many at the pace of routing daemons, and none later than that") {
+  CHECK(agent::path_look_rest(1) < 250ms);
+  CHECK(agent::path_look_rest(1000) == 400ms);
+  CHECK(agent::path_look_rest(100'000) == 2s);
+}
+
+TEST_CASE(
     "offload: a peer on the link gets a host route by way of itself, while a NIC sends to it and it is a neighbour") {
   ManagerWorld world("packet");
   const IpAddress peer = *IpAddress::parse("198.51.100.7");
@@ -348,10 +393,10 @@ TEST_CASE(
       if (policy::is_peer_route(each.route)) routes.push_back(each.route);
     return routes;
   };
-  const auto look = [&] {
+  const auto look = [&] {  // soon, though the last one was just before
     world.kernel.emit(policy::RoutesChanged{"pub"});
     world.run();
-    for (int i = 0; i < 5; ++i) world.pass(1s);
+    for (int i = 0; i < 5; ++i) world.pass(100ms);
   };
   REQUIRE(outbound(world, 0xc1).kind == OffloadKind::kPacket);
   REQUIRE(held().size() == 1);
@@ -366,6 +411,12 @@ TEST_CASE(
   CHECK(held().empty());
   CHECK(world.pub().routes.empty());
   world.pub().neighbours.insert(peer);
+  look();
+  CHECK(held().size() == 1);
+  world.pub().path.direct = false;  // a gateway is in between, whatever the subnet says
+  look();
+  CHECK(held().empty());
+  world.pub().path.direct = true;
   look();
   CHECK(held().size() == 1);
 

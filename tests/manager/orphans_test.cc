@@ -24,7 +24,7 @@ policy::SaKey foreign_sa() { return {IpAddress::parse("203.0.113.9").value(), po
 
 /// A tunnel that was up when its daemon was killed.
 struct Killed : ManagerWorld {
-  explicit Killed(TunnelText before = {}) {
+  explicit Killed(const TunnelText& before = {}) {
     ManagerWorld::start({before});
     identity(kIke);
     install(kIke, kChild);
@@ -36,7 +36,7 @@ struct Killed : ManagerWorld {
     reqid = manager->tunnels().at("a").children.at("lan").ids.reqid;
     kernel.forget_texts();
   }
-  agent::Leftovers start_again(TunnelText after = {}) {
+  agent::Leftovers start_again(const TunnelText& after = {}) {
     agent::Leftovers taken = restart({after});
     manager->look_after(now, {"pub", "priv"});
     for (int i = 0; i < 5; ++i) run();
@@ -349,18 +349,27 @@ TEST_CASE("orphans: while the VRF is away the SAs wait, and the tunnel begins wh
 }
 
 TEST_CASE("orphans: what waits for traffic does not take the policies of SAs on the NIC off it") {
-  ManagerWorld world("packet");
-  world.pub().devices["ens1"] = {.capability = FakeKernel::Capability::kPacket};
-  world.start({{.start = "traffic"}});
-  world.identity(kIke);
-  world.install(kIke, kChild);
-  const auto before = world.kernel.ours();
-  world.kernel.forget_texts();
+  for (const bool by_policy : {false, true}) {
+    CAPTURE(by_policy);
+    ManagerWorld world("packet");
+    if (by_policy) world.group = R"("attachment": "policy")";
+    world.pub().devices["ens1"] = {.capability = FakeKernel::Capability::kPacket};
+    world.start({{.start = "traffic"}});
+    world.identity(kIke);
+    world.install(kIke, kChild);
+    const auto before = world.kernel.ours();
+    world.kernel.forget_texts();
 
-  world.restart({{.start = "traffic"}});
+    world.restart({{.start = "traffic"}});
 
-  CHECK(world.manager->orphans().sas() == 2);
-  CHECK(world.kernel.ours() == before);
-  for (const std::string& text : world.kernel.texts()) CHECK_FALSE(text.starts_with("update-policy"));
-  CHECK(world.differences().empty());
+    CHECK(world.manager->orphans().sas() == 2);
+    CHECK(world.kernel.ours() == before);
+    for (const std::string& text : world.kernel.texts()) {
+      CHECK_FALSE(text.starts_with("update-policy"));
+      CHECK_FALSE(text.starts_with("delete-policy"));
+    }
+    CHECK(world.differences().empty());
+    world.pass(11min);  // nobody came for them
+    CHECK(world.differences().empty());
+  }
 }

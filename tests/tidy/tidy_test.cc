@@ -34,6 +34,7 @@ const std::vector<Arrow>& arrows() {
       {"netlink/", {"netlink/", "policy/"}},
       {"hwoffload/", {"hwoffload/", "netlink/", "policy/"}},
       {"agent/control/", {"agent/control/", "policy/base/"}},
+      {"agent/metrics/", {"agent/metrics/", "policy/base/"}},
       {"agent/ctl/", {"agent/ctl/", "agent/control/", "policy/"}},
       {"agent/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/"}},
       {"tests/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/", "tests/"}},
@@ -167,7 +168,7 @@ TEST_CASE("hygiene: nothing is left for later, no name spills out of a header, n
 
 TEST_CASE("hygiene: every folder says on one page what it is") {
   for (const char* folder : {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control",
-                             "agent/ctl", "systemd", "tests"}) {
+                             "agent/ctl", "agent/metrics", "systemd", "tests"}) {
     const std::string path = std::string(SOURCE_FOLDER) + "/" + folder + "/README.md";
     CHECK_MESSAGE(std::filesystem::exists(path), folder, " has no README.md");
     std::ifstream in(path);
