@@ -151,7 +151,7 @@ void TunnelManager::look_at_paths(const std::string& netns) {
 }
 
 /// After a change of routes: all tunnels, a part at a time. The next change is told from then on, so that a routing
-/// daemon with a full table costs a small part of our time: the rest is as long as the look was large.
+/// daemon with a full table costs a look, and as much longer a rest as there are more tunnels to be looked at.
 void TunnelManager::run_paths(Instant now) {
   for (auto it = paths_due_.begin(); it != paths_due_.end();) {
     if (it->second > now) {

@@ -54,7 +54,7 @@ check "back on the first NIC" wait_for 20 "the return" place_is a "$GW_DEV"
 check "in hardware again" is "$(effective)" "in:packet out:packet"
 lost
 # Until the routes are looked at packets leave by a NIC that has no SA for them.
-check "little on the way back" test "$LOST" -lt 1000
+check "most of it arrived on the way back" most_arrived
 check "packets pass" pings 10.2.0.1
 check "one pair of SAs is left" wait_for 10 "one pair" agreed
 check "it is on the new NIC alone" holds "$GW_PORT" 2
