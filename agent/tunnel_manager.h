@@ -412,8 +412,8 @@ class TunnelManager {
   hwoffload::CounterWatch counter_watch_;
   hwoffload::OfferedWatch offered_watch_;
   Instant offload_look_at_, offload_decide_at_;
-  std::unordered_map<uint32_t, hwoffload::Why> moving_;               // why the last move was made, by reqid
-  Instant now_;  // of the last run, for what the kernel's answers bring about
+  std::unordered_map<uint32_t, hwoffload::Why> moving_;  // why the last move was made, by reqid
+  Instant now_;                                          // of the last run, for what the kernel's answers bring about
   bool stopping_ = false;
 };
 
