@@ -110,7 +110,7 @@ import json, sys
 for each in json.load(sys.stdin)["rows"]: print(each["child"], each["local"], "-", each["remote"])' | sort | tr '\n' ';'; }
 NARROWED="nets 10.1.0.0/24 fd00:1::/64 - 10.2.0.0/25 fd00:2::/64;web 10.1.0.0/24 - 10.4.0.1/32[tcp/80];"
 for outside in "192.0.2.2 192.0.2.1" "2001:db8::2 2001:db8::1"; do
-  read -r PEER GATEWAY <<< "$outside"
+  read -r PEER GATEWAY <<< "$outside"; export PEER
   site_peer "$(child nets 10.2.0.0/25,fd00:2::/64 10.1.0.0/24,fd00:1::/64) $(child web '10.4.0.1/32[tcp/80]' 10.0.0.0/8)" || exit 1
   site_gateway '{
     "nets": { "local": ["10.1.0.0/24", "10.1.9.0/24", "fd00:1::/64"], "remote": ["10.2.0.0/24", "10.3.0.0/24", "fd00:2::/64"] },
