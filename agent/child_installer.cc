@@ -4,6 +4,7 @@
 
 #include "agent/offload_needs.h"
 #include "agent/outcome.h"
+#include "policy/base/verify.h"
 
 namespace ipsec::agent {
 namespace {
@@ -97,6 +98,8 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
   child->spec = std::move(spec);
   child->ids = ids;
   child->plan = std::move(*plan);
+  offload_.set_needs(ids.reqid, {needs_of(*child->spec, child->plan, policy::Direction::kIn),
+                                 needs_of(*child->spec, child->plan, policy::Direction::kOut)});
   const auto walk = walk_for(id, *child, policy::Direction::kIn, std::move(keys));
   children_.emplace(id, std::move(child));
   walk->done = [this, id, done = std::move(done)](Status status) {
@@ -156,6 +159,7 @@ void ChildInstaller::on_sa(const std::shared_ptr<Walk>& walk, Result<policy::Ker
 /// Those of the walk's SA; where the NIC refuses them, the SA does not stay there either.
 void ChildInstaller::hold_policies(const std::shared_ptr<Walk>& walk) {
   const InstalledChild* child = find(walk->id);
+  VERIFY(child != nullptr);
   const bool in = walk->direction == policy::Direction::kIn;
   const hwoffload::Effective& effective = in ? child->inbound : child->outbound;
   std::vector<policy::PolicyConfig> policies = in ? child->plan.inbound_policies : child->plan.outbound_policies;
@@ -187,6 +191,7 @@ void ChildInstaller::hold_policies(const std::shared_ptr<Walk>& walk) {
 /// for.
 bool ChildInstaller::step_down(const std::shared_ptr<Walk>& walk, size_t policies_held, const Error& refusal) {
   InstalledChild* child = find(walk->id);
+  VERIFY(child != nullptr);
   const bool in = walk->direction == policy::Direction::kIn;
   const hwoffload::Effective& effective = in ? child->inbound : child->outbound;
   const policy::OffloadRequest tried = walk->placement.attempts[walk->next].request;

@@ -329,7 +329,7 @@ Result<json> ControlBackend::list(std::string_view kind) {
   if (kind == "sas") return sas();
   if (kind == "children") return children();
   if (kind == "peers") return peers();
-  if (kind == "devices") return device_rows(agent_.manager());
+  if (kind == "devices") return device_rows(agent_.manager(), monotonic_now());
   if (kind == "seats") return seat_rows(agent_.manager());
   if (kind == "credentials") return credentials();
   if (kind == "routes") return routes();

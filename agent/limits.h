@@ -47,11 +47,13 @@ inline constexpr Duration kDownTimeout = 10s;  ///< For a tunnel to leave the ke
 inline constexpr Duration kPathLookPause = 200ms;  ///< From a change of routes to the look at the ways to peers.
 /// Between two such looks, since our own routes are changes, too: the more tunnels are looked at, the longer.
 constexpr Duration path_look_rest(size_t tunnels) { return std::min<Duration>(200ms + tunnels * Duration(200us), 2s); }
-inline constexpr Duration kPathPartPause = 20ms;  ///< Between parts of such a look.
-inline constexpr Duration kOffloadWatch = 5s;     ///< Between looks at what SAs that may be on NICs have carried.
-inline constexpr Duration kOffloadDecide = 1s;    ///< Between decisions which of them move.
-inline constexpr Duration kShutdownGrace = 5s;    ///< For the answers to our Deletes when the daemon stops.
-inline constexpr Duration kKernelTimeout = 5s;    ///< For the answers of the kernel when the daemon starts and stops.
-inline constexpr Duration kCarrierRetry = 2s;     ///< Before the policies that a carrier needs are asked for again.
+inline constexpr Duration kPathPartPause = 20ms;   ///< Between parts of such a look.
+inline constexpr Duration kOffloadWatch = 5s;      ///< Between looks at what SAs that may be on NICs have carried.
+inline constexpr Duration kOffloadRead = 60s;      ///< Between looks at the NICs themselves; those of people come ...
+inline constexpr Duration kOffloadReadAsked = 1s;  ///< ... so soon after one another.
+inline constexpr Duration kOffloadDecide = 1s;     ///< Between decisions which of them move.
+inline constexpr Duration kShutdownGrace = 5s;     ///< For the answers to our Deletes when the daemon stops.
+inline constexpr Duration kKernelTimeout = 5s;     ///< For the answers of the kernel when the daemon starts and stops.
+inline constexpr Duration kCarrierRetry = 2s;      ///< Before the policies that a carrier needs are asked for again.
 
 }  // namespace ipsec::agent

@@ -51,9 +51,10 @@ void OffloadBook::configure(Instant now, const policy::Config& config) {
     for (const std::string& device : group->offload_devices) wanted.emplace(group->public_place.netns, device);
   for (const Device& each : rooms_)
     if (!wanted.contains(each)) budget_.remove_device(now, room_name(each.first, each.second));
+  std::erase_if(facts_, [&](const auto& each) { return !wanted.contains(each.first); });
   rooms_ = std::move(wanted);
   counts_.keep(rooms_);
-  facts_.clear();
+  (void)read_devices(now);
   for (const Device& each : rooms_) set_room(now, each);
 }
 
@@ -88,15 +89,35 @@ void OffloadBook::add(Instant now, uint32_t reqid, const policy::Tunnel& tunnel,
   const auto [it, fresh] = seats_.try_emplace(reqid);
   Seat& seat = it->second;
   const bool same = !fresh && seat.netns == group.public_place.netns && seat.devices == group.offload_devices &&
-                    seat.path_device == path_device && seat.pin == tunnel.pin;
+                    seat.path_device == path_device && seat.mode == tunnel.offload_mode() && seat.pin == tunnel.pin;
   if (same) return;
   seat.netns = group.public_place.netns;
   seat.devices = group.offload_devices;
   seat.path_device = path_device;
+  seat.mode = tunnel.offload_mode();
   seat.pin = tunnel.pin;
   for (const std::string& device : seat.devices)
     if (rooms_.emplace(seat.netns, device).second) set_room(now, {seat.netns, device});
   seat_again(reqid);
+}
+
+void OffloadBook::set_needs(uint32_t reqid, const Needs& needs) {
+  const auto seat = seats_.find(reqid);
+  if (seat == seats_.end() || seat->second.needs == needs) return;
+  seat->second.needs = needs;
+  seat_again(reqid);
+}
+
+/// By the rules, and by what was refused `lately`, for one of its SAs at least. Whether the device is there is another
+/// matter, as is where packets leave.
+bool OffloadBook::may_take(const Seat& seat, const std::string& device, std::optional<Instant> lately) {
+  if (!seat.needs) return true;
+  hwoffload::Situation situation{.devices = {facts({seat.netns, device})}, .kernel = facts_of_kernel(seat.netns)};
+  situation.devices.front().present = situation.devices.front().up = true;
+  return std::ranges::any_of(*seat.needs, [&](const hwoffload::SaNeeds& needs) {
+    if (lately) situation.learnt = learnt_[seat.netns].against(*lately, needs);
+    return hwoffload::place(needs, situation, seat.mode).attempts.size() > 1;  // the last one is software
+  });
 }
 
 /// Only devices that its packets leave by can take its SAs.
@@ -105,8 +126,8 @@ void OffloadBook::seat_again(uint32_t reqid) {
   std::vector<std::string> usable;
   for (const std::string& device : seat.devices) {
     const DeviceFacts& known = facts({seat.netns, device});
-    if (seat.path_device.empty() || seat.path_device == device || seat.path_device == known.worker)
-      usable.push_back(room_name(seat.netns, device));
+    const bool on_the_way = seat.path_device.empty() || seat.path_device == device || seat.path_device == known.worker;
+    if (on_the_way && may_take(seat, device, {})) usable.push_back(room_name(seat.netns, device));
   }
   (void)budget_.add(reqid, usable, pin_of(seat.operators.value_or(seat.pin)));  // full: the rules alone place it
 }
@@ -230,10 +251,14 @@ std::vector<std::pair<std::string, std::string>> OffloadBook::take_probes() {
 void OffloadBook::probed(const std::string& netns, const std::string& device, const hwoffload::ProbedDevice& found) {
   probed_[{netns, device}] = found;
   facts_.erase({netns, device});
+  suit_again({netns, device});
 }
 
 std::vector<hwoffload::Move> OffloadBook::decide(Instant now) {
-  std::vector<hwoffload::Move> moves = budget_.decide(now);
+  std::vector<hwoffload::Move> moves = budget_.decide(now, [&](hwoffload::SeatId id, const std::string& room) {
+    const auto seat = seats_.find(static_cast<uint32_t>(id));
+    return seat == seats_.end() || may_take(seat->second, device_of(seat->second.netns, room), now);
+  });
   counts_.give_up(now);
   for (const hwoffload::Move& each : moves) {
     const auto seat = seats_.find(static_cast<uint32_t>(each.seat));
@@ -254,15 +279,38 @@ bool OffloadBook::on_link(Instant now, const policy::LinkChanged& change) {
   if (!rooms_.contains(device) && !below) return false;
   for (const Device& each : rooms_) {
     if (each.first != change.netns || (each != device && facts(each).worker != change.name)) continue;
-    const DeviceFacts before = facts(each);
-    facts_.erase(each);
     if (change.gone) probed_.erase(each);  // another one may come by this name
-    if (facts(each) == before) continue;
-    if (before.present && before.up && !(facts(each).present && facts(each).up)) counts_.lost(each);
-    learnt_[each.first].forget(each.second);
-    set_room(now, each);
+    (void)read_anew(now, each);
   }
   return true;
+}
+
+bool OffloadBook::read_anew(Instant now, const Device& device) {
+  const auto known = facts_.find(device);
+  if (known == facts_.end()) return false;  // nobody has asked yet
+  const DeviceFacts before = std::move(known->second);
+  facts_.erase(known);
+  const DeviceFacts& after = facts(device);
+  if (after == before) return false;
+  if (before.present && before.up && !(after.present && after.up)) counts_.lost(device);
+  learnt_[device.first].forget(device.second);
+  set_room(now, device);
+  budget_.forget_refusals(room_name(device.first, device.second));
+  suit_again(device);
+  return true;
+}
+
+bool OffloadBook::read_devices(Instant now) {
+  bool changed = false;
+  for (const Device& each : rooms_) changed = read_anew(now, each) || changed;
+  return changed;
+}
+
+/// The rules may have another answer.
+void OffloadBook::suit_again(const Device& device) {
+  for (const auto& [reqid, seat] : seats_)
+    if (seat.netns == device.first && std::ranges::find(seat.devices, device.second) != seat.devices.end())
+      seat_again(reqid);
 }
 
 bool OffloadBook::is_usable(const std::string& netns, const std::string& device) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,6 +40,12 @@ class OffloadBook {
   };
   void pin(uint32_t reqid, policy::OffloadPin pin, PinFor how);
 
+  /// What its SAs are like, inbound and outbound, as far as rules ask: before they are installed. A device that they
+  /// rule out in both directions is none of the child's; what could not be carried there does not claim room, pushes
+  /// nobody out and is not moved in vain.
+  using Needs = std::array<hwoffload::SaNeeds, 2>;
+  void set_needs(uint32_t reqid, const Needs& needs);
+
   /// For an SA that is about to be installed; keeps a place for it.
   hwoffload::Situation situation(Instant now, uint32_t reqid, const policy::Tunnel& tunnel,
                                  const hwoffload::SaNeeds& needs);
@@ -65,6 +72,8 @@ class OffloadBook {
   void probed(const std::string& netns, const std::string& device, const hwoffload::ProbedDevice& found);
   /// A link changed: what is known of devices is read anew. Whether it is one of ours.
   bool on_link(Instant now, const policy::LinkChanged& change);
+  /// Reads all devices anew, for not every setting tells of its change. Whether one has changed.
+  bool read_devices(Instant now);
   /// Whether one of our devices is there and up, as far as was heard.
   bool is_usable(const std::string& netns, const std::string& device) const;
 
@@ -87,6 +96,10 @@ class OffloadBook {
   const hwoffload::DeviceFacts& facts(const Device& device);
   const hwoffload::KernelFacts& facts_of_kernel(const std::string& netns);
   void set_room(Instant now, const Device& device);
+  bool read_anew(Instant now, const Device& device);
+  void suit_again(const Device& device);
+  struct Seat;
+  bool may_take(const Seat& seat, const std::string& device, std::optional<Instant> lately);
   hwoffload::Situation situation_without_seat(Instant now, uint32_t reqid, const policy::Tunnel& tunnel,
                                               const hwoffload::SaNeeds& needs);
   void seat_again(uint32_t reqid);
@@ -104,6 +117,8 @@ class OffloadBook {
     std::string netns;
     std::vector<std::string> devices;  // of the group
     std::string path_device;
+    policy::OffloadMode mode = policy::OffloadMode::kNone;
+    std::optional<Needs> needs;
     policy::OffloadPin pin = policy::OffloadPin::kNone;
     std::optional<policy::OffloadPin> operators;  // pin
     bool one_move = false;

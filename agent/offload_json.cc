@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/limits.h"
 #include "agent/offload_needs.h"
 
 namespace ipsec::agent {
@@ -192,7 +193,8 @@ json explain_child(TunnelManager& manager, Instant now, const TunnelRow& row, co
 
 }  // namespace
 
-json device_rows(TunnelManager& manager) {
+json device_rows(TunnelManager& manager, Instant now) {
+  manager.read_offload_devices(now, kOffloadReadAsked);
   json rows = json::array();
   const std::vector<OffloadBook::DeviceRow> devices = manager.offload().devices();
   for (const auto& [name, group] : manager.config().groups)
@@ -262,6 +264,7 @@ json seat_rows(const TunnelManager& manager) {
 }
 
 json explain_offload(TunnelManager& manager, Instant now, const TunnelRow& row) {
+  manager.read_offload_devices(now, kOffloadReadAsked);
   json children = json::array();
   for (const auto& [name, child] : row.children) children.push_back(explain_child(manager, now, row, child));
   return children;

@@ -8,7 +8,7 @@
 namespace ipsec::agent {
 
 /// Rows of List("devices"), and in full for Show.
-nlohmann::json device_rows(TunnelManager& manager);
+nlohmann::json device_rows(TunnelManager& manager, Instant now);
 nlohmann::json device_in_full(TunnelManager& manager, const nlohmann::json& row);
 /// Rows of List("seats"): the children that may be on a NIC, the busiest first.
 nlohmann::json seat_rows(const TunnelManager& manager);

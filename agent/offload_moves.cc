@@ -63,8 +63,17 @@ void TunnelManager::probe_devices() {
     });
 }
 
+void TunnelManager::read_offload_devices(Instant now, Duration pause) {
+  if (stopping_ || now < offload_read_at_ + pause) return;
+  offload_read_at_ = now;
+  if (!offload_.read_devices(now)) return;
+  offload_decide_at_ = now;
+  probe_devices();
+}
+
 void TunnelManager::run_offload(Instant now) {
   if (!offload_.in_use() || stopping_ || installer_.children().empty()) return;
+  read_offload_devices(now, kOffloadRead);
   if (now >= offload_look_at_) {
     offload_look_at_ = now + kOffloadWatch;
     look_at_offload(now);

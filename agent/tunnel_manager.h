@@ -104,6 +104,9 @@ class TunnelManager {
   /// What differs between wanted and standing: of one namespace, or of all.
   std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
 
+  /// Looks at the NICs themselves, if the last such look was longer ago than `pause`: not every setting of a device
+  /// tells of its change.
+  void read_offload_devices(Instant now, Duration pause);
   /// Where a tunnel's children (or one of them; "" is all) are to be, instead of the choice by what they carry.
   Status pin_offload(Instant now, const std::string& tunnel, const std::string& child, policy::OffloadPin pin,
                      OffloadBook::PinFor how);
@@ -411,7 +414,7 @@ class TunnelManager {
   uint32_t stranger_reports_ = 0;
   hwoffload::CounterWatch counter_watch_;
   hwoffload::OfferedWatch offered_watch_;
-  Instant offload_look_at_, offload_decide_at_;
+  Instant offload_look_at_, offload_decide_at_, offload_read_at_;
   std::unordered_map<uint32_t, hwoffload::Why> moving_;  // why the last move was made, by reqid
   Instant now_;                                          // of the last run, for what the kernel's answers bring about
   bool stopping_ = false;

@@ -221,8 +221,14 @@ void Budget::refused(Instant now, SeatId id, const std::string& device, Refusal 
   if (refusal == Refusal::kTableFull) return learn(*table_, *seat, at);
   Choice* choice = seat->choice(at);
   if (choice == nullptr) return;
-  choice->not_before = table_->now + kRefusedFirst * (1 << choice->refusals);
-  choice->refusals = std::min<uint8_t>(choice->refusals + 1, kRefusedDoublingsMax);
+  table_->refuse(*choice);
+}
+
+void Budget::forget_refusals(const std::string& device) {
+  const auto it = table_->device_at.find(device);
+  if (it == table_->device_at.end()) return;
+  for (Seat& each : table_->seats)
+    if (Choice* choice = each.choice(it->second)) *choice = {.device = it->second};
 }
 
 Place Budget::seat_for(Instant now, SeatId id) {
@@ -248,9 +254,9 @@ Place Budget::seat_for(Instant now, SeatId id) {
   return table_->name_of(to);
 }
 
-std::vector<Move> Budget::decide(Instant now) {
+std::vector<Move> Budget::decide(Instant now, const MayTake& may_take) {
   forward(*table_, now);
-  return hwoffload::decide(*table_);
+  return hwoffload::decide(*table_, may_take);
 }
 
 std::optional<SeatView> Budget::seat(SeatId id) const {

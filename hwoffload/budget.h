@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -79,8 +80,8 @@ enum class Why : uint8_t {
   kDeviceLost,      ///< Off a NIC that was lost; in software, since all its devices are.
   kDeviceSettling,  ///< In software: its device has come back and is not trusted yet.
   kRefused,         ///< In software: the device refused it, for another reason than its room.
-  kNotConfigured,   ///< In software: it has no device.
-  kAstray,          ///< Off a NIC that is none of its own any more, or not by which its packets leave.
+  kNotConfigured,   ///< In software: no device is its own.
+  kAstray,          ///< Off a NIC that is none of its own any more.
   kTooQuiet,        ///< In software: below least_rate.
   kRoomTaken,       ///< In software: busier or pinned ones have the configured room.
   kTableFull,       ///< In software: the same, where the room was learnt from a refusal.
@@ -170,7 +171,13 @@ class Budget {
   /// (neither limited), then out of what has become too small, then pinned and busy seats onto NICs and who must make
   /// room for them, then back to preferred devices or for balance. One pass over all seats; meant for each second and
   /// for each loss of a device.
-  std::vector<Move> decide(Instant now);
+  /// Asked of one that is to go from software onto a NIC: whether that would take it, as far as anybody knows. If not,
+  /// that counts as a refusal.
+  using MayTake = std::function<bool(SeatId, const std::string& device)>;
+  std::vector<Move> decide(Instant now, const MayTake& may_take = {});
+
+  /// The device is not what it was: who was refused by it may ask again.
+  void forget_refusals(const std::string& device);
 
   std::optional<SeatView> seat(SeatId id) const;
   std::vector<SeatView> seats() const;      ///< By id.

@@ -39,7 +39,8 @@ struct OnDevice {
 /// One decide(): a look at all seats, then one kind of move after the other while the minute allows it.
 class Pass {
  public:
-  explicit Pass(BudgetTable& table) : table_(table), on_(table.devices.size()) {}
+  Pass(BudgetTable& table, const Budget::MayTake& may_take)
+      : table_(table), may_take_(may_take), on_(table.devices.size()) {}
   std::vector<Move> run();
 
  private:
@@ -59,6 +60,7 @@ class Pass {
   void shrink();
   void fill();
   bool may_get_in(const Seat& seat) const;
+  void ask_devices(Seat& seat);
   void get_in(Seat& seat);
   bool wait_for_swap(const Seat& seat);
   bool shift_for(const Seat& seat);
@@ -69,6 +71,7 @@ class Pass {
   void balance();
 
   BudgetTable& table_;
+  const Budget::MayTake& may_take_;
   std::vector<OnDevice> on_;
   Candidates lost_, astray_, pinned_off_, away_, challengers_;
   std::vector<Move> moves_;
@@ -161,8 +164,8 @@ void Pass::flee() {
   }
 }
 
-/// Whose packets leave by another device, so that none of them gets out: as urgent. Software works whichever way they
-/// take, so that is where one goes that was moved just before.
+/// Whose packets leave by another device, so that none of them gets out, or whom its own cannot carry any more: as
+/// urgent. Software works whichever way they take, so that is where one goes that was moved just before.
 void Pass::flee_astray() {
   std::ranges::sort(astray_, busier);
   for (const Candidate& candidate : astray_) {
@@ -209,7 +212,14 @@ bool Pass::may_get_in(const Seat& seat) const {
   });
 }
 
+void Pass::ask_devices(Seat& seat) {
+  if (!may_take_) return;
+  for (Choice& each : seat.choices)
+    if (table_.open_to(each) && !may_take_(seat.id, table_.devices[each.device].name)) table_.refuse(each);
+}
+
 void Pass::get_in(Seat& seat) {
+  ask_devices(seat);
   const DeviceIndex to = table_.choose(seat, Rooms::kWithOwed);
   if (to != kInSoftware) {
     const bool owed = table_.devices[to].owed > 0;
@@ -361,6 +371,6 @@ std::vector<Move> Pass::run() {
 
 }  // namespace
 
-std::vector<Move> decide(BudgetTable& table) { return Pass(table).run(); }
+std::vector<Move> decide(BudgetTable& table, const Budget::MayTake& may_take) { return Pass(table, may_take).run(); }
 
 }  // namespace ipsec::hwoffload

@@ -69,6 +69,11 @@ void BudgetTable::stop(Seat& seat) {
   enter_counts(seat);
 }
 
+void BudgetTable::refuse(Choice& choice) const {
+  choice.not_before = now + kRefusedFirst * (1 << choice.refusals);
+  choice.refusals = std::min<uint8_t>(choice.refusals + 1, kRefusedDoublingsMax);
+}
+
 std::optional<size_t> BudgetTable::room(const Device& device) const {
   if (!device.configured && !device.learnt) return std::nullopt;
   const size_t pairs = std::min(device.configured.value_or(SIZE_MAX), device.learnt.value_or(SIZE_MAX));

@@ -100,6 +100,7 @@ struct BudgetTable {
   void enter_counts(const Seat& seat) { count(seat, 1); }
   void send(Seat& seat, Going how, DeviceIndex to, Why why);
   void stop(Seat& seat);
+  void refuse(Choice& choice) const;
   void note_displaced(Seat& seat) { seat.displaced_until = std::max(now, seat.stays_until) + settings.move_patience; }
   bool is_quiet(const Seat& seat) const {
     return now >= seat.displaced_until && seat.rate < static_cast<double>(settings.least_rate);
@@ -126,6 +127,6 @@ struct BudgetTable {
 };
 
 /// decide() of one instant (budget_decide.cc).
-std::vector<Move> decide(BudgetTable& table);
+std::vector<Move> decide(BudgetTable& table, const Budget::MayTake& may_take);
 
 }  // namespace ipsec::hwoffload

@@ -61,8 +61,8 @@ std::string_view to_string(Why why) {
     case Why::kDeviceLost: return "device lost";
     case Why::kDeviceSettling: return "device settling";
     case Why::kRefused: return "refused by the device";
-    case Why::kNotConfigured: return "no device configured";
-    case Why::kAstray: return "packets leave by another device";
+    case Why::kNotConfigured: return "none of its devices can take it";
+    case Why::kAstray: return "its device cannot take it any more";
     case Why::kTooQuiet: return "too quiet";
     case Why::kRoomTaken: return "the room is taken by busier or pinned ones";
     case Why::kTableFull: return "table full";

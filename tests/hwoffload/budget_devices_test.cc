@@ -140,7 +140,7 @@ TEST_CASE("budget: one that is on a device which is not its own any more leaves 
   REQUIRE(world.budget.add(2, {}, Pin::kNone).ok());
   world.run(60);
   CHECK(world.decide() ==
-        Texts{"1 ens1>ens2 packets leave by another device", "2 ens1>software packets leave by another device"});
+        Texts{"1 ens1>ens2 its device cannot take it any more", "2 ens1>software its device cannot take it any more"});
   world.obey();
   CHECK(world.why(2) == Why::kNotConfigured);
   CHECK(world.budget.seat_for(world.now, 2) == kNowhere);
@@ -158,7 +158,7 @@ TEST_CASE(
   REQUIRE(world.decide() == Texts{"1 software>ens1 there was room"});
   world.obey();
   REQUIRE(world.budget.add(1, {"ens2"}, Pin::kNone).ok());
-  CHECK(world.decide() == Texts{"1 ens1>software packets leave by another device"});
+  CHECK(world.decide() == Texts{"1 ens1>software its device cannot take it any more"});
   world.obey();
   world.run(50);
   CHECK(world.decide().empty());  // it has been to and fro
@@ -192,4 +192,33 @@ TEST_CASE("budget: who lost its device goes to another one as soon as there is o
   world.nic("ens2", 3);
   CHECK(world.decide().empty());
   CHECK(world.why(3) == Why::kTooQuiet);
+}
+
+TEST_CASE("budget: whom a device may not take pushes nobody out and leaves the minute's moves to others") {
+  World world({.moves_per_minute = 2});
+  world.nic("ens1", 1);
+  world.seat(1, 1000, {"ens1"}, kNic);
+  for (SeatId id = 2; id <= 20; ++id) world.seat(id, 90000, {"ens1"});
+  world.seat(21, 80000, {"ens1"});
+  world.run(60);
+  size_t asked = 0;
+  const auto only_21 = [&](SeatId id, const std::string& device) {
+    CHECK(device == "ens1");
+    ++asked;
+    return id == 21;
+  };
+  const std::vector<Move> first = world.budget.decide(world.now, only_21);
+  REQUIRE(first.size() == 1);
+  CHECK(first[0].seat == 1);
+  CHECK(asked == 20);
+  CHECK(world.why(2) == Why::kRefused);
+  world.budget.placed(world.now, 1, kNowhere);
+  const std::vector<Move> second = world.budget.decide(world.now, only_21);
+  REQUIRE(second.size() == 1);
+  CHECK(second[0].seat == 21);
+  world.budget.placed(world.now, 21, Place("ens1"));
+  world.run(30);
+  CHECK(world.budget.decide(world.now, only_21).empty());
+  world.budget.forget_refusals("ens1");
+  CHECK(world.why(2) != Why::kRefused);
 }

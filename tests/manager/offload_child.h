@@ -9,7 +9,6 @@ using Capability = FakeKernel::Capability;
 
 inline constexpr ike::IkeSaId kIke{7};
 inline const ChildShape kOld{.ike = kIke, .id = 0xc1};
-inline const ChildShape kNew{.ike = kIke, .id = 0xc2, .replaces = 0xc1};
 
 inline void begin(ManagerWorld& world, Capability capability = Capability::kPacket) {
   world.pub().devices["ens1"].capability = capability;
@@ -29,11 +28,12 @@ inline void up(ManagerWorld& world, Capability capability = Capability::kPacket)
   establish(world);
 }
 
-inline void rekey(ManagerWorld& world) {
-  world.inbound(kNew);
-  world.outbound(kNew);
-  world.stop_outbound(kOld);
-  world.remove(kOld, Reason::kChildRekeyed);
+inline void rekey(ManagerWorld& world, uint32_t from = 0xc1, uint32_t to = 0xc2) {
+  const ChildShape old{.ike = kIke, .id = from}, fresh{.ike = kIke, .id = to, .replaces = from};
+  world.inbound(fresh);
+  world.outbound(fresh);
+  world.stop_outbound(old);
+  world.remove(old, Reason::kChildRekeyed);
   world.run();
 }
 

@@ -103,6 +103,62 @@ TEST_CASE("offload: a device that comes back is used after it has stood for a wh
   CHECK(rekeys_for(world, Reason::kOffloadMoving) >= 1);
 }
 
+namespace {
+
+/// Its child is busy for so long, and rekeyed whenever that is asked for. How often it was; `last` is its SA.
+size_t rekeys_in(ManagerWorld& world, Duration time, uint32_t& last) {
+  size_t rekeys = 0;
+  for (const Instant end = world.now + time; world.now < end;) {
+    uint64_t packets = 0;
+    for (const auto& [key, sa] : world.pub().sas) packets = std::max(packets, sa.state.packets);
+    carried(world, packets + 1000000);
+    world.pass(5s);
+    if (world.workers.rekeys.empty()) continue;
+    world.workers.rekeys.clear();
+    rekey(world, last, last + 1);
+    ++last, ++rekeys;
+  }
+  return rekeys;
+}
+
+}  // namespace
+
+TEST_CASE("offload: a busy child that rules keep off the NIC is not rekeyed for it, until a setting lets it on") {
+  ManagerWorld world("packet");
+  hwoffload::DeviceFacts& nic = world.devices[0];
+  nic.driver = "mlx5_core", nic.eswitch = "switchdev", nic.flow_steering = "smfs";
+  up(world);
+  uint32_t last = 0xc1;
+  REQUIRE(outbound(world, last).kind == OffloadKind::kNone);
+  CHECK(rekeys_in(world, 10min, last) == 0);
+  nic.flow_steering = "dmfs";  // nobody tells
+  CHECK(rekeys_in(world, 2min, last) == 1);
+  CHECK(outbound(world, last).kind == OffloadKind::kPacket);
+  nic.flow_steering = "smfs";
+  CHECK(rekeys_in(world, 2min, last) == 1);
+  CHECK(outbound(world, last).kind == OffloadKind::kNone);
+}
+
+TEST_CASE("offload: a pin does not get a child onto a NIC against the rules, nor rekey it in vain") {
+  ManagerWorld world("packet");
+  world.devices[0].esp_offload = hwoffload::Known::kNo;
+  up(world);
+  REQUIRE(world.manager->pin_offload(world.now, "a", "", OffloadPin::kNic, OffloadBook::PinFor::kGood).ok());
+  uint32_t last = 0xc1;
+  CHECK(rekeys_in(world, 10min, last) == 0);
+}
+
+TEST_CASE("offload: what the kernel refused to one is asked for again ever more rarely, and each rekey asks") {
+  ManagerWorld world("packet");
+  up(world, Capability::kIncapable);
+  uint32_t last = 0xc1;
+  world.kernel.forget_texts();
+  const size_t rekeys = rekeys_in(world, 2h, last);
+  CHECK(rekeys >= 1);
+  CHECK(rekeys <= 3);
+  CHECK(asked(world, "packet ens1") >= rekeys);
+}
+
 TEST_CASE("offload: a pin moves a child by a rekey, in both directions, and without it nothing moves back at once") {
   ManagerWorld world("packet");
   up(world);
@@ -422,10 +478,6 @@ TEST_CASE(
 
   // In software packets are encrypted before anybody asks for a neighbour.
   world.pub().devices["ens1"].capability = Capability::kCrypto;
-  world.inbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
-  world.outbound({.ike = kIke, .id = 0xc3, .replaces = 0xc2});
-  world.stop_outbound(kNew);
-  world.remove(kNew, Reason::kChildRekeyed);
-  world.run();
+  rekey(world, 0xc2, 0xc3);
   CHECK(held().empty());
 }
