@@ -31,9 +31,8 @@ busy 10.3.1.1 15
 check "then the next busy one" wait_for 20 "c on the NIC" on_nic_are c
 check "a pinned one comes first" ctl gw offload pin site nic --child a
 check "though it carries nothing" wait_for 20 "a on the NIC" on_nic_are a
-check "packets of all pass" pings 10.2.0.1
-check "packets of all pass" pings 10.3.0.1
-check "packets of all pass" pings 10.3.1.1
+kill $BUSY; wait $BUSY   # a flood leaves little of one processor to others
+for each in 10.2.0.1 10.3.0.1 10.3.1.1; do check "packets to $each pass" pings $each; done
 check "offload devices shows the room" sh -c "$(declare -f ctl); BUILD=$BUILD ctl gw offload devices | grep -q configured"
 check "without the pin it has to go" ctl gw offload pin site none --child a
 stop_ipsecd gw
