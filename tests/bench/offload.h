@@ -33,7 +33,7 @@ BudgetResult run_budget(size_t seats, size_t intervals);
 int print_offload(size_t count, bool json);
 
 /// `bench probe DEVICE`, where the kernel has one with offload: what reading it and asking it costs, as ratios to a
-/// dump of links and to one plain SA. 0 when the limits are kept and nothing failed. Needs CAP_NET_ADMIN.
+/// dump of links and to one plain SA. 0 when nothing failed. Needs CAP_NET_ADMIN.
 int print_device_probe(const std::string& device, size_t count, bool json);
 
 }  // namespace ipsec::bench
