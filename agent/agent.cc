@@ -202,29 +202,39 @@ void Agent::restore_policy_hash() {
 }
 
 /// By devlink, which has its instances in the namespace where the hardware was found, not in that of the device.
-void Agent::read_settings(const std::string& netns, hwoffload::DeviceFacts& facts) {
-  if (facts.bus.empty()) return;
+/// Whether it answered.
+bool Agent::read_settings(const std::string& netns, hwoffload::DeviceFacts& facts) {
+  bool answered = true;
+  if (facts.bus.empty()) return answered;
   for (const std::string& place : std::set<std::string>{netns, ""}) {
     const auto found = netlink::read_devlink(place, facts.bus);
     if (!found.ok()) log_.debug("devlink could not be asked", {field("detail", found.error().text())});
+    answered = answered && found.ok();
     if (!found.ok() || found->handle.empty()) continue;
     facts.devlink = found->handle;
     facts.eswitch = found->eswitch;
     facts.flow_steering = found->flow_steering;
-    return;
+    return true;
   }
+  return answered;
 }
 
-hwoffload::DeviceFacts Agent::read_device(const std::string& netns, const std::string& name) {
-  hwoffload::DeviceFacts facts{.name = name};
+OffloadBook::DeviceLook Agent::read_device(const std::string& netns, const std::string& name) {
+  OffloadBook::DeviceLook look{.facts = {.name = name}};
+  hwoffload::DeviceFacts& facts = look.facts;
   const auto reading = kernel_->read_device(netns, name);
-  if (!reading.ok()) return facts;
+  if (!reading.ok()) {
+    const Reason why = reading.error().reason();
+    look.device_read = why == Reason::kDeviceMissing || why == Reason::kNamespaceMissing;
+    if (!look.device_read) log_.debug("a device could not be read", {field("detail", reading.error().text())});
+    return look;
+  }
   facts.present = true;
   facts.up = reading->up;
   facts.driver = reading->driver;
   facts.bus = reading->bus;
   facts.firmware = reading->firmware;
-  read_settings(netns, facts);
+  look.settings_read = read_settings(netns, facts);
   if (reading->esp_offload) facts.esp_offload = *reading->esp_offload ? hwoffload::Known::kYes : hwoffload::Known::kNo;
   if (reading->kind == "bond") facts.worker = reading->lower;
   if (reading->kind == "bond" && reading->lower.empty())
@@ -233,7 +243,7 @@ hwoffload::DeviceFacts Agent::read_device(const std::string& netns, const std::s
     facts.cannot_because = reading->kind + " device " + name + " does not pass IPsec offload on to " + reading->lower;
   if (reading->representor)
     facts.cannot_because = name + " is a representor: SAs belong onto the function's own device or the uplink";
-  return facts;
+  return look;
 }
 
 hwoffload::KernelFacts Agent::kernel_facts(const std::string& netns) {

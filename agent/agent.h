@@ -97,8 +97,8 @@ class Agent final : private WorkerPort {
   void after_round();
   void finish_shutdown_when_quiet();
   void warn(std::string text);
-  hwoffload::DeviceFacts read_device(const std::string& netns, const std::string& name);
-  void read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
+  OffloadBook::DeviceLook read_device(const std::string& netns, const std::string& name);
+  bool read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
   hwoffload::KernelFacts kernel_facts(const std::string& netns);
   void on_worker_action(size_t worker, ike::Action action);
 

@@ -1,6 +1,7 @@
 #include "agent/offload_book.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ipsec::agent {
 namespace {
@@ -61,9 +62,20 @@ void OffloadBook::configure(Instant now, const policy::Config& config) {
 const DeviceFacts& OffloadBook::facts(const Device& device) {
   const auto known = facts_.find(device);
   if (known != facts_.end()) return known->second;
-  DeviceFacts& read = facts_.emplace(device, services_.read_device(device.first, device.second)).first->second;
-  if (const auto found = probed_.find(device); found != probed_.end()) read.probed = found->second;
-  return read;
+  return facts_.emplace(device, look_at(device, {.name = device.second})).first->second;
+}
+
+DeviceFacts OffloadBook::look_at(const Device& device, const DeviceFacts& known) {
+  auto [facts, device_read, settings_read] = services_.read_device(device.first, device.second);
+  if (!device_read) facts = known;
+  if (!settings_read && facts.bus == known.bus) {
+    facts.devlink = known.devlink;
+    facts.eswitch = known.eswitch;
+    facts.flow_steering = known.flow_steering;
+  }
+  const auto found = probed_.find(device);
+  facts.probed = found != probed_.end() ? found->second : hwoffload::ProbedDevice();
+  return facts;
 }
 
 const hwoffload::KernelFacts& OffloadBook::facts_of_kernel(const std::string& netns) {
@@ -288,9 +300,8 @@ bool OffloadBook::on_link(Instant now, const policy::LinkChanged& change) {
 bool OffloadBook::read_anew(Instant now, const Device& device) {
   const auto known = facts_.find(device);
   if (known == facts_.end()) return false;  // nobody has asked yet
-  const DeviceFacts before = std::move(known->second);
-  facts_.erase(known);
-  const DeviceFacts& after = facts(device);
+  const DeviceFacts before = std::exchange(known->second, look_at(device, known->second));
+  const DeviceFacts& after = known->second;
   if (after == before) return false;
   if (before.present && before.up && !(after.present && after.up)) counts_.lost(device);
   learnt_[device.first].forget(device.second);

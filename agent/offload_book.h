@@ -21,8 +21,14 @@ namespace ipsec::agent {
 /// only. A seat is one child of one tunnel, known by its reqid; it outlives its SAs.
 class OffloadBook {
  public:
+  /// A look at a device. What could not be read is no news: it stays as it was known.
+  struct DeviceLook {
+    hwoffload::DeviceFacts facts;
+    bool device_read = true;    ///< Also: it is not there.
+    bool settings_read = true;  ///< Those by devlink.
+  };
   struct Services {
-    std::function<hwoffload::DeviceFacts(const std::string& netns, const std::string& device)> read_device;
+    std::function<DeviceLook(const std::string& netns, const std::string& device)> read_device;
     std::function<hwoffload::KernelFacts(const std::string& netns)> kernel_facts;
   };
   explicit OffloadBook(Services services);
@@ -96,6 +102,7 @@ class OffloadBook {
   const hwoffload::DeviceFacts& facts(const Device& device);
   const hwoffload::KernelFacts& facts_of_kernel(const std::string& netns);
   void set_room(Instant now, const Device& device);
+  hwoffload::DeviceFacts look_at(const Device& device, const hwoffload::DeviceFacts& known);
   bool read_anew(Instant now, const Device& device);
   void suit_again(const Device& device);
   struct Seat;

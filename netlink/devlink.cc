@@ -92,8 +92,12 @@ namespace {
 
 /// A driver without a switch, or without the parameter, refuses the question: that is no error.
 Result<std::string> ask(Socket& socket, uint16_t family, Message question, Result<std::string> (*decode)(ByteView)) {
-  const auto answer = socket.transact(std::move(question));
-  if (!answer.ok()) return std::string();
+  auto answer = socket.transact(std::move(question));
+  if (!answer.ok()) {
+    const Reason why = answer.error().reason();
+    if (why == Reason::kKernelTimeout || why == Reason::kKernelLost) return std::move(answer).error();
+    return std::string();
+  }
   for (const Reply::Data& each : *answer)
     if (each.type == family) return decode(each.payload.expose());
   return std::string();

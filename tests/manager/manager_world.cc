@@ -115,7 +115,12 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .offload = {.read_device =
                       [this](const std::string&, const std::string& name) {
                         const auto known = std::ranges::find(devices, name, &hwoffload::DeviceFacts::name);
-                        return known != devices.end() ? *known : hwoffload::DeviceFacts{.name = name};
+                        agent::OffloadBook::DeviceLook look{.device_read = devices_read,
+                                                            .settings_read = settings_read};
+                        look.facts =
+                            known != devices.end() && devices_read ? *known : hwoffload::DeviceFacts{.name = name};
+                        if (!settings_read) look.facts.eswitch.clear(), look.facts.flow_steering.clear();
+                        return look;
                       },
                   .kernel_facts = [this](const std::string&) { return kernel_facts; }},
       .out_drops = [this](const std::string&) { return Result<uint64_t>(out_drops); },

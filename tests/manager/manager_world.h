@@ -103,7 +103,8 @@ class ManagerWorld {
   /// What IKE narrows the remote selector of these tunnels to.
   std::map<std::string, std::string> narrowed;
   std::vector<hwoffload::DeviceFacts> devices;
-  std::string budget;  ///< Members of node.offload.
+  bool devices_read = true, settings_read = true;  ///< Whether a look at them finds out anything.
+  std::string budget;                              ///< Members of node.offload.
   hwoffload::KernelFacts kernel_facts;
   uint64_t out_drops = 0, sent_packets = 0;
   std::vector<policy::Acquire> cleared;

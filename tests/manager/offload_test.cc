@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
+#include "agent/offload_json.h"
 #include "policy/plan_routes.h"
 #include "tests/manager/offload_child.h"
 
@@ -137,6 +138,41 @@ TEST_CASE("offload: a busy child that rules keep off the NIC is not rekeyed for 
   nic.flow_steering = "smfs";
   CHECK(rekeys_in(world, 2min, last) == 1);
   CHECK(outbound(world, last).kind == OffloadKind::kNone);
+}
+
+TEST_CASE("offload: a NIC that cannot be read for a moment is neither lost nor another one") {
+  ManagerWorld world("packet");
+  hwoffload::DeviceFacts& nic = world.devices[0];
+  nic.driver = "mlx5_core", nic.eswitch = "switchdev", nic.flow_steering = "smfs";
+  up(world);
+  uint32_t last = 0xc1;
+  world.settings_read = false;
+  CHECK(rekeys_in(world, 3min, last) == 0);
+  world.settings_read = true;
+  nic.flow_steering = "dmfs";
+  REQUIRE(rekeys_in(world, 2min, last) == 1);
+  world.devices_read = false;
+  CHECK(rekeys_in(world, 3min, last) == 0);
+  CHECK(world.events_of(Reason::kOffloadDeviceLost).empty());
+  CHECK(outbound(world, last).kind == OffloadKind::kPacket);
+}
+
+TEST_CASE("offload: who asks about NICs is told of them as they are, not as they were read last") {
+  ManagerWorld world("packet");
+  hwoffload::DeviceFacts& nic = world.devices[0];
+  nic.driver = "mlx5_core", nic.eswitch = "switchdev", nic.flow_steering = "smfs";
+  up(world);
+  const auto told = [&](std::string_view words) {
+    const auto explained = agent::explain_offload(*world.manager, world.now, world.manager->tunnels().at("a"));
+    return explained.dump().find(words) != std::string::npos;
+  };
+  CHECK_FALSE(told("which is hmfs"));
+  nic.flow_steering = "hmfs";
+  world.pass(1s);
+  CHECK(told("which is hmfs"));
+  nic.flow_steering = "dmfs";
+  world.pass(1s);
+  CHECK_FALSE(told("which is hmfs"));
 }
 
 TEST_CASE("offload: a pin does not get a child onto a NIC against the rules, nor rekey it in vain") {
