@@ -32,6 +32,10 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kConfigWeak, "config-weak-algorithm", "an algorithm is too weak to be used without being named as an exception", "algorithm", "Use a stronger one, or allow it by name in `defaults.allow_weak`."},
     {Reason::kConfigSecretFile, "config-secret-file", "a secret's file cannot be used", "file", "The file must exist, belong to root or the daemon's user and have mode 0600."},
     {Reason::kConfigManualKeys, "config-manual-keys", "a tunnel with manual keys, which this node does not allow", "key", "Keys that nobody renews are unsafe: use IKE, or set node.allow_manual_keys."},
+    {Reason::kConfigFolder, "config-folder", "a folder or file of the configuration could not be read, or is not there any more", "path,errno", "Nothing was changed. Restore the folder or its permissions; an empty folder is one that can be read and holds no file."},
+    {Reason::kConfigLastApplied, "config-last-applied", "the configuration on disk was refused at the start; the one applied last is in force", "path,detail", "Correct the configuration (`ipsecd --check-config FILE`), then `ipsecctl config apply`."},
+    {Reason::kConfigNotInForce, "not-configured-any-more", "the object has left the configuration and is still ending", "object", "Put it back into the configuration and apply it."},
+    {Reason::kConfigSecretUnusual, "config-secret-unusual", "a secret file holds something that is seldom meant", "file,detail", "Compare with the peer: quotes, blanks and a byte order mark are part of the key unless the detail says otherwise."},
     // Datagrams
     {Reason::kIkeShort, "ike-short", "a datagram is shorter than an IKE header", "peer", "Something else sends to this port; the counter tells how often."},
     {Reason::kIkeVersion, "ike-version", "a message of another major version of IKE", "peer,version", "IKEv1 is not supported: configure the peer for IKEv2."},
@@ -69,6 +73,12 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kIkeSpiSize, "ike-spi-size", "an SPI has a size that its protocol does not have", "peer,payload,size", "A notification was taken all the same, a proposal or Delete refused; ask the operator of the peer which software it runs."},
     {Reason::kIkeNonceSize, "ike-nonce-size", "a nonce is shorter or longer than allowed", "peer,size", "The peer is broken or hostile."},
     {Reason::kIkeAttributeIgnored, "ike-attribute-ignored", "an attribute that this version does not know was ignored", "peer,attribute", "Harmless: the peer uses an extension."},
+    {Reason::kIkeWindow, "ike-window-full", "a request came before the one before it was answered; it was dropped", "peer,message_id", "A window of one is in force (RFC 7296 2.3): the peer sends the request again."},
+    {Reason::kIkeOwnSpi, "ike-own-spi", "an IKE_SA_INIT request carries an SPI of this node's own", "peer", "Somebody returns this node's datagrams; see what stands at that address."},
+    {Reason::kIkeSkipped, "ike-skipped", "a part of a message that would only be ignored passed a limit and was skipped", "peer,payload", "Harmless; the peer sends more than this node reads."},
+    {Reason::kIkePredecessors, "ike-predecessors", "an older IKE SA of a peer was ended, because more than two predecessors waited for their Delete", "peer", "The peer rekeys IKE SAs and does not delete the old ones (RFC 7296 2.8)."},
+    {Reason::kIkeUnprotectedError, "ike-unprotected-error", "an error notification without protection was taken as a hint only", "peer,notify", "Harmless if rare: anyone on the path can send it. The set-up goes on until its time is over."},
+    {Reason::kReportsDropped, "reports-dropped", "reports about unauthenticated peers were not passed to the main thread, for its queue was full", "count", "Somebody floods this machine; the counters are complete."},
     // Negotiation
     {Reason::kNoProposalChosen, "no-proposal-chosen", "no proposal of the peer matches the configured ones", "offered,configured", "Add one of the offered proposals to the policy, or change the peer."},
     {Reason::kInvalidKe, "invalid-ke-group", "the peer guessed another key exchange method than the one chosen", "guessed,chosen", "Normal: costs one round trip. Put the preferred group first on both sides to avoid it."},
@@ -103,6 +113,10 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kSelectorType, "selector-type", "no traffic selector of the peer has a type that this version knows", "peer,type", "Let the peer use ranges of IPv4 or IPv6 addresses."},
     {Reason::kIdentityType, "identity-type", "the peer uses a kind of identity that is not accepted", "peer,type", "Let the peer use an address, a name, a mail address or a key id."},
     {Reason::kCertificateEncoding, "certificate-encoding", "the peer sent a certificate in an encoding that is not supported", "peer,encoding", "Let the peer send X.509 certificates (encoding 4), or none: this version authenticates with pre-shared keys and reads no certificate."},
+    {Reason::kEapNotServed, "eap-not-served", "the peer wants EAP, which is not configured", "peer,identity", "Configure the peer for a pre-shared key."},
+    {Reason::kNullAuthNotServed, "null-authentication-not-served", "the peer wants NULL authentication, which is not accepted", "peer,identity", "Configure the peer for a pre-shared key."},
+    {Reason::kIntegrityBesideAead, "integrity-beside-aead", "the peer offered an integrity algorithm beside an AEAD cipher (RFC 7296 3.3); the answer leaves it out", "peer", "Harmless; tell the maker of the peer."},
+    {Reason::kRoleRefused, "role-refused", "the tunnel for this peer only initiates, and the peer called", "peer,tunnel", "Set `role` of its IKE policy to both or respond."},
     // State changes
     {Reason::kIkeEstablished, "ike-established", "an IKE SA was established", "peer,proposal", ""},
     {Reason::kIkeInitiating, "ike-initiating", "an IKE SA is being negotiated", "peer", ""},
@@ -131,6 +145,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kTunnelDown, "tunnel-down", "a tunnel is down", "tunnel", ""},
     {Reason::kConfigApplied, "config-applied", "a configuration was applied", "file", ""},
     {Reason::kDaemonStarted, "daemon-started", "the daemon has started", "version", ""},
+    {Reason::kLogLinesDropped, "log-lines-dropped", "log lines were dropped, because their reader did not keep up", "count", "See what reads the log; the events of `ipsecctl monitor` are complete."},
     // Kernel
     {Reason::kKernelRefused, "kernel-refused", "the kernel refused an operation", "operation,errno,kernel", "The kernel's own words are in the detail."},
     {Reason::kKernelConflict, "kernel-conflict", "an object that this daemon did not make has the same key", "object", "Remove the foreign object, or change the configuration so that the keys differ."},
@@ -166,6 +181,10 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kCarrierUp, "carrier-up", "a GRE or IP-in-IP interface stands, and a tunnel protects it", "tunnel,remote", ""},
     {Reason::kCarrierDown, "carrier-down", "no tunnel protects a GRE or IP-in-IP interface any more; nothing of it leaves", "tunnel,remote", "See why its tunnels are down: `ipsecctl show tunnel`. With a second one in `protected_by` it has a backup."},
     {Reason::kCarrierSwitched, "carrier-switched", "a GRE or IP-in-IP interface uses the other one of its remotes", "from,to,remote,because", "If it goes back and forth, raise `hold_down` of the carrier; else see why the tunnel it left is down."},
+    {Reason::kJournalRoom, "journal-room", "the file system of the journal is nearly full", "path,free", "Free space there: without room nothing new can be installed."},
+    {Reason::kJournalMissing, "journal-missing", "the journal of what is ours is missing or damaged, and objects stand that look like ours", "path,objects", "Look at `ipsecctl drift`; `ipsecctl drift --adopt` takes them over."},
+    {Reason::kDriftAdopted, "drift-adopted", "an operator declared objects without a journal entry ours", "objects", ""},
+    {Reason::kAcquireRecovered, "acquire-recovered", "acquires whose event was lost were found in the kernel", "count", ""},
     // Offload
     {Reason::kOffloadNotRequested, "offload-not-requested", "software, as configured", "", ""},
     {Reason::kOffloadEffective, "offload-effective", "on the NIC, as read back", "device,mode", ""},
@@ -191,6 +210,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kControlBadRequest, "control-bad-request", "a request on the control socket was not understood", "detail", ""},
     {Reason::kControlDenied, "control-denied", "the caller may not do this", "method", "Read methods need the group ipsecd, the others root."},
     {Reason::kControlClients, "control-too-many-clients", "too many clients on the control socket", "limit", ""},
+    {Reason::kControlLimit, "control-limit", "a client of the control socket reached its limit", "limit", "Read the replies faster, or ask for less at a time."},
 }};
 // clang-format on
 

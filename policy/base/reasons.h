@@ -37,6 +37,10 @@ enum class Reason : uint16_t {
   kConfigWeak,
   kConfigSecretFile,
   kConfigManualKeys,
+  kConfigFolder,
+  kConfigLastApplied,
+  kConfigNotInForce,
+  kConfigSecretUnusual,
 
   // Datagrams
   kIkeShort,
@@ -75,6 +79,12 @@ enum class Reason : uint16_t {
   kIkeSpiSize,
   kIkeNonceSize,
   kIkeAttributeIgnored,
+  kIkeWindow,
+  kIkeOwnSpi,
+  kIkeSkipped,
+  kIkePredecessors,
+  kIkeUnprotectedError,
+  kReportsDropped,
 
   // Negotiation
   kNoProposalChosen,
@@ -110,6 +120,10 @@ enum class Reason : uint16_t {
   kSelectorType,
   kIdentityType,
   kCertificateEncoding,
+  kEapNotServed,
+  kNullAuthNotServed,
+  kIntegrityBesideAead,
+  kRoleRefused,
 
   // State changes
   kIkeEstablished,
@@ -139,6 +153,7 @@ enum class Reason : uint16_t {
   kTunnelDown,
   kConfigApplied,
   kDaemonStarted,
+  kLogLinesDropped,
 
   // Kernel
   kKernelRefused,
@@ -175,6 +190,10 @@ enum class Reason : uint16_t {
   kCarrierUp,
   kCarrierDown,
   kCarrierSwitched,
+  kJournalRoom,
+  kJournalMissing,
+  kDriftAdopted,
+  kAcquireRecovered,
 
   // Offload
   kOffloadNotRequested,
@@ -202,6 +221,7 @@ enum class Reason : uint16_t {
   kControlBadRequest,
   kControlDenied,
   kControlClients,
+  kControlLimit,
 
   kCount_,  ///< How many there are; not a reason.
 };
