@@ -313,6 +313,16 @@ void Agent::finish_shutdown_when_quiet() {
   loop_->stop();
 }
 
+void Agent::ask_worker(size_t worker, std::function<void()> task) {
+  workers_[worker]->post([task = std::move(task)](Worker&) { task(); });
+}
+
+void Agent::note_dropped_lines(uint64_t count) {
+  counters_.add(Reason::kLogLinesDropped, count);
+  events_.append(
+      {.time = wall_now(), .object = {}, .reason = Reason::kLogLinesDropped, .fields = {field("count", count)}});
+}
+
 uint64_t Agent::count(Reason reason) const {
   uint64_t sum = counters_.get(reason);
   for (const auto& worker : workers_) sum += worker->counters().get(reason);

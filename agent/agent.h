@@ -67,6 +67,10 @@ class Agent final : private WorkerPort {
   WorkerTotals worker_totals() const;
   /// A counter summed over main thread and workers.
   uint64_t count(Reason reason) const;
+  /// Runs a function on a worker's thread, when it comes round.
+  void ask_worker(size_t worker, std::function<void()> task);
+  /// Log lines that nobody took in time.
+  void note_dropped_lines(uint64_t count);
   /// Called on the main thread after each round in which something may have changed.
   void set_after_round(std::function<void()> action) { after_round_ = std::move(action); }
 

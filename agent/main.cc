@@ -1,5 +1,5 @@
+#include <poll.h>
 #include <sys/signalfd.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +13,9 @@
 #include "agent/control_backend.h"
 #include "agent/limits.h"
 #include "agent/privileges.h"
+#include "agent/service/log_writer.h"
+#include "agent/service/start_pace.h"
+#include "agent/service/supervision.h"
 #include "policy/config_keys.h"
 #include "policy/config_parser.h"
 
@@ -33,13 +36,9 @@ struct Arguments {
   bool debug = false;
 };
 
-/// A line on standard error, with the priority prefix that the service manager's log understands.
-void write_log_line(LogLevel level, std::string_view text, const std::vector<Field>& fields) {
-  const std::string line = format_line(text, fields);
-  if (std::getenv("JOURNAL_STREAM") != nullptr)
-    std::fprintf(stderr, "<%d>%s\n", static_cast<int>(level), line.c_str());
-  else
-    std::fprintf(stderr, "%s %s\n", to_rfc3339(wall_now()).c_str(), line.c_str());
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
 }
 
 struct LoadedConfig {
@@ -84,23 +83,62 @@ control::Watcher watcher_for(EventLoop& loop) {
           .forget = [&loop](int fd) { loop.forget(fd); }};
 }
 
+std::string status_line(const Agent& daemon) {
+  return std::to_string(daemon.config().tunnels.size()) + " tunnels configured";
+}
+
 /// SIGHUP: as `ipsecctl config apply`.
-void reload(Agent& daemon, Log& log) {
-  const auto since_boot = std::chrono::steady_clock::now().time_since_epoch();
-  sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(since_boot / 1us));
+void reload(Agent& daemon, Log& log, service::Supervision& supervision) {
+  supervision.reloading();
   auto outcome = daemon.reload();
   if (!outcome.ok())
     log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
-  sd_notify(0, "READY=1");
+  supervision.ready(status_line(daemon));
+}
+
+/// Signals, and the timer of what is due for the service manager.
+Status watch_signals(Agent& daemon, Log& log, service::Supervision& supervision, int signals) {
+  TRY(daemon.loop().watch(signals, EventLoop::Interest::kRead,
+                          [&daemon, &log, &supervision, signals] {
+                            signalfd_siginfo info{};
+                            while (read(signals, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+                              if (info.ssi_signo == SIGHUP) {
+                                reload(daemon, log, supervision);
+                                continue;
+                              }
+                              supervision.stopping();
+                              daemon.stop();
+                            }
+                          }),
+      "signals");
+  return daemon.loop().watch(supervision.fd(), EventLoop::Interest::kRead, [&log, &supervision] {
+    if (const auto hung = supervision.on_timer())
+      log.error("a worker gives no sign of life; the service manager's watchdog will not be fed until it does",
+                {field("worker", uint64_t{*hung})});
+  });
+}
+
+/// A start that failed: under a service manager, which tries again at once, we pace the tries ourselves. A signal ends
+/// the wait.
+int failed_start(service::StartPace& pace, int signals) {
+  if (environment("NOTIFY_SOCKET").empty()) return 1;
+  pollfd signalled{.fd = signals, .events = POLLIN, .revents = 0};
+  poll(&signalled, 1, static_cast<int>(pace.failed(wall_now()) / 1ms));
+  return 1;
 }
 
 int run_daemon(const Arguments& arguments) {
-  Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo, write_log_line);
+  service::LogWriter writer({.fd = STDERR_FILENO, .journal_stream = environment("JOURNAL_STREAM")});
+  Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo,
+          [&writer](LogLevel level, std::string_view text, const std::vector<Field>& fields) {
+            writer.write(level, text, fields, to_rfc3339(wall_now()));
+          });
+  const int signals = signal_descriptor();
+  service::StartPace pace(arguments.run_dir);
   auto [config, files] = load_config(arguments.config, arguments.config_dir);
-  if (!config) return 1;
   std::error_code failed;
   std::filesystem::create_directories(arguments.run_dir, failed);
-  const int signals = signal_descriptor();
+  if (!config) return failed_start(pace, signals);
   for (const Error& warning : protect_memory()) log.warning(warning.text());
 
   auto agent = Agent::create({.workers = arguments.workers,
@@ -113,7 +151,7 @@ int run_daemon(const Arguments& arguments) {
   if (!agent.ok()) {
     log.error("cannot start",
               {field("code", std::string(code(agent.error().reason()))), field("detail", agent.error().text())});
-    return 1;
+    return failed_start(pace, signals);
   }
   Agent& daemon = **agent;
   ControlBackend backend(daemon);
@@ -121,29 +159,35 @@ int run_daemon(const Arguments& arguments) {
   const std::string socket = arguments.socket.empty() ? arguments.run_dir + "/control" : arguments.socket;
   if (Status listening = server.listen(socket); !listening.ok()) {
     log.error("cannot start", {field("detail", listening.error().text())});
-    return 1;
+    return failed_start(pace, signals);
+  }
+  auto supervision = service::Supervision::create(
+      writer, service::Supervision::watchdog_limit(),
+      {.watchdog = {.workers = daemon.worker_count(),
+                    .ask = [&daemon](size_t worker, auto task) { daemon.ask_worker(worker, std::move(task)); },
+                    .feed = {}},
+       .on_dropped = [&daemon](uint64_t count) { daemon.note_dropped_lines(count); },
+       .notify = {}});
+  if (!supervision.ok()) {
+    log.error("cannot start", {field("detail", supervision.error().text())});
+    return failed_start(pace, signals);
   }
   uint64_t announced = 0;
   daemon.set_after_round([&] {
     if (std::exchange(announced, daemon.events().last_sequence()) != daemon.events().last_sequence())
       server.on_new_events();
   });
-  Status watched = daemon.loop().watch(signals, EventLoop::Interest::kRead, [&] {
-    signalfd_siginfo info{};
-    while (read(signals, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_signo == SIGHUP)
-        reload(daemon, log);
-      else
-        daemon.stop();
-    }
-  });
-  VERIFY(watched.ok());
+  const Status watched = watch_signals(daemon, log, **supervision, signals);
+  if (!watched.ok()) {
+    log.error("cannot start", {field("detail", watched.error().text())});
+    return failed_start(pace, signals);
+  }
   daemon.start();
   log.notice("started", {field("version", std::string(IPSEC_VERSION)), field("workers", uint64_t{arguments.workers}),
                          field("tunnels", uint64_t{config->tunnels.size()}), field("control", socket)});
-  sd_notify(0, "READY=1");
+  pace.succeeded();
+  (*supervision)->ready(status_line(daemon));
   daemon.run();
-  sd_notify(0, "STOPPING=1");
   log.notice("stopped");
   return 0;
 }

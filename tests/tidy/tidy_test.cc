@@ -35,6 +35,7 @@ const std::vector<Arrow>& arrows() {
       {"hwoffload/", {"hwoffload/", "netlink/", "policy/"}},
       {"agent/control/", {"agent/control/", "policy/base/"}},
       {"agent/metrics/", {"agent/metrics/", "policy/base/"}},
+      {"agent/service/", {"agent/service/", "agent/control/", "policy/base/"}},
       {"agent/ctl/", {"agent/ctl/", "agent/control/", "policy/"}},
       {"agent/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/"}},
       {"tests/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/", "tests/"}},
@@ -168,7 +169,7 @@ TEST_CASE("hygiene: nothing is left for later, no name spills out of a header, n
 
 TEST_CASE("hygiene: every folder says on one page what it is") {
   for (const char* folder : {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control",
-                             "agent/ctl", "agent/metrics", "systemd", "tests"}) {
+                             "agent/ctl", "agent/metrics", "agent/service", "systemd", "tests"}) {
     const std::string path = std::string(SOURCE_FOLDER) + "/" + folder + "/README.md";
     CHECK_MESSAGE(std::filesystem::exists(path), folder, " has no README.md");
     std::ifstream in(path);
