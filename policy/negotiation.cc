@@ -27,12 +27,12 @@ constexpr std::array<NamedType, 5> kTypes = {{{TransformType::kEncryption, "encr
 
 std::string shown(const std::string& text) { return printable(as_bytes(text), kShownMax); }
 
-std::string quoted(const std::string& text) { return "\"" + shown(text) + "\""; }
+std::string in_quotes(const std::string& text) { return "\"" + shown(text) + "\""; }
 
 /// A list as it stands in JSON: ["a", "b"].
 std::string json_list(const std::vector<std::string>& texts) {
   std::string list = "[";
-  for (const std::string& each : texts) list.append(list.size() > 1 ? ", " : "").append(quoted(each));
+  for (const std::string& each : texts) list.append(list.size() > 1 ? ", " : "").append(in_quotes(each));
   return list + "]";
 }
 
@@ -194,7 +194,7 @@ std::string advice_for(const Nearest& pair, const Negotiation& negotiation, cons
   if (proposed.text.empty())
     return "nothing that can be configured here would match " + shown(to_string(*pair.theirs)) +
            ": let the peer offer one of " + shown(to_string(configured));
-  std::string advice = "write " + quoted(proposed.text) + " into the list of proposals" + pfs;
+  std::string advice = "write " + in_quotes(proposed.text) + " into the list of proposals" + pfs;
   if (!proposed.weak.empty())
     advice += "; it is weak, so that /defaults/allow_weak must have " + json_list(proposed.weak);
   return advice + "; or let the peer offer " + shown(to_string(*pair.ours));
@@ -338,7 +338,7 @@ Explanation explain_mode(const Negotiation& negotiation, const Config& config) {
        negotiation.offered_text == negotiation.configured_text ? Verdict::kMeets : Verdict::kDiffers});
   result.pointer = child == nullptr ? "/child_policies" : "/child_policies/" + child->policy->name + "/mode";
   result.advice = "let the peer use " + shown(negotiation.configured_text) + " mode, or write " +
-                  quoted(negotiation.offered_text) + " here where this version serves it";
+                  in_quotes(negotiation.offered_text) + " here where this version serves it";
   return result;
 }
 
@@ -376,15 +376,15 @@ Explanation explain_identity(const Negotiation& negotiation, const Config& confi
   if (tunnel == nullptr) {
     result.pointer = "/tunnels";
     result.advice =
-        "add a tunnel with \"remote_id\": " + quoted(negotiation.offered_text) + ", if this peer is to be let in";
+        "add a tunnel with \"remote_id\": " + in_quotes(negotiation.offered_text) + ", if this peer is to be let in";
   } else if (meets && local_asked && local != negotiation.offered_local_text) {
     result.pointer = "/tunnels/" + tunnel->name + "/local_id";
     result.advice =
-        "write " + quoted(negotiation.offered_local_text) + " here, or let the peer ask for " + quoted(local);
+        "write " + in_quotes(negotiation.offered_local_text) + " here, or let the peer ask for " + in_quotes(local);
   } else {
     result.pointer = "/tunnels/" + tunnel->name + "/remote_id";
     result.advice = (guessed ? "if this is the peer of tunnel " + tunnel->name + ", write " : std::string("write ")) +
-                    quoted(negotiation.offered_text) + " here, or let the peer call itself " + quoted(ours);
+                    in_quotes(negotiation.offered_text) + " here, or let the peer call itself " + in_quotes(ours);
   }
   return result;
 }
@@ -409,7 +409,8 @@ Explanation explain_authentication(const Negotiation& negotiation, const Config&
   if (tunnel != nullptr && tunnel->credential) {
     result.pointer = "/credentials/" + tunnel->credential->name + "/psk/file";
     result.advice = "the method is the same and the keys differ: compare the file " +
-                    quoted(tunnel->credential->psk_file) + " with the key of the peer, also for a line feed at its end";
+                    in_quotes(tunnel->credential->psk_file) +
+                    " with the key of the peer, also for a line feed at its end";
   } else {
     result.advice = "compare the keys of both sides";
   }

@@ -81,6 +81,7 @@ Result<IkeSuite> IkeSuite::of(const policy::Proposal& chosen) {
 
 policy::Proposal IkeSuite::to_proposal() const {
   policy::Proposal proposal{.protocol = policy::Protocol::kIke, .transforms = {}};
+  proposal.transforms.reserve(4);
   proposal.transforms.push_back({.type = TransformType::kEncryption, .id = encryption, .key_bits = key_bits});
   // RFC 7296 section 3.3: beside an AEAD no integrity transform is recommended over one of NONE.
   if (integrity != policy::kAuthNone)

@@ -164,6 +164,7 @@ Result<policy::EspSuite> esp_suite_of(const policy::Proposal& chosen) {
 
 policy::Proposal esp_proposal_of(const policy::EspSuite& suite) {
   policy::Proposal proposal{.protocol = policy::Protocol::kEsp};
+  proposal.transforms.reserve(3);
   proposal.transforms.push_back({policy::TransformType::kEncryption, suite.encryption, suite.key_bits});
   if (suite.integrity != policy::kAuthNone)
     proposal.transforms.push_back({policy::TransformType::kIntegrity, suite.integrity});

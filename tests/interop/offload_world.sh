@@ -10,6 +10,7 @@ for child in json.load(sys.stdin):
             for each in child["directions"]))' "$1"
 }
 predicted() { explained predicted "$@"; }
+# shellcheck disable=SC2120   # who sources this passes them
 effective() { explained effective "$@"; }
 # why CODE: a rule of this code ruled out something, in either direction.
 why() { ctl gw --json explain offload site | grep -q "\"code\":\"$1\""; }

@@ -1,5 +1,6 @@
 # Common parts of ./run and the lab's scripts; sourced, never run. Needs: set -euo pipefail.
 LAB_DIR=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+# shellcheck disable=SC2034   # for those who source this
 REPO=$(realpath "$LAB_DIR/../..")
 CACHE=${IPSECD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ipsecd}
 
@@ -24,6 +25,15 @@ take_lock() {
 release_lock() {
   local held="IPSECD_LOCKED_$1"
   case "${!held:-}" in ''|parent) ;; *) flock -u "${!held}"; unset "$held";; esac
+}
+
+# debian_mirror: the mirror of Debian that this machine's apt already uses; nothing if there is none.
+debian_mirror() {
+  local mirror
+  mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *\([^ ]*debian\/\{0,1\}\)\( .*\)\{0,1\}$/\1/p' | head -1)
+  [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+    awk '$1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\/.*debian\/?$/) { print $i; exit } }')
+  echo "$mirror"
 }
 
 # lock_line: "CHOICE PACKAGE VERSION SUITE" of the kernel asked for (LAB_KERNEL, or the first one).
