@@ -11,6 +11,7 @@
 #include "policy/config_reader.h"
 #include "policy/config_routes.h"
 #include "policy/config_rules.h"
+#include "policy/config_warnings.h"
 #include "policy/limits.h"
 #include "policy/selector_fit.h"
 
@@ -56,6 +57,7 @@ class Parser {
   Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_, carriers_;
   std::map<std::string, std::shared_ptr<TunnelGroup>> open_groups_;  // config_.groups, until all is read
   std::string default_ike_policy_, default_child_policy_;
+  WarningGroup split_{"more children that are split, for they need more kernel policies than policies_max"};
 };
 
 void Parser::read_documents() {
@@ -308,10 +310,9 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
                           "selectors for " + std::to_string(child.policy->policies_max) +
                               " kernel policies at most (policies_max): a child with manual keys is not split"));
   if (parts->size() > 1)
-    config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
-                               std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
-                               child.policy->name + "): it is split into " + parts->front().name + " to " +
-                               parts->back().name);
+    split_.add("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
+               std::to_string(child.policy->policies_max) + " (policies_max of child policy " + child.policy->name +
+               "): it is split into " + parts->front().name + " to " + parts->back().name);
   for (ChildConfig& part : *parts) {
     if (Status claimed = owners.claim(part.local, part.remote, "child " + part.name); !claimed.ok())
       return conflict(claimed.error());
@@ -467,6 +468,7 @@ ConfigOutcome Parser::run() {
   check_defaults();
   read_credentials();
   read_tunnels();
+  split_.finish(config_.warnings);
   settle_manual_keys(config_, tunnels_, errors_);
   settle_attachments(
       {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,

@@ -38,8 +38,8 @@ class PolicyOwners {
 std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPolicy> policy, const IkePolicy& ike);
 
 /// Adds what is legal but rarely meant: tunnels of one private place that lead to the same addresses, tunnels that
-/// cannot be told apart when the peer begins, and IKE SAs that hardly outlive their children. At most
-/// kConfigWarningsMax of each.
+/// cannot be told apart when the peer begins, and IKE SAs that hardly outlive their children. Of each kind the first
+/// few in full, and how many more there are (WarningGroup).
 void add_warnings(Config& config);
 
 }  // namespace ipsec::policy

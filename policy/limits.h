@@ -10,7 +10,9 @@ namespace ipsec::policy {
 inline constexpr size_t kConfigBytesMax = 64 << 20;  ///< Bytes of one configuration file.
 inline constexpr size_t kConfigDepthMax = 16;        ///< Nesting of objects and lists.
 inline constexpr size_t kConfigErrorsMax = 100;      ///< Errors reported for one document.
-inline constexpr size_t kConfigWarningsMax = 100;    ///< Warnings of one kind for one document and private place.
+inline constexpr size_t kConfigWarningsMax = 100;    ///< Warnings of one kind that are looked for in a private place.
+inline constexpr size_t kWarningsNamedMax = 4;       ///< Warnings of one kind in full; the others are counted.
+inline constexpr size_t kNamesNamedMax = 5;          ///< Names in one warning; the others are counted.
 inline constexpr size_t kConfigComparisonsMax = 4'000'000;  ///< Pairs of selectors compared for warnings.
 inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one configuration.
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
