@@ -1,10 +1,12 @@
 #include "agent/child_installer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/offload_needs.h"
 #include "agent/outcome.h"
 #include "policy/base/verify.h"
+#include "policy/plan_routes.h"
 
 namespace ipsec::agent {
 namespace {
@@ -218,11 +220,23 @@ void ChildInstaller::hold_private_policies(ike::ChildId id, Done done) {
 
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
   InstalledChild* child = find(id);
+  child->holds_routes = true;
   if (child->plan.routes.empty()) return done({});
   Done one = gather_outcomes(child->plan.routes.size(), std::move(done));
   const std::vector<policy::RouteConfig> routes = child->plan.routes;
   const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
   for (const policy::RouteConfig& each : routes) shared_.hold(owner, private_netns(*child), each, one);
+}
+
+void ChildInstaller::reroute(ike::ChildId id, const policy::Tunnel& tunnel, const Done& complain) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return;
+  const std::vector<policy::RouteConfig> before =
+      std::exchange(child->plan.routes,
+                    policy::plan_selector_routes(child->spec->remote, tunnel, child->ids, policy::RouteState::kUp));
+  // Those of one whose outbound half is still to come are held with it.
+  if (child->holds_routes)
+    shared_.replace({id.value(), child->ids.tunnel}, private_netns(*child), before, child->plan.routes, complain);
 }
 
 void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done) {
@@ -271,6 +285,7 @@ void ChildInstaller::mark_not_counting(ike::ChildId id, const std::string& why) 
 void ChildInstaller::release_outbound(ike::ChildId id, InstalledChild& child) {
   const std::string in_public = public_netns(child), in_private = private_netns(child);
   for (const auto& each : child.plan.routes) shared_.release(id.value(), in_private, each);
+  child.holds_routes = false;
   for (const auto& each : child.plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
   // One that the kernel still works on goes when its answer comes.
   if (child.outbound_sa == InstalledChild::Standing::kPresent)

@@ -25,6 +25,7 @@ struct InstalledChild {
   hwoffload::Effective inbound, outbound;
   bool has_inbound = false, has_outbound = false;  ///< The SA was accepted and read back.
   bool stopped = false;                            ///< Replaced: only its inbound half lingers.
+  bool holds_routes = false;
   /// What of an SA this child has to take out again. Never what stood under the same key before: the peer chooses the
   /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
   enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
@@ -53,6 +54,8 @@ class ChildInstaller {
   void renew(ike::ChildId id, policy::Direction direction, policy::ChildKeys keys, Done done);
   /// What the child's SAs are made of from now on: the same addresses, SPIs, mode and selectors.
   Status respecify(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec);
+  /// Its routes as another configuration of its group wants them; its SAs and policies stay.
+  void reroute(ike::ChildId id, const policy::Tunnel& tunnel, const Done& complain);
   /// Takes out the outbound SA and gives up the outbound policies and routes; the inbound half stays. Nothing while the
   /// outbound half is still being installed.
   void stop_outbound(ike::ChildId id);

@@ -155,6 +155,14 @@ void SharedObjects::release(uint64_t owner, const std::string& netns, const poli
     hand_over(it->first, entry, tunnel);
 }
 
+void SharedObjects::replace(Owner owner, const std::string& netns, const std::vector<policy::RouteConfig>& before,
+                            const std::vector<policy::RouteConfig>& wanted, const Done& complain) {
+  for (const policy::RouteConfig& each : wanted)
+    if (std::ranges::find(before, each) == before.end()) hold(owner, netns, each, complain);
+  for (const policy::RouteConfig& each : before)
+    if (std::ranges::find(wanted, each) == wanted.end()) release(owner.id, netns, each);
+}
+
 /// The one that has waited longest has the place now.
 void SharedObjects::hand_over(const RoutePlace& place, RouteClaims& entry, uint32_t from) {
   entry.route = entry.claims.front().route;

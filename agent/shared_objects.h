@@ -46,6 +46,10 @@ class SharedObjects {
   /// Succeeds also while another tunnel's route is in this one's place, for the tunnel can do without.
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
+  /// Holds `wanted` and no more the rest of `before`: what is new stands before what is old goes. `complain` hears of
+  /// each new one.
+  void replace(Owner owner, const std::string& netns, const std::vector<policy::RouteConfig>& before,
+               const std::vector<policy::RouteConfig>& wanted, const Done& complain);
   bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
 
   /// Held from now on, and known to stand: of an earlier run.

@@ -215,6 +215,7 @@ class TunnelManager {
   void on_route_conflict(const SharedObjects::RouteConflict& conflict);
   void set_routes(TunnelRow& row);
   void hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted);
+  void follow_group(TunnelRow& row, ChildRow& child, const policy::Tunnel& before);
   enum class PeerLook : uint8_t { kAsKnown, kAnew };
   std::optional<IpAddress> peer_by_nic(const TunnelRow& row) const;
   void settle_peer_route(TunnelRow& row, PeerLook look);
