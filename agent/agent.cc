@@ -13,13 +13,16 @@
 
 namespace ipsec::agent {
 
-Agent::Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log)
+Agent::Agent(Options options, Start start, Log& log)
     : options_(std::move(options)),
-      config_(std::move(config)),
+      config_(std::move(start.config.config)),
+      config_on_disk_(std::move(start.config.disk)),
+      last_applied_because_(std::move(start.last_applied_because)),
       log_(log),
       events_(kEventsKept),
       negotiations_(config_),
-      started_at_(wall_now()) {}
+      started_at_(wall_now()),
+      credentials_(std::move(start.config.credentials)) {}
 
 Agent::~Agent() {
   for (auto& worker : workers_) worker->stop();
@@ -31,8 +34,8 @@ void Agent::warn(std::string text) {
   warnings_.push_back(std::move(text));
 }
 
-Result<std::unique_ptr<Agent>> Agent::create(Options options, std::shared_ptr<const policy::Config> config, Log& log) {
-  std::unique_ptr<Agent> agent(new Agent(std::move(options), std::move(config), log));
+Result<std::unique_ptr<Agent>> Agent::create(Options options, Start start, Log& log) {
+  std::unique_ptr<Agent> agent(new Agent(std::move(options), std::move(start), log));
   TRY(agent->open(), "");
   return agent;
 }
@@ -41,8 +44,12 @@ Status Agent::open() {
   TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
   TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
              "kernel");
+  disk_ = std::make_unique<DiskThread>([this](std::function<void()> result) { loop_->post(std::move(result)); });
   take_over_leftovers();
+  report_files();
+  report_last_applied();
   for (const std::string& warning : config_->warnings) warn(warning);
+  report_secrets();
   const WorkerView view = make_view();
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
@@ -108,8 +115,6 @@ void Agent::claim_spis() {
 
 /// Credentials and peers of the present configuration.
 WorkerView Agent::make_view() {
-  credentials_ = Credentials::load(*config_, options_.secrets_dir);
-  for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
   assign_contexts();
   return {std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
 }
@@ -135,7 +140,7 @@ void Agent::open_group_sockets(const policy::TunnelGroup& group) {
 
 /// Groups that share a public side share its sockets: a second set would join the first one's and break its steering.
 void Agent::open_socket(const policy::TunnelGroup& group, const Endpoint& local) {
-  const std::pair place(contexts_[group.name], local);
+  const std::pair place(contexts_by_place_.at(group.public_place), local);  // of the present configuration
   if (opened_.contains(place)) return;
   auto opened = UdpSocket::open_group(group.public_place, place.first, local, workers_.size());
   if (!opened.ok()) {
@@ -269,6 +274,7 @@ void Agent::start() {
   running_ = true;
   manager_->start(monotonic_now(), config_, std::exchange(adoption_, {}));
   manager_->look_after(monotonic_now(), namespaces_);
+  if (!last_applied_because_) keep_config();
 }
 
 void Agent::follow_kernel_descriptors() {
@@ -297,6 +303,8 @@ void Agent::stop() {
     if (shutdown_deadline_) return;
     log_.notice("stopping");
     shutdown_deadline_ = monotonic_now() + kShutdownGrace;
+    for (const Reload& each : std::exchange(reloads_, {}))
+      each.done(Error(Reason::kShutdown, "the daemon is stopping; nothing was changed"));
     manager_->begin_shutdown();
   });
 }
@@ -347,8 +355,15 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
 }
 
 void Agent::initiate(size_t worker, Initiation initiation) {
-  const ike::SocketContext context = contexts_.at(initiation.tunnel->group->name);
-  workers_[worker]->post([this, context, initiation = std::move(initiation)](Worker& self) {
+  // By its place: a reload may have removed the group since.
+  const auto place = contexts_by_place_.find(initiation.tunnel->group->public_place);
+  if (place == contexts_by_place_.end()) {
+    const Error gone(Reason::kConfigNotInForce, "group " + initiation.tunnel->group->name);
+    return loop_->post([this, worker, name = initiation.tunnel->name, child = initiation.child, gone] {
+      manager_->on_initiated(monotonic_now(), worker, name, child, gone);
+    });
+  }
+  workers_[worker]->post([this, context = place->second, initiation = std::move(initiation)](Worker& self) {
     const policy::Tunnel& tunnel = *initiation.tunnel;
     const auto local = tunnel.local_address();
     Result<ike::IkeSaId> outcome = Error(Reason::kConfigConflict, "tunnel " + tunnel.name + " has no remote address");

@@ -407,12 +407,14 @@ Result<std::string> ControlBackend::metrics(const std::string& format, const con
   return numbers.text(*wanted);
 }
 
-json ControlBackend::outcome_of(const std::string& tunnel) const {
-  const TunnelRow& row = agent_.manager().tunnels().at(tunnel);
-  return {{"tunnel", tunnel},
-          {"state", TunnelManager::state_of(row)},
-          {"detail", or_null(row.last_detail)},
-          {"children", only(children(), "tunnel", tunnel)}};
+/// Not of a tunnel that a reload has removed while the operation went on.
+Result<json> ControlBackend::outcome_of(const std::string& tunnel) const {
+  const auto row = agent_.manager().tunnels().find(tunnel);
+  if (row == agent_.manager().tunnels().end()) return Error(Reason::kConfigNotInForce, "tunnel " + tunnel);
+  return json{{"tunnel", tunnel},
+              {"state", TunnelManager::state_of(row->second)},
+              {"detail", or_null(row->second.last_detail)},
+              {"children", only(children(), "tunnel", tunnel)}};
 }
 
 void ControlBackend::up(const std::string& tunnel, const std::string& child, Done done) {
@@ -499,9 +501,9 @@ json ControlBackend::config_check(const std::vector<NamedText>& files) {
           {"warnings", issues_of(outcome.config ? outcome.config->warnings : std::vector<std::string>())}};
 }
 
-Result<json> ControlBackend::config_apply(ApplyMode mode) {
-  TRY_ASSIGN(const Agent::Reloaded reloaded,
-             agent_.reload(mode == ApplyMode::kLook ? Agent::Extent::kLook : Agent::Extent::kApply), "");
+namespace {
+
+json reloaded_json(const Agent::Reloaded& reloaded) {
   json changes = json::array();
   for (const auto& [name, change] : reloaded.changes)
     changes.push_back({{"tunnel", name},
@@ -516,6 +518,16 @@ Result<json> ControlBackend::config_apply(ApplyMode mode) {
               {"warnings", issues_of(reloaded.warnings)},
               {"changes", std::move(changes)},
               {"carriers", carrier_changes_json(reloaded.carriers)}};
+}
+
+}  // namespace
+
+void ControlBackend::config_apply(ApplyMode mode, Done done) {
+  agent_.reload(mode == ApplyMode::kLook ? Agent::Extent::kLook : Agent::Extent::kApply,
+                [done = std::move(done)](const Result<Agent::Reloaded>& reloaded) {
+                  if (!reloaded.ok()) return done(reloaded.error());
+                  done(reloaded_json(*reloaded));
+                });
 }
 
 namespace {

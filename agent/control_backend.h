@@ -26,12 +26,12 @@ class ControlBackend final : public control::Backend {
                                      bool one_move) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
-  Result<nlohmann::json> config_apply(ApplyMode mode) override;
+  void config_apply(ApplyMode mode, Done done) override;
   nlohmann::json config_effective() override;
 
  private:
   nlohmann::json tunnel_row(const TunnelRow& row) const;
-  nlohmann::json outcome_of(const std::string& tunnel) const;
+  Result<nlohmann::json> outcome_of(const std::string& tunnel) const;
   nlohmann::json peer_row(const IkeRow& row) const;
   nlohmann::json group_row(const policy::TunnelGroup& group) const;
   nlohmann::json tunnels() const;

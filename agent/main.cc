@@ -13,6 +13,7 @@
 #include "agent/control_backend.h"
 #include "agent/limits.h"
 #include "agent/privileges.h"
+#include "agent/start_config.h"
 #include "policy/config_keys.h"
 #include "policy/config_parser.h"
 
@@ -26,6 +27,7 @@ struct Arguments {
   std::string config_dir = "/etc/ipsecd/conf.d";
   std::string secrets_dir = "/etc/ipsecd/secrets";
   std::string run_dir = "/run/ipsecd";
+  std::string state_dir = "/var/lib/ipsecd";
   std::string socket;
   size_t workers = 2;
   std::string check;
@@ -42,24 +44,32 @@ void write_log_line(LogLevel level, std::string_view text, const std::vector<Fie
     std::fprintf(stderr, "%s %s\n", to_rfc3339(wall_now()).c_str(), line.c_str());
 }
 
-struct LoadedConfig {
-  std::shared_ptr<const policy::Config> config;  ///< Null: errors have been printed.
-  std::vector<policy::ConfigFile> files;
-};
+void print_errors(const std::vector<policy::ConfigError>& errors) {
+  for (const policy::ConfigError& each : errors) std::fprintf(stderr, "%s\n", each.text().c_str());
+  std::fprintf(stderr, "ipsecd: %zu error%s in the configuration\n", errors.size(), errors.size() == 1 ? "" : "s");
+}
 
-/// Prints all errors; nothing else happens with a document that does not validate.
-LoadedConfig load_config(const std::string& main_file, const std::string& folder) {
-  auto files = read_config_files(main_file, folder);
-  if (!files.ok()) {
-    std::fprintf(stderr, "ipsecd: %s\n", files.error().text().c_str());
-    return {};
+/// `--check-config`: reads the file and the folder beside it. Secrets are not a part of it.
+int check_config(const std::string& main_file) {
+  const std::string folder = std::filesystem::path(main_file).parent_path() / "conf.d";
+  auto read = read_config_files({main_file, folder}, FolderPresence::kAbsent);
+  if (const auto* failed = std::get_if<policy::ConfigError>(&read)) {
+    print_errors({*failed});
+    return 1;
   }
-  policy::ConfigOutcome outcome = policy::parse_config(*files);
-  for (const policy::ConfigError& error : outcome.errors) std::fprintf(stderr, "%s\n", error.text().c_str());
-  if (!outcome.errors.empty())
-    std::fprintf(stderr, "ipsecd: %zu error%s in the configuration; nothing was changed\n", outcome.errors.size(),
-                 outcome.errors.size() == 1 ? "" : "s");
-  return {std::move(outcome.config), std::move(*files)};
+  const ConfigOnDisk& disk = std::get<ConfigOnDisk>(read);
+  const policy::ConfigOutcome outcome = policy::parse_config(disk.files);
+  if (!outcome.config) {
+    print_errors(outcome.errors);
+    return 1;
+  }
+  for (const std::string& warning : outcome.config->warnings) std::printf("warning: %s\n", warning.c_str());
+  for (const std::string& name : disk.passed_over)
+    std::printf("%s/%s: not a configuration file, not read\n", folder.c_str(), name.c_str());
+  for (const policy::ConfigFile& each : disk.files) std::printf("%s: read\n", each.name.c_str());
+  std::printf("%s: %zu tunnels in %zu groups, no errors\n", main_file.c_str(), outcome.config->tunnels.size(),
+              outcome.config->groups.size());
+  return 0;
 }
 
 int signal_descriptor() {
@@ -88,28 +98,38 @@ control::Watcher watcher_for(EventLoop& loop) {
 void reload(Agent& daemon, Log& log) {
   const auto since_boot = std::chrono::steady_clock::now().time_since_epoch();
   sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", static_cast<long long>(since_boot / 1us));
-  auto outcome = daemon.reload();
-  if (!outcome.ok())
-    log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
-  sd_notify(0, "READY=1");
+  daemon.reload(Agent::Extent::kApply, [&log](const Result<Agent::Reloaded>& outcome) {
+    if (!outcome.ok())
+      log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
+    sd_notify(0, "READY=1");
+  });
 }
 
 int run_daemon(const Arguments& arguments) {
   Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo, write_log_line);
-  auto [config, files] = load_config(arguments.config, arguments.config_dir);
-  if (!config) return 1;
+  const ConfigPaths paths{arguments.config, arguments.config_dir};
+  for (const Error& warning : protect_memory()) log.warning(warning.text());
+  // While signals still end the process: the disk may not answer.
+  StartConfig found = load_at_start(paths, arguments.secrets_dir, LastApplied(arguments.state_dir));
+  if (!found.errors.empty()) print_errors(found.errors);
+  if (!found.loaded) {
+    std::fprintf(stderr, "ipsecd: not started: %s\n", found.last_applied.c_str());
+    return 1;
+  }
+  const size_t tunnels = found.loaded->config->tunnels.size();
   std::error_code failed;
   std::filesystem::create_directories(arguments.run_dir, failed);
   const int signals = signal_descriptor();
-  for (const Error& warning : protect_memory()) log.warning(warning.text());
 
-  auto agent = Agent::create({.workers = arguments.workers,
-                              .run_dir = arguments.run_dir,
-                              .secrets_dir = arguments.secrets_dir,
-                              .config_path = arguments.config,
-                              .config_dir = arguments.config_dir,
-                              .config_files = std::move(files)},
-                             config, log);
+  auto agent =
+      Agent::create({.workers = arguments.workers,
+                     .run_dir = arguments.run_dir,
+                     .secrets_dir = arguments.secrets_dir,
+                     .state_dir = arguments.state_dir,
+                     .config = paths},
+                    {.config = std::move(*found.loaded),
+                     .last_applied_because = found.errors.empty() ? std::nullopt : std::optional(found.last_applied)},
+                    log);
   if (!agent.ok()) {
     log.error("cannot start",
               {field("code", std::string(code(agent.error().reason()))), field("detail", agent.error().text())});
@@ -140,7 +160,7 @@ int run_daemon(const Arguments& arguments) {
   VERIFY(watched.ok());
   daemon.start();
   log.notice("started", {field("version", std::string(IPSEC_VERSION)), field("workers", uint64_t{arguments.workers}),
-                         field("tunnels", uint64_t{config->tunnels.size()}), field("control", socket)});
+                         field("tunnels", uint64_t{tunnels}), field("control", socket)});
   sd_notify(0, "READY=1");
   daemon.run();
   sd_notify(0, "STOPPING=1");
@@ -158,6 +178,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--secrets-dir", arguments.secrets_dir, "where pre-shared keys are looked up")->capture_default_str();
   app.add_option("--run-dir", arguments.run_dir, "journal and control socket")->capture_default_str();
+  app.add_option("--state-dir", arguments.state_dir, "the configuration applied last, for a start at which it is bad")
+      ->capture_default_str();
   app.add_option("--socket", arguments.socket, "control socket (default: RUN-DIR/control)");
   app.add_option("--workers", arguments.workers, "threads that speak IKE")
       ->capture_default_str()
@@ -174,14 +196,6 @@ int main(int argc, char** argv) {
     std::puts(policy::config_schema().c_str());
     return 0;
   }
-  if (!arguments.check.empty()) {
-    const auto config =
-        load_config(arguments.check, std::filesystem::path(arguments.check).parent_path() / "conf.d").config;
-    if (!config) return 1;
-    for (const std::string& warning : config->warnings) std::printf("warning: %s\n", warning.c_str());
-    std::printf("%s: %zu tunnels in %zu groups, no errors\n", arguments.check.c_str(), config->tunnels.size(),
-                config->groups.size());
-    return 0;
-  }
+  if (!arguments.check.empty()) return check_config(arguments.check);
   return run_daemon(arguments);
 }

@@ -88,11 +88,13 @@ class Backend {
     std::string name, text;
   };
   virtual nlohmann::json config_check(const std::vector<NamedText>& files) = 0;
-  /// Reads the daemon's configuration files again and applies them, or only tells what that would change:
-  /// config_check's members and "changes": rows of the interface's type TunnelChange.
+  /// Reads the daemon's configuration files again and applies them, or only reports what that would change:
+  /// config_check's members and "changes": rows of the interface's type TunnelChange. `done` as above: files and
+  /// secrets are read while others are served.
   enum class ApplyMode : uint8_t { kApply, kLook };
-  virtual Result<nlohmann::json> config_apply([[maybe_unused]] ApplyMode mode) {
-    return Error(Reason::kUnsupported, "this daemon keeps its configuration");
+  virtual void config_apply([[maybe_unused]] ApplyMode mode, Done done) {
+    const Done answer = std::move(done);
+    answer(Error(Reason::kUnsupported, "this daemon keeps its configuration"));
   }
   /// The configuration in force, secrets by reference.
   virtual nlohmann::json config_effective() = 0;

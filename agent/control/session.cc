@@ -39,9 +39,14 @@ void Session::on_new_events() {
 }
 
 void Session::complete(Result<json> outcome) {
-  if (!std::holds_alternative<Operation>(work_)) return;
+  const auto* operation = std::get_if<Operation>(&work_);
+  if (operation == nullptr) return;
+  const std::string_view name = operation->name;
   work_ = std::monostate{};
-  send_result(std::move(outcome), "outcome");
+  if (name.empty() && outcome.ok())
+    send({.parameters = std::move(outcome).value(), .error = {}});
+  else
+    send_result(std::move(outcome), name);
   advance();
 }
 

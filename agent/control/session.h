@@ -54,7 +54,9 @@ class Session {
   bool wants_write() const { return !closed_ && (output_.size() > 0 || runnable_); }
 
  private:
-  struct Operation {};  ///< up, down or rekey
+  struct Operation {                    ///< What the backend answers later.
+    std::string_view name = "outcome";  ///< Of the answer in the reply; empty: it is the reply.
+  };
   struct ListStream {
     std::string kind;
     std::map<std::string, std::string> filter;

@@ -213,9 +213,8 @@ void Session::on_drift(const json& parameters) {
 }
 
 void Session::on_config_apply(Backend::ApplyMode mode) {
-  auto outcome = host_.backend.config_apply(mode);
-  if (!outcome.ok()) return send(failure(outcome.error()));
-  send({.parameters = std::move(outcome).value(), .error = {}});
+  work_ = Operation{.name = {}};
+  host_.backend.config_apply(mode, host_.make_done(id_));
 }
 
 void Session::on_metrics(const Call& call) {

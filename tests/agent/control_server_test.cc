@@ -153,6 +153,24 @@ TEST_CASE("server: an operation is answered when its outcome is known, and calls
   CHECK(replies[1]["parameters"].contains("status"));
 }
 
+TEST_CASE("server: a configuration is applied while others are served, and its answer is the reply itself") {
+  World world;
+  world.backend.applies_later = true;
+  const int fd = world.connect();
+  CHECK(world.exchange(fd, call_bytes("ConfigApply")).empty());
+  REQUIRE(world.backend.waiting.size() == 1);
+
+  CHECK(world.call(world.connect(), "Status")["parameters"].contains("status"));
+  world.backend.waiting[0](json{{"ok", true}, {"errors", json::array()}});
+  const auto replies = world.read_replies(fd);
+
+  REQUIRE(replies.size() == 1);
+  CHECK(replies[0]["parameters"]["ok"] == true);
+  CHECK(world.exchange(fd, call_bytes("ConfigDiff")).empty());
+  world.backend.waiting[1](Error(Reason::kShutdown, "the daemon is stopping"));
+  CHECK(error_of(world.read_replies(fd).at(0)) == "net.ipsecd.control.Failed");
+}
+
 TEST_CASE("server: an outcome may come when the client, or the server, is gone") {
   World world;
   const int fd = world.connect();

@@ -75,11 +75,14 @@ void FakeBackend::rekey(const std::string& tunnel, const std::string& child, Rek
     waiting.push_back(std::move(done));
 }
 
-Result<json> FakeBackend::config_apply(ApplyMode mode) {
+void FakeBackend::config_apply(ApplyMode mode, Done done) {
   json outcome = config_check({{.name = "gw.json", .text = config_is_bad ? "bad" : "good"}});
   outcome["changes"] = config_is_bad ? json::array() : rows.contains("changes") ? rows["changes"] : json::array();
   if (mode == ApplyMode::kApply && !config_is_bad) ++applied;
-  return outcome;
+  if (applies_later)
+    waiting.push_back(std::move(done));
+  else
+    done(std::move(outcome));
 }
 
 Result<std::string> FakeBackend::metrics(const std::string& format, const ServerCounters& counters, size_t clients) {

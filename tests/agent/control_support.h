@@ -29,7 +29,7 @@ class FakeBackend : public Backend {
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
   Result<std::string> metrics(const std::string& format, const ServerCounters& counters, size_t clients) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) override;
-  Result<nlohmann::json> config_apply(ApplyMode mode) override;
+  void config_apply(ApplyMode mode, Done done) override;
   nlohmann::json config_effective() override { return {{"version", 1}}; }
 
   /// Appends events and returns the last sequence number.
@@ -46,6 +46,7 @@ class FakeBackend : public Backend {
   std::optional<nlohmann::json> outcome_at_once;
   size_t applied = 0;  ///< Configurations.
   bool config_is_bad = false;
+  bool applies_later = false;  ///< The test gives the outcome of config_apply, too.
 };
 
 /// An event loop over poll(2) that runs only as long as there is something to do.
