@@ -119,13 +119,34 @@ WorkerView Agent::make_view() {
   return {std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
 }
 
+/// Groups that share a public namespace and VRF share sockets.
 void Agent::assign_contexts() {
-  // Groups that share a public namespace and VRF share sockets.
+  drop_unused_contexts();
+  std::set<ike::SocketContext> taken;
+  for (const auto& [place, context] : contexts_by_place_) taken.insert(context);
+  uint16_t next = 0;
   contexts_.clear();
   for (const auto& [name, group] : config_->groups) {
-    const auto next = ike::SocketContext(static_cast<uint16_t>(contexts_by_place_.size()));
-    contexts_[name] = contexts_by_place_.try_emplace(group->public_place, next).first->second;
+    while (taken.contains(ike::SocketContext(next)) && next < UINT16_MAX) ++next;
+    const auto [it, fresh] = contexts_by_place_.try_emplace(group->public_place, ike::SocketContext(next));
+    if (fresh) taken.insert(it->second);
+    contexts_[name] = it->second;
   }
+}
+
+/// However many reloads there are, the numbers of contexts must not run out: those of places that no group, socket or
+/// tunnel names any more are free again.
+void Agent::drop_unused_contexts() {
+  std::set<policy::RoutingPlace> used;
+  for (const auto& [name, group] : config_->groups) used.insert(group->public_place);
+  if (manager_)
+    for (const auto& [name, row] : manager_->tunnels()) used.insert(row.tunnel->group->public_place);
+  std::erase_if(contexts_by_place_, [&](const auto& each) {
+    const auto has_socket = [&](const SocketPlaces& sockets) {
+      return std::ranges::any_of(sockets, [&](const auto& socket) { return socket.first == each.second; });
+    };
+    return !used.contains(each.first) && !has_socket(opened_) && !has_socket(closing_);
+  });
 }
 
 void Agent::open_sockets() {

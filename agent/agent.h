@@ -88,6 +88,7 @@ class Agent final : private WorkerPort {
   void take_over_leftovers();
   void claim_spis();
   void assign_contexts();
+  void drop_unused_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void open_socket(const policy::TunnelGroup& group, const Endpoint& local);
   struct Reload {
@@ -149,7 +150,7 @@ class Agent final : private WorkerPort {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<netlink::XfrmKernel> kernel_;
   std::shared_ptr<const Credentials> credentials_;
-  std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // of all configurations so far
+  std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // that something uses
   std::unordered_map<std::string, ike::SocketContext> contexts_;          // by group
   SocketPlaces opened_;                                                   // sockets stand for
   SocketPlaces unused_;   // of these, not in the configuration any more: they go when what used them has ended

@@ -132,10 +132,10 @@ DiskThread::DiskThread(Outlet outlet, Duration grace) : shared_(std::make_shared
 DiskThread::~DiskThread() {
   std::unique_lock lock(shared_->mutex);
   shared_->ends = true;
-  shared_->tasks.clear();
   shared_->outlet = {};
   shared_->changed.notify_all();
   const bool ended = shared_->changed.wait_for(lock, grace_, [this] { return shared_->ended; });
+  shared_->tasks.clear();
   lock.unlock();
   if (ended)
     thread_.join();
@@ -153,7 +153,7 @@ void DiskThread::work(const std::shared_ptr<Shared>& shared) {
   std::unique_lock lock(shared->mutex);
   while (true) {
     shared->changed.wait(lock, [&] { return shared->ends || !shared->tasks.empty(); });
-    if (shared->ends) break;
+    if (shared->tasks.empty()) break;
     Task task = std::move(shared->tasks.front());
     shared->tasks.pop_front();
     lock.unlock();

@@ -62,8 +62,9 @@ void note_key_changes(policy::TunnelChanges& changes, const policy::Config& conf
 std::vector<std::string> credential_warnings(const Credentials& credentials);
 
 /// A thread for what waits for the disk: configurations, secrets, the copy of the configuration applied last. Tasks run
-/// one after the other. A disk that does not answer holds nobody up: the end of this object leaves such a thread
-/// behind after `grace`, and that touches nothing of ours any more.
+/// one after the other; those that wait at the end of this object are still done. A disk that does not answer holds
+/// nobody up: the end of this object leaves such a thread behind after `grace`, and that touches nothing of ours any
+/// more.
 class DiskThread {
  public:
   using Task = std::function<std::function<void()>()>;  ///< On the thread; what it returns is for `outlet`.

@@ -175,6 +175,19 @@ TEST_CASE("config loader: tasks run one after the other, and their results go to
   CHECK(seen == std::vector<int>{0, 1, 2});
 }
 
+TEST_CASE("config loader: what waits to be written at the end is written") {
+  std::vector<int> written;
+  {
+    DiskThread disk([](const std::function<void()>&) {});
+    for (int i = 0; i < 3; ++i)
+      disk.run([&written, i]() -> std::function<void()> {
+        written.push_back(i);
+        return {};
+      });
+  }
+  CHECK(written == std::vector<int>{0, 1, 2});
+}
+
 TEST_CASE("config loader: a disk that does not answer holds up neither the main thread nor the end") {
   const auto release = std::make_shared<std::promise<void>>();
   const auto ended = std::make_shared<std::promise<void>>();
