@@ -103,19 +103,19 @@ TEST_CASE("config loader: other manual keys come by new SAs of the children that
 
 TEST_CASE("config loader: what is seldom meant in a secret's file is warned of, and nothing of the key is said") {
   const ConfigWorld world;
-  for (const auto& [content, words] : {std::pair<std::string, std::string>{"\xef\xbb\xbfswordfish", "byte order mark"},
-                                       {"\"swordfish\"\n", "quotes around it"},
-                                       {"'swordfish'", "quotes around it"},
-                                       {" swordfish", "begins with a blank"},
-                                       {"swordfish \r\n", "ends with a blank"},
-                                       {"swordfish\t\n", "ends with a blank"},
-                                       {std::string("sword\0fish", 10), "NUL"},
-                                       {"0sc3dvcmRmaXNo", "begins with 0s"}}) {
-    world.write("secrets/two.psk", content);
+  for (const auto& each : {std::pair<std::string, std::string>{"\xef\xbb\xbfswordfish", "byte order mark"},
+                           {"\"swordfish\"\n", "quotes around it"},
+                           {"'swordfish'", "quotes around it"},
+                           {" swordfish", "begins with a blank"},
+                           {"swordfish \r\n", "ends with a blank"},
+                           {"swordfish\t\n", "ends with a blank"},
+                           {std::string("sword\0fish", 10), "NUL"},
+                           {"0sc3dvcmRmaXNo", "begins with 0s"}}) {
+    world.write("secrets/two.psk", each.first);
     const ConfigInForce loaded = world.in_force();
     CHECK(loaded.credentials->has("two"));
     const auto warnings = credential_warnings(*loaded.credentials);
-    CHECK_MESSAGE(any_has(warnings, words), words);
+    CHECK_MESSAGE(any_has(warnings, each.second), each.second);
     CHECK(any_has(warnings, "two.psk"));
     CHECK_FALSE(any_has(warnings, "word"));
     CHECK_FALSE(any_has(warnings, "c3dv"));

@@ -12,7 +12,7 @@ using Texts = std::vector<std::string>;
 
 namespace {
 
-constexpr ike::IkeSaId kIke{0x11}, kOther{0x22};
+constexpr ike::IkeSaId kIke{0x11};
 const std::string kInside = R"("private": { "netns": "priv", "vrf": "red" })";
 const std::string kByPolicy = R"("attachment": "policy")";
 const TunnelText kUp{.members = R"(, "routes": [{ "prefix": "10.2.1.0/24" }])"};

@@ -299,7 +299,8 @@ std::string disturbance(const Sample& sample) {
   const TunnelChanges tunnels = tunnel_changes(*before, *after);
   const CarrierChanges carriers = carrier_changes(*before, *after);
   const bool start_only = !start_only_changes(*before, *after).empty();
-  for (const auto& [name, change] : tunnels) CHECK_MESSAGE(name == "a", "tunnel ", name, " has nothing to do with it");
+  for (const auto& each : tunnels)
+    CHECK_MESSAGE(each.first == "a", "tunnel ", each.first, " has nothing to do with it");
   CHECK(tunnels.size() + carriers.size() + (start_only ? 1 : 0) <= 1);
   if (!tunnels.empty()) return word_of(tunnels.begin()->second);
   if (!carriers.empty()) return std::string(to_string(carriers.begin()->second.kind));
