@@ -7,19 +7,20 @@
 
 namespace ipsec::ike {
 
-inline constexpr size_t kDatagramBytesMax = 65535;     ///< Bytes of one IKE message.
-inline constexpr size_t kInitBytesMax = 8192;          ///< Bytes of an IKE_SA_INIT request: it is kept until IKE_AUTH.
-inline constexpr size_t kPayloadsMax = 64;             ///< Payloads per message, the encrypted ones included.
-inline constexpr size_t kProposalsMax = 64;            ///< Proposals per SA payload.
-inline constexpr size_t kTransformsMax = 128;          ///< Transforms per proposal.
-inline constexpr size_t kAttributesMax = 8;            ///< Attributes per transform.
-inline constexpr size_t kSelectorsMax = 255;           ///< Selectors per TS payload (its counter has 8 bits).
-inline constexpr size_t kSpisPerDeleteMax = 256;       ///< SPIs per Delete payload.
-inline constexpr size_t kNotifyBytesMax = 2048;        ///< Bytes of notification data.
+inline constexpr size_t kDatagramBytesMax = 65535;  ///< Bytes of one IKE message.
+inline constexpr size_t kInitBytesMax = 8192;       ///< Bytes of an IKE_SA_INIT request: it is kept until IKE_AUTH.
+inline constexpr size_t kPayloadsMax = 64;          ///< Payloads of one kind that are kept; ignored ones are skipped.
+inline constexpr size_t kPayloadsWalkedMax = 4096;  ///< Payloads per message, kept or not.
+inline constexpr size_t kProposalsMax = 64;         ///< Proposals per SA payload.
+inline constexpr size_t kTransformsMax = 128;       ///< Transforms per proposal.
+inline constexpr size_t kAttributesMax = 8;         ///< Attributes per transform.
+inline constexpr size_t kSelectorsMax = 255;        ///< Selectors per TS payload (its counter has 8 bits).
+inline constexpr size_t kSpisPerDeleteMax = 256;    ///< SPIs per Delete payload that are looked at.
+inline constexpr size_t kNotifyBytesMax = 2048;     ///< Bytes of notification data.
 inline constexpr size_t kCertificateBytesMax = 16384;  ///< Bytes of one certificate payload.
-inline constexpr size_t kCertificatesMax = 8;          ///< CERT payloads per message.
-inline constexpr size_t kIdentityBytesMax = 1024;      ///< Bytes of an identification payload's data.
-inline constexpr size_t kNonceBytesMin = 16;           ///< RFC 7296 section 3.9.
+inline constexpr size_t kCertificatesMax = 8;      ///< CERT payloads per message that are kept, and as many CERTREQ.
+inline constexpr size_t kIdentityBytesMax = 1024;  ///< Bytes of an identification payload's data.
+inline constexpr size_t kNonceBytesMin = 16;       ///< RFC 7296 section 3.9.
 inline constexpr size_t kNonceBytesMax = 256;
 inline constexpr size_t kCookieBytesMax = 64;       ///< RFC 7296 section 2.6.
 inline constexpr size_t kConfigAttributesMax = 64;  ///< Attributes per CP payload.

@@ -19,8 +19,10 @@ std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) 
   work->path = message.path;
   work->peer_id_body = request.id_i->body;
   if (request.id_r) work->wanted_local_id = request.id_r->identity;
-  work->method = request.auth->method;
-  work->peer_auth = request.auth->data;
+  if (request.auth) {
+    work->method = request.auth->method;
+    work->peer_auth = request.auth->data;
+  }
   work->initial_contact = request.notify(NotifyType::kInitialContact) != nullptr;
   work->wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr;
   work->has_child = request.sa && request.ts_i && request.ts_r;
@@ -33,6 +35,15 @@ std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) 
   work->ts_i = request.ts_i->selectors;
   work->ts_r = request.ts_r->selectors;
   return work;
+}
+
+/// Why nobody could be authenticated by this request, whoever it is; nothing where somebody might be.
+std::optional<Error> not_served(const Payloads& request) {
+  // RFC 7296 2.16: who leaves AUTH out of its first IKE_AUTH request wants to be authenticated by EAP.
+  if (!request.auth) return Error(Reason::kEapNotServed, "no AUTH payload in the request");
+  if (request.auth->method == AuthMethod::kNull) return Error(Reason::kNullAuthNotServed, name(AuthMethod::kNull));
+  if (!request.id_i->has_known_type()) return Error(Reason::kIdentityType, policy::to_string(request.id_i->identity));
+  return std::nullopt;
 }
 
 /// Answers with an error and ends the IKE SA: nobody is authenticated (RFC 7296 2.21.2).
@@ -148,6 +159,7 @@ void on_auth_request(EngineCore& core, Instant now, IkeSa& sa, const Message& me
   work->ask = core.next_ask();
   KeySchedule keys = std::move(*init.keys);
   core.enter(sa, AuthResponding{std::move(keys), std::move(work)}, now + kAskTimeout);
+  if (const auto error = not_served(message.payloads)) return on_refused_responder(core, now, sa, *error);
   ask_responding(core, sa);
 }
 
