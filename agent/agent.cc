@@ -45,10 +45,11 @@ Status Agent::open() {
   for (const std::string& warning : config_->warnings) warn(warning);
   const WorkerView view = make_view();
   for (size_t i = 0; i < options_.workers; ++i) {
-    TRY_ASSIGN(auto worker,
-               Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view,
-                              [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
-               "worker");
+    TRY_ASSIGN(
+        auto worker,
+        Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view, own_spis_,
+                       [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
+        "worker");
     workers_.push_back(std::move(worker));
   }
   claim_spis();

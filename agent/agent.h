@@ -134,6 +134,7 @@ class Agent final : private WorkerPort {
   SocketPlaces closing_;  // of these, told to the workers, of which not all have closed them
   Adoption adoption_;     // until the start
   std::unique_ptr<TunnelManager> manager_;
+  OwnSpis own_spis_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
   std::set<std::string> namespaces_;                    // of the groups that are enabled

@@ -4,11 +4,12 @@
 
 namespace ipsec::agent {
 
-Worker::Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet)
+Worker::Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, OwnSpis& own_spis,
+               Outlet outlet)
     : index_(index),
       view_(std::move(view)),
       outlet_(std::move(outlet)),
-      spis_(static_cast<uint8_t>(index), random_, node),
+      spis_(static_cast<uint8_t>(index), random_, node, own_spis),
       engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{admission}, random_, spis_)) {}
 
 Worker::~Worker() {
@@ -17,8 +18,8 @@ Worker::~Worker() {
 }
 
 Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
-                                               WorkerView view, Outlet outlet) {
-  std::unique_ptr<Worker> worker(new Worker(index, node, admission, std::move(view), std::move(outlet)));
+                                               WorkerView view, OwnSpis& own_spis, Outlet outlet) {
+  std::unique_ptr<Worker> worker(new Worker(index, node, admission, std::move(view), own_spis, std::move(outlet)));
   TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
   return worker;
 }

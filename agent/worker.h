@@ -11,6 +11,7 @@
 
 #include "agent/credentials.h"
 #include "agent/event_loop.h"
+#include "agent/own_spis.h"
 #include "agent/peer_directory.h"
 #include "agent/udp_socket.h"
 #include "ike/crypto/crypto_context.h"
@@ -50,7 +51,7 @@ class Worker {
 
   /// `admission`: this worker's share of the node's limits.
   static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
-                                                WorkerView view, Outlet outlet);
+                                                WorkerView view, OwnSpis& own_spis, Outlet outlet);
   ~Worker();
 
   /// Before start(), or on the worker's own thread.
@@ -76,7 +77,8 @@ class Worker {
   const WorkerNumbers& numbers() const { return numbers_; }
 
  private:
-  Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
+  Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, OwnSpis& own_spis,
+         Outlet outlet);
   void drain();
   void watch(UdpSocket& socket);
   void carry_out(ike::Action action);
@@ -92,7 +94,7 @@ class Worker {
   WorkerView view_;
   Outlet outlet_;
   SystemRandom random_;
-  ike::WorkerSpiSource spis_;
+  NodeSpiSource spis_;
   ike::CryptoContext crypto_;
   std::unique_ptr<ike::IkeEngine> engine_;
   WorkerNumbers numbers_;

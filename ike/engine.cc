@@ -536,6 +536,7 @@ Result<IkeSaId> IkeEngine::restore(Instant now, const Secret& snapshot, const Fi
   TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
+  if (sa->initiator) core.spis.begun(sa->spi_i);
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
   if (sa->half_open()) core.admission.half_open_changed(sa->init_remote.address, +1);
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);

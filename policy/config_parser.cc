@@ -366,9 +366,18 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   identity("local_id", local_id);
   identity("remote_id", tunnel.remote_id);
   if (!local_id && local) local_id = Identity::parse(to_string(*local)).value();
+  const bool local_id_known = local_id.has_value();
   if (local_id) tunnel.local_id = std::move(*local_id);
   if (!tunnel.remote_id && !tunnel.remote && !has_manual_children(reader))
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
+  // An address of our own as the remote one has been reported, or stands for a wrong one.
+  const auto& own = tunnel.group->public_addresses;
+  const bool is_told =
+      !tunnel.remote_id && tunnel.remote && std::find(own.begin(), own.end(), *tunnel.remote) != own.end();
+  if (local_id_known && !is_told && !has_manual_children(reader) && meets_itself(tunnel))
+    reader.error(reader.find("local_id") != nullptr ? "local_id" : "remote_id", Reason::kConfigConflict,
+                 to_string(tunnel.local_id) + ", also the peer's name",
+                 "another name than the peer has: otherwise anybody could send our own messages back and be that peer");
 }
 
 void Parser::check_ike_policy(ObjectReader& reader, const Tunnel& tunnel) {

@@ -48,13 +48,16 @@ void warn_of_overlaps(std::vector<Reach>& reaches, size_t& budget, std::vector<s
 using Appearance =
     std::tuple<RoutingPlace, std::optional<IpAddress>, std::optional<IpAddress>, std::string, std::string>;
 
+/// Empty: anybody.
+std::string expected_key(const Tunnel& tunnel) {
+  if (tunnel.remote_id) return tunnel.remote_id->index_key();
+  if (tunnel.remote) return Identity::parse(to_string(*tunnel.remote)).value().index_key();
+  return {};
+}
+
 Appearance appearance_of(const Tunnel& tunnel) {
-  std::string remote_id;
-  if (tunnel.remote_id)
-    remote_id = tunnel.remote_id->index_key();
-  else if (tunnel.remote)
-    remote_id = Identity::parse(to_string(*tunnel.remote)).value().index_key();
-  return {tunnel.group->public_place, tunnel.local_address(), tunnel.remote, remote_id, tunnel.local_id.index_key()};
+  return {tunnel.group->public_place, tunnel.local_address(), tunnel.remote, expected_key(tunnel),
+          tunnel.local_id.index_key()};
 }
 
 void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
@@ -136,6 +139,8 @@ std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPo
     if (!has_group(each)) each.transforms.insert(each.transforms.end(), groups.begin(), groups.end());
   return completed;
 }
+
+bool meets_itself(const Tunnel& tunnel) { return expected_key(tunnel) == tunnel.local_id.index_key(); }
 
 void add_warnings(Config& config) {
   std::map<RoutingPlace, std::vector<Reach>> by_place;

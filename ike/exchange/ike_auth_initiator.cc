@@ -152,9 +152,11 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   }
   next.ask = core.next_ask();
   const bool proves_nothing = next.auth.method == AuthMethod::kNull;
+  const bool is_mirror = sa.remote_id.matches(sa.tunnel->local_id);
   core.enter(sa, std::move(next), now + kAskTimeout);
   if (proves_nothing)
     return on_refused_initiator(core, now, sa, Error(Reason::kNullAuthNotServed, name(AuthMethod::kNull)));
+  if (is_mirror) return on_refused_initiator(core, now, sa, Error(Reason::kAuthFailed, "the peer shows our own name"));
   ask_finishing(core, sa);
 }
 

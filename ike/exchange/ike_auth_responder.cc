@@ -62,6 +62,12 @@ std::vector<Field> peer_fields(const IkeSa& sa, const Error& error) {
           field("detail", error.text())};
 }
 
+/// The peer shows our own name, or our own proof: somebody holds a mirror up to us.
+void refuse_mirror(EngineCore& core, Instant now, IkeSa& sa) {
+  refuse(core, now, sa, Reason::kAuthFailed,
+         peer_fields(sa, Error(Reason::kAuthFailed, "the peer shows our own name")));
+}
+
 Result<Bytes> own_nonce(const AuthWork& work) {
   TRY_ASSIGN(const Header header, Header::parse(work.init_response), "");
   TRY_ASSIGN(const Payloads sent,
@@ -201,6 +207,7 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
                   {field("offered", policy::to_string(negotiated)),
                    field("configured", policy::to_string(found.tunnel->ike_policy->proposals))},
                   compared_ike_proposals(found.tunnel.get(), {negotiated}, found.tunnel->ike_policy->proposals));
+  if (sa.remote_id.matches(found.tunnel->local_id)) return refuse_mirror(core, now, sa);
   if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
     return refuse(core, now, sa, Reason::kUnknownPeerIdentity,
                   {field("detail", "tunnel " + found.tunnel->name + " only initiates")});
@@ -216,6 +223,8 @@ void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) {
 
 void on_own_auth_responder(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   AuthWork& work = work_of(sa);
+  // The two proofs cover different messages under different keys: equal ones come from ourselves.
+  if (made.auth == work.peer_auth) return refuse_mirror(core, now, sa);
   work.own_method = made.method;
   work.own_auth = std::move(made.auth);
   if (!work.has_child) return respond(core, now, sa, std::nullopt);

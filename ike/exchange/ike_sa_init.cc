@@ -94,6 +94,10 @@ void on_repeated_init(EngineCore& core, Instant now, IkeSa& sa, ByteView datagra
 
 void on_init_request(EngineCore& core, Instant now, const Path& path, const Header& header, ByteView datagram) {
   if (header.message_id != 0 || !header.from_initiator()) return core.count(Reason::kIkeInvalidSyntax);
+  // Our own request, sent back: with a tunnel whose ends are alike we would talk to ourselves, through whoever does
+  // that.
+  if (core.find(IkeSaId(header.initiator_spi.value())) != nullptr || core.spis.is_own(header.initiator_spi))
+    return core.count(Reason::kIkeOwnSpi);
   if (auto it = core.init_index.find({header.initiator_spi.value(), path.remote}); it != core.init_index.end())
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
@@ -305,6 +309,7 @@ Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const 
   sa.tunnel = std::move(tunnel);
   auto bytes = build_init(core, sa, std::get<InitSent>(sa.state));
   if (!bytes.ok()) {
+    core.spis.ended(sa.spi_i);
     core.sas.erase(sa.id);
     return std::move(bytes).error();
   }
