@@ -209,8 +209,8 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
                   compared_ike_proposals(found.tunnel.get(), {negotiated}, found.tunnel->ike_policy->proposals));
   if (sa.remote_id.matches(found.tunnel->local_id)) return refuse_mirror(core, now, sa);
   if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
-    return refuse(core, now, sa, Reason::kUnknownPeerIdentity,
-                  {field("detail", "tunnel " + found.tunnel->name + " only initiates")});
+    return refuse(core, now, sa, Reason::kRoleRefused,
+                  peer_fields(sa, Error(Reason::kRoleRefused, "tunnel " + found.tunnel->name + " only initiates")));
   next_stage(core, now, sa, AuthWork::Stage::kVerify);
 }
 

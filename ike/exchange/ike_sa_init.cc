@@ -232,6 +232,7 @@ Status restart_init(EngineCore& core, Instant now, IkeSa& sa) {
   TRY_ASSIGN(Bytes bytes, build_init(core, sa, std::get<InitSent>(sa.state)), "IKE_SA_INIT request");
   sa.window.outstanding.reset();
   sa.window.next_request = 0;
+  std::get<InitSent>(sa.state).hint.reset();  // what was said of another request
   core.start_request(now, sa, Exchange::kIkeSaInit, std::move(bytes));
   core.arm(sa);
   return {};
@@ -246,6 +247,10 @@ void on_cookie(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload& co
   state.cookie = cookie.data;
   if (Status again = restart_init(core, now, sa); !again.ok())
     core.destroy(sa, again.error().reason(), {field("detail", again.error().text())});
+}
+
+std::string hint_text(NotifyType notice) {
+  return notice == NotifyType{} ? name(NotifyType::kChildlessIkev2Supported) + " is missing" : name(notice);
 }
 
 void on_invalid_ke(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload& payload) {
@@ -270,6 +275,16 @@ void on_invalid_ke(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload
     core.destroy(sa, again.error().reason(), {field("detail", again.error().text())});
 }
 
+/// RFC 7296 2.21.1: not authenticated, so anybody could have sent it. It is believed only if no better answer comes.
+void take_hint(EngineCore& core, IkeSa& sa, Reason reason, NotifyType notice) {
+  auto& state = std::get<InitSent>(sa.state);
+  const bool first = !state.hint;
+  state.hint = UnprotectedHint{reason, notice, sa.window.outstanding->sent};
+  if (!first) return core.count(Reason::kIkeUnprotectedError);
+  core.report(sa, Reason::kIkeUnprotectedError,
+              {field("peer", to_string(sa.path.remote)), field("notify", hint_text(notice))});
+}
+
 /// The keys from a usable response, or why it is none.
 Result<KeySchedule> accept_init(EngineCore& core, const IkeSa& sa, const Message& message) {
   const auto& state = std::get<InitSent>(sa.state);
@@ -289,6 +304,26 @@ Result<KeySchedule> accept_init(EngineCore& core, const IkeSa& sa, const Message
 }
 
 }  // namespace
+
+bool end_unanswered_init(EngineCore& core, IkeSa& sa) {
+  const auto* state = std::get_if<InitSent>(&sa.state);
+  if (state == nullptr || !state->hint) return false;
+  const UnprotectedHint hint = *state->hint;
+  std::vector<Field> fields{field("notify", hint_text(hint.notice))};
+  if (hint.reason == Reason::kChildlessRefused)
+    fields.push_back(field("configured", std::string("the peer does not support it")));
+  else
+    fields.push_back(field("configured", policy::to_string(sa.tunnel->ike_policy->proposals)));
+  core.destroy(sa, hint.reason, std::move(fields), refused_ike_proposals(*sa.tunnel, hint.notice));
+  return true;
+}
+
+bool believes_hint(const IkeSa& sa) {
+  const auto* state = std::get_if<InitSent>(&sa.state);
+  if (state == nullptr || !state->hint) return false;
+  const uint8_t sent = sa.window.outstanding->sent;
+  return sent >= kUnprotectedErrorTries && state->hint->sent == sent;
+}
 
 Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const policy::Tunnel> tunnel,
                            std::string_view child, const Path& path,
@@ -326,11 +361,7 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
     return on_cookie(core, now, sa, *cookie);
   if (const NotifyPayload* error = message.payloads.first_error()) {
     if (error->type == NotifyType::kInvalidKePayload) return on_invalid_ke(core, now, sa, *error);
-    // RFC 7296 2.21.1: not authenticated, so anybody could have sent it. It is believed only if no better answer comes
-    // before the request would be repeated.
-    core.count(Reason::kPeerError);
-    state.hint = error->type;
-    return;
+    return take_hint(core, sa, reason_for_notify(error->type), error->type);
   }
   auto keys = accept_init(core, sa, message);
   if (!keys.ok()) {
@@ -341,6 +372,10 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   auto nat = judge_nat(core.crypto, sa.spi_i, message.header.responder_spi, message.path, message.payloads);
   if (!nat.ok()) return core.count(nat.error().reason());
 
+  const bool childless = state.child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
+  // RFC 6023 section 3: only with a responder that says so.
+  if (childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
+    return take_hint(core, sa, Reason::kChildlessRefused, NotifyType{});
   auto context = std::make_unique<AuthContext>();
   context->init_request = std::move(sa.window.outstanding->bytes);
   context->init_response.assign(message.datagram.begin(), message.datagram.end());
@@ -350,11 +385,7 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   context->trigger_local = std::move(state.trigger_local);
   context->trigger_remote = std::move(state.trigger_remote);
   context->initial_contact = state.initial_contact;
-  context->childless = context->child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
-  // RFC 6023 section 3: only with a responder that says so.
-  if (context->childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
-    return core.destroy(sa, Reason::kChildlessRefused,
-                        {field("configured", std::string("the peer does not support it"))});
+  context->childless = childless;
   sa.spi_r = message.header.responder_spi;
   sa.window.outstanding.reset();
   sa.last_heard = now;

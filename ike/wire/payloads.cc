@@ -58,6 +58,7 @@ void look_over(const SaPayload& payload, Payloads& into) {
   for (const WireProposal& each : payload.proposals) {
     into.pass_over(each.oddity());
     into.pass_over(Reason::kTransformUnusable, each.transforms_left_out);
+    into.pass_over(Reason::kIntegrityBesideAead, policy::has_integrity_beside_aead(each.proposal) ? 1 : 0);
   }
 }
 

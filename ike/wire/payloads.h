@@ -45,7 +45,8 @@ struct Payloads {
   std::optional<EapPayload> eap;
   size_t unknown = 0;
   /// For whoever counts: kIkeCriticalIgnored, kIkeProtocolId, kIkeSpiSize, kIkeAttributeIgnored, kIkeSkipped,
-  /// kCertificateEncoding, kTransformUnusable, kProposalUnusable, kProtocolNotServed, each at most once.
+  /// kCertificateEncoding, kTransformUnusable, kProposalUnusable, kProtocolNotServed, kIntegrityBesideAead, each at
+  /// most once.
   std::vector<PassedOver> passed_over;
 
   /// The encrypted payload, always last (RFC 7296 section 3.14): where its generic header begins, in bytes from the
