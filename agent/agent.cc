@@ -44,12 +44,18 @@ Status Agent::open() {
   take_over_leftovers();
   for (const std::string& warning : config_->warnings) warn(warning);
   const WorkerView view = make_view();
+  mailbox_ = std::make_unique<Mailbox>([this] { loop_->post([this] { open_letters(); }); });
   for (size_t i = 0; i < options_.workers; ++i) {
-    TRY_ASSIGN(
-        auto worker,
-        Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view, own_spis_,
-                       [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
-        "worker");
+    TRY_ASSIGN(auto worker,
+               Worker::create(
+                   i, {.node = config_->node_id,
+                       .admission = ike::share_of_worker(config_->admission, options_.workers),
+                       .view = view,
+                       .own_spis = own_spis_,
+                       .mailbox = *mailbox_,
+                       .outlet = [this](size_t index,
+                                        ike::Action action) { return on_worker_action(index, std::move(action)); }}),
+               "worker");
     workers_.push_back(std::move(worker));
   }
   claim_spis();
@@ -332,7 +338,13 @@ WorkerTotals Agent::worker_totals() const {
   return totals;
 }
 
-void Agent::on_worker_action(size_t worker, ike::Action action) {
+/// Some at a time: the kernel and people have their turn between them.
+void Agent::open_letters() {
+  if (mailbox_->open_some(kLettersPerTurn)) loop_->post([this] { open_letters(); });
+}
+
+/// On the worker's thread: what the main thread does about it.
+std::function<void()> Agent::on_worker_action(size_t worker, ike::Action action) {
   // std::function wants copies; actions carry keys and are moved only.
   auto carried = std::make_shared<ike::Action>(std::move(action));
   std::optional<ike::IkeSaView> view;
@@ -340,11 +352,11 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
     view = workers_[worker]->engine().view(identity->ike);
   else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&*carried))
     view = workers_[worker]->engine().view(rekeyed->fresh);
-  loop_->post([this, worker, carried, view = std::move(view)] {
+  return [this, worker, carried, view = std::move(view)] {
     if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
     if (view) manager_->on_view(*view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
-  });
+  };
 }
 
 void Agent::initiate(size_t worker, Initiation initiation) {
@@ -358,7 +370,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
           monotonic_now(), initiation.tunnel, initiation.child,
           {.context = context, .local = {*local, kIkePort}, .remote = {*tunnel.remote, tunnel.remote_port}},
           initiation.trigger, initiation.contact);
-    loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
+    self.tell_main([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
     });
   });
@@ -367,7 +379,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
 void Agent::create_child(size_t worker, Creation creation) {
   workers_[worker]->post([this, creation = std::move(creation)](Worker& self) {
     const Status status = self.engine().create_child(monotonic_now(), creation.ike, creation.child, creation.trigger);
-    loop_->post([this, creation, status] {
+    self.tell_main([this, creation, status] {
       manager_->on_creating(monotonic_now(), creation.ike, creation.tunnel, creation.child, status);
     });
   });

@@ -100,7 +100,8 @@ class Agent final : private WorkerPort {
   OffloadBook::DeviceLook read_device(const std::string& netns, const std::string& name);
   bool read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
   hwoffload::KernelFacts kernel_facts(const std::string& netns);
-  void on_worker_action(size_t worker, ike::Action action);
+  std::function<void()> on_worker_action(size_t worker, ike::Action action);
+  void open_letters();
 
   // WorkerPort
   void initiate(size_t worker, Initiation initiation) override;
@@ -135,6 +136,7 @@ class Agent final : private WorkerPort {
   Adoption adoption_;     // until the start
   std::unique_ptr<TunnelManager> manager_;
   OwnSpis own_spis_;
+  std::unique_ptr<Mailbox> mailbox_;  // from the workers
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
   std::set<std::string> namespaces_;                    // of the groups that are enabled

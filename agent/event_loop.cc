@@ -51,7 +51,7 @@ namespace {
 
 epoll_event event_for(int fd, EventLoop::Interest interest) {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = interest == EventLoop::Interest::kNothing ? 0U : EPOLLIN;
   if (interest == EventLoop::Interest::kReadWrite) event.events |= EPOLLOUT;
   event.data.fd = fd;
   return event;

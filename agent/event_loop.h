@@ -26,9 +26,9 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  enum class Interest : uint8_t { kRead, kReadWrite };
-  /// Calls `handler` while `fd` is readable (or writable, if asked for), until removed. The caller keeps owning the
-  /// descriptor.
+  enum class Interest : uint8_t { kRead, kReadWrite, kNothing };
+  /// Calls `handler` while `fd` is readable (or writable, if asked for; or broken, in any case), until removed. The
+  /// caller keeps owning the descriptor.
   Status watch(int fd, Interest interest, std::function<void()> handler);
   Status change(int fd, Interest interest);
   void forget(int fd);

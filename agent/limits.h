@@ -28,7 +28,12 @@ inline constexpr size_t kExplainedMax = 32;               ///< Failures in one r
 inline constexpr size_t kFailuresListedMax = 1000;        ///< ... or listed.
 inline constexpr size_t kLocatedBytesMax = 4 << 20;       ///< Of a configuration file in which lines are looked up.
 inline constexpr uint32_t kStrangerReportsPerSecond =
-    20;                                   ///< Log lines about peers that have not authenticated; all are counted.
+    20;  ///< Log lines about peers that have not authenticated; all are counted.
+inline constexpr uint32_t kUnauthenticatedReportsPerSecond = 50;  ///< That a worker passes on, of peers of either kind:
+                                                                  ///< those that no tunnel is known of, and others.
+inline constexpr size_t kMailboxLettersMax = 4096;    ///< From all workers to the main thread, not opened yet.
+inline constexpr size_t kMailboxBytesMax = 16 << 20;  ///< What these letters hold.
+inline constexpr size_t kLettersPerTurn = 256;        ///< That the main thread opens before it does something else.
 inline constexpr Duration kUpSlack = 1s;  ///< How much longer than a tunnel's set-up time an operator's `up` may wait.
 inline constexpr Duration kChildlessGrace = 30s;      ///< For an IKE SA without child to get one, before it is closed.
 inline constexpr Duration kReplaceGrace = 500ms;      ///< For a peer to use its new IKE SA, before we end its old one.

@@ -101,7 +101,8 @@ AskId EngineCore::next_ask() { return AskId(++ask_counter_ << 32 | random.u32())
 void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields,
                         std::shared_ptr<const policy::Negotiation> negotiation) {
   count(reason);
-  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation)});
+  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation),
+             !sa.initiator && !sa.authenticated()});
 }
 
 Bytes EngineCore::fresh_nonce() {

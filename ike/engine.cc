@@ -589,7 +589,7 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
 }
 
 size_t IkeEngine::half_open() const { return impl_->core.admission.half_open(); }
-bool IkeEngine::asks_for_cookies() const { return impl_->core.admission.under_load(); }
+bool IkeEngine::asks_for_cookies(Instant now) const { return impl_->core.admission.under_load(now); }
 Counters& IkeEngine::counters() { return impl_->core.counters; }
 const Counters& IkeEngine::counters() const { return impl_->core.counters; }
 

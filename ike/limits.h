@@ -39,9 +39,10 @@ inline constexpr Duration kRetryFirst = 1s;      ///< Pause after TEMPORARY_FAIL
 inline constexpr Duration kRetryMost = 64s;      ///< ... up to this.
 inline constexpr Duration kRetryLeast = 200ms;   ///< The shortest such pause, near the end of a lifetime.
 inline constexpr uint32_t kStatelessAnswersRate = 100'000;  ///< Per second and worker: cookies, errors to strangers.
-inline constexpr Duration kPutOffMost = 300s;  ///< TEMPORARY_FAILURE alone for this long closes the IKE SA (2.25).
-inline constexpr size_t kTasksMax = 128;       ///< Requests of ours waiting within one IKE SA.
-inline constexpr size_t kRekeysAtOnce = 256;   ///< Rekeys of ours under way per worker; the others wait.
+inline constexpr uint32_t kRefusalsLeast = 10;  ///< IKE_SA_INIT requests refused per second that are no load.
+inline constexpr Duration kPutOffMost = 300s;   ///< TEMPORARY_FAILURE alone for this long closes the IKE SA (2.25).
+inline constexpr size_t kTasksMax = 128;        ///< Requests of ours waiting within one IKE SA.
+inline constexpr size_t kRekeysAtOnce = 256;    ///< Rekeys of ours under way per worker; the others wait.
 inline constexpr uint32_t kMessageIdRekey =
     0xf0000000;  ///< From this message ID on the IKE SA is rekeyed (RFC 7296 2.2).
 inline constexpr Duration kResponseCacheInterval =

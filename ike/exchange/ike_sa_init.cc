@@ -20,7 +20,8 @@ Bytes fresh_nonce(Random& random) {
 }
 
 /// An unprotected answer that leaves no state behind.
-void answer_stateless(EngineCore& core, const Path& path, const Header& request, NotifyPayload payload) {
+void answer_stateless(EngineCore& core, Instant now, const Path& path, const Header& request, NotifyPayload payload) {
+  if (!core.admission.may_answer(now)) return core.count(Reason::kIkeAnswerRate);
   PayloadWriter out;
   out.add(payload);
   const Header header{.initiator_spi = request.initiator_spi,
@@ -110,10 +111,11 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
   auto payloads = parse_payloads(header.next_payload, chain);
   if (!payloads.ok()) {
     core.count(payloads.error().reason());
+    core.admission.note_refused(now);
     // RFC 7296 2.5: an unknown critical payload is named to the sender. Anything else malformed gets no answer, so that
     // nobody can use us to reflect.
     if (payloads.error().reason() == Reason::kIkeCriticalPayload)
-      answer_stateless(core, path, header,
+      answer_stateless(core, now, path, header,
                        notify(NotifyType::kUnsupportedCriticalPayload, critical_payload_of(payloads.error())));
     return;
   }
@@ -186,7 +188,8 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
 
   auto decision = decide(policy, *request);
   if (!decision.ok()) {
-    answer_stateless(core, sa.path, *header, notify(NotifyType::kNoProposalChosen));
+    core.admission.note_refused(now);
+    answer_stateless(core, now, sa.path, *header, notify(NotifyType::kNoProposalChosen));
     auto offered = usable_proposals(*request->sa);
     std::vector<Field> fields{field("offered", policy::to_string(offered)),
                               field("configured", policy::to_string(policy.proposals))};
@@ -197,14 +200,17 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
   if (request->ke->group != decision->suite.group) {
     ByteWriter wanted(2);
     wanted.u16(decision->suite.group);
-    answer_stateless(core, sa.path, *header, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
+    core.admission.note_refused(now);
+    answer_stateless(core, now, sa.path, *header, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
     return core.destroy(
         sa, Reason::kInvalidKe,
         {field("guessed", uint64_t{request->ke->group}), field("chosen", uint64_t{decision->suite.group})});
   }
   const policy::Algorithm* group = policy::find_algorithm(policy::TransformType::kKeyExchange, decision->suite.group);
-  if (request->ke->public_value.size() != group->public_bytes)
+  if (request->ke->public_value.size() != group->public_bytes) {
+    core.admission.note_refused(now);
     return core.destroy(sa, Reason::kKeRejected, {field("group", std::string(group->name))});
+  }
   if (Status answered = answer_init(core, now, sa, *request, std::move(*decision)); !answered.ok())
     return core.destroy(sa, answered.error().reason(), {field("detail", answered.error().text())});
   core.arm(sa);
