@@ -13,13 +13,16 @@
 
 namespace ipsec::agent {
 
-Agent::Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log)
+Agent::Agent(Options options, Start start, Log& log)
     : options_(std::move(options)),
-      config_(std::move(config)),
+      config_(std::move(start.config.config)),
+      config_on_disk_(std::move(start.config.disk)),
+      last_applied_because_(std::move(start.last_applied_because)),
       log_(log),
       events_(kEventsKept),
       negotiations_(config_),
-      started_at_(wall_now()) {}
+      started_at_(wall_now()),
+      credentials_(std::move(start.config.credentials)) {}
 
 Agent::~Agent() {
   for (auto& worker : workers_) worker->stop();
@@ -31,8 +34,8 @@ void Agent::warn(std::string text) {
   warnings_.push_back(std::move(text));
 }
 
-Result<std::unique_ptr<Agent>> Agent::create(Options options, std::shared_ptr<const policy::Config> config, Log& log) {
-  std::unique_ptr<Agent> agent(new Agent(std::move(options), std::move(config), log));
+Result<std::unique_ptr<Agent>> Agent::create(Options options, Start start, Log& log) {
+  std::unique_ptr<Agent> agent(new Agent(std::move(options), std::move(start), log));
   TRY(agent->open(), "");
   return agent;
 }
@@ -41,13 +44,24 @@ Status Agent::open() {
   TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
   TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
              "kernel");
+  disk_ = std::make_unique<DiskThread>([this](std::function<void()> result) { loop_->post(std::move(result)); });
   take_over_leftovers();
+  report_files();
+  report_last_applied();
   for (const std::string& warning : config_->warnings) warn(warning);
+  report_secrets();
   const WorkerView view = make_view();
+  mailbox_ = std::make_unique<Mailbox>([this] { loop_->post([this] { open_letters(); }); });
   for (size_t i = 0; i < options_.workers; ++i) {
     TRY_ASSIGN(auto worker,
-               Worker::create(i, config_->node_id, ike::share_of_worker(config_->admission, options_.workers), view,
-                              [this](size_t index, ike::Action action) { on_worker_action(index, std::move(action)); }),
+               Worker::create(
+                   i, {.node = config_->node_id,
+                       .admission = ike::share_of_worker(config_->admission, options_.workers),
+                       .view = view,
+                       .own_spis = own_spis_,
+                       .mailbox = *mailbox_,
+                       .outlet = [this](size_t index,
+                                        ike::Action action) { return on_worker_action(index, std::move(action)); }}),
                "worker");
     workers_.push_back(std::move(worker));
   }
@@ -60,6 +74,7 @@ Status Agent::open() {
       .events = events_,
       .counters = counters_,
       .wall_clock = &wall_now,
+      .monotonic_clock = &monotonic_now,
       .offload = {.read_device = [this](const std::string& netns,
                                         const std::string& name) { return read_device(netns, name); },
                   .kernel_facts = [this](const std::string& netns) { return kernel_facts(netns); }},
@@ -108,19 +123,38 @@ void Agent::claim_spis() {
 
 /// Credentials and peers of the present configuration.
 WorkerView Agent::make_view() {
-  credentials_ = Credentials::load(*config_, options_.secrets_dir);
-  for (const auto& [name, error] : credentials_->errors()) warn("credential " + name + ": " + error.text());
   assign_contexts();
   return {std::make_shared<PeerDirectory>(*config_, contexts_), credentials_};
 }
 
+/// Groups that share a public namespace and VRF share sockets.
 void Agent::assign_contexts() {
-  // Groups that share a public namespace and VRF share sockets.
+  drop_unused_contexts();
+  std::set<ike::SocketContext> taken;
+  for (const auto& [place, context] : contexts_by_place_) taken.insert(context);
+  uint16_t next = 0;
   contexts_.clear();
   for (const auto& [name, group] : config_->groups) {
-    const auto next = ike::SocketContext(static_cast<uint16_t>(contexts_by_place_.size()));
-    contexts_[name] = contexts_by_place_.try_emplace(group->public_place, next).first->second;
+    while (taken.contains(ike::SocketContext(next)) && next < UINT16_MAX) ++next;
+    const auto [it, fresh] = contexts_by_place_.try_emplace(group->public_place, ike::SocketContext(next));
+    if (fresh) taken.insert(it->second);
+    contexts_[name] = it->second;
   }
+}
+
+/// However many reloads there are, the numbers of contexts must not run out: those of places that no group, socket or
+/// tunnel names any more are free again.
+void Agent::drop_unused_contexts() {
+  std::set<policy::RoutingPlace> used;
+  for (const auto& [name, group] : config_->groups) used.insert(group->public_place);
+  if (manager_)
+    for (const auto& [name, row] : manager_->tunnels()) used.insert(row.tunnel->group->public_place);
+  std::erase_if(contexts_by_place_, [&](const auto& each) {
+    const auto has_socket = [&](const SocketPlaces& sockets) {
+      return std::ranges::any_of(sockets, [&](const auto& socket) { return socket.first == each.second; });
+    };
+    return !used.contains(each.first) && !has_socket(opened_) && !has_socket(closing_);
+  });
 }
 
 void Agent::open_sockets() {
@@ -135,7 +169,7 @@ void Agent::open_group_sockets(const policy::TunnelGroup& group) {
 
 /// Groups that share a public side share its sockets: a second set would join the first one's and break its steering.
 void Agent::open_socket(const policy::TunnelGroup& group, const Endpoint& local) {
-  const std::pair place(contexts_[group.name], local);
+  const std::pair place(contexts_by_place_.at(group.public_place), local);  // of the present configuration
   if (opened_.contains(place)) return;
   auto opened = UdpSocket::open_group(group.public_place, place.first, local, workers_.size());
   if (!opened.ok()) {
@@ -269,6 +303,7 @@ void Agent::start() {
   running_ = true;
   manager_->start(monotonic_now(), config_, std::exchange(adoption_, {}));
   manager_->look_after(monotonic_now(), namespaces_);
+  if (!last_applied_because_) keep_config();
 }
 
 void Agent::follow_kernel_descriptors() {
@@ -297,6 +332,8 @@ void Agent::stop() {
     if (shutdown_deadline_) return;
     log_.notice("stopping");
     shutdown_deadline_ = monotonic_now() + kShutdownGrace;
+    for (const Reload& each : std::exchange(reloads_, {}))
+      each.done(Error(Reason::kShutdown, "the daemon is stopping; nothing was changed"));
     manager_->begin_shutdown();
   });
 }
@@ -341,7 +378,13 @@ WorkerTotals Agent::worker_totals() const {
   return totals;
 }
 
-void Agent::on_worker_action(size_t worker, ike::Action action) {
+/// Some at a time: the kernel and people have their turn between them.
+void Agent::open_letters() {
+  if (mailbox_->open_some(kLettersPerTurn)) loop_->post([this] { open_letters(); });
+}
+
+/// On the worker's thread: what the main thread does about it.
+std::function<void()> Agent::on_worker_action(size_t worker, ike::Action action) {
   // std::function wants copies; actions carry keys and are moved only.
   auto carried = std::make_shared<ike::Action>(std::move(action));
   std::optional<ike::IkeSaView> view;
@@ -349,16 +392,23 @@ void Agent::on_worker_action(size_t worker, ike::Action action) {
     view = workers_[worker]->engine().view(identity->ike);
   else if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&*carried))
     view = workers_[worker]->engine().view(rekeyed->fresh);
-  loop_->post([this, worker, carried, view = std::move(view)] {
+  return [this, worker, carried, view = std::move(view)] {
     if (const auto* report = std::get_if<ike::Report>(&*carried)) negotiations_.note(wall_now(), *report);
     if (view) manager_->on_view(*view);
     manager_->on_action(monotonic_now(), worker, std::move(*carried));
-  });
+  };
 }
 
 void Agent::initiate(size_t worker, Initiation initiation) {
-  const ike::SocketContext context = contexts_.at(initiation.tunnel->group->name);
-  workers_[worker]->post([this, context, initiation = std::move(initiation)](Worker& self) {
+  // By its place: a reload may have removed the group since.
+  const auto place = contexts_by_place_.find(initiation.tunnel->group->public_place);
+  if (place == contexts_by_place_.end()) {
+    const Error gone(Reason::kConfigNotInForce, "group " + initiation.tunnel->group->name);
+    return loop_->post([this, worker, name = initiation.tunnel->name, child = initiation.child, gone] {
+      manager_->on_initiated(monotonic_now(), worker, name, child, gone);
+    });
+  }
+  workers_[worker]->post([this, context = place->second, initiation = std::move(initiation)](Worker& self) {
     const policy::Tunnel& tunnel = *initiation.tunnel;
     const auto local = tunnel.local_address();
     Result<ike::IkeSaId> outcome = Error(Reason::kConfigConflict, "tunnel " + tunnel.name + " has no remote address");
@@ -367,7 +417,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
           monotonic_now(), initiation.tunnel, initiation.child,
           {.context = context, .local = {*local, kIkePort}, .remote = {*tunnel.remote, tunnel.remote_port}},
           initiation.trigger, initiation.contact);
-    loop_->post([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
+    self.tell_main([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
     });
   });
@@ -376,7 +426,7 @@ void Agent::initiate(size_t worker, Initiation initiation) {
 void Agent::create_child(size_t worker, Creation creation) {
   workers_[worker]->post([this, creation = std::move(creation)](Worker& self) {
     const Status status = self.engine().create_child(monotonic_now(), creation.ike, creation.child, creation.trigger);
-    loop_->post([this, creation, status] {
+    self.tell_main([this, creation, status] {
       manager_->on_creating(monotonic_now(), creation.ike, creation.tunnel, creation.child, status);
     });
   });

@@ -1,13 +1,16 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "agent/config_loader.h"
 #include "agent/event_loop.h"
 #include "agent/negotiation_log.h"
 #include "agent/tunnel_manager.h"
@@ -26,20 +29,23 @@ class Agent final : private WorkerPort {
     size_t workers = 2;
     std::string run_dir = "/run/ipsecd";
     std::string secrets_dir = "/etc/ipsecd/secrets";
-    std::string config_path = "/etc/ipsecd/ipsecd.json";
-    std::string config_dir = "/etc/ipsecd/conf.d";
-    std::vector<policy::ConfigFile> config_files;  ///< What `config` was made of, to name lines of it.
+    std::string state_dir = "/var/lib/ipsecd";
+    ConfigPaths config;
+  };
+  /// What the daemon starts with.
+  struct Start {
+    LoadedConfig config;
+    /// Why it is the configuration that was applied last, and not the one on disk.
+    std::optional<std::string> last_applied_because;
   };
   /// Opens everything that the configuration needs. What cannot be had for one group (a missing namespace, a taken
   /// port) is a warning and that group stays down; only what nobody can do without is an error.
-  static Result<std::unique_ptr<Agent>> create(Options options, std::shared_ptr<const policy::Config> config, Log& log);
+  static Result<std::unique_ptr<Agent>> create(Options options, Start start, Log& log);
   ~Agent() override;
 
   /// Starts workers and tunnels; then the loop runs until `stop()`.
   void start();
   void run() { loop_->run(); }
-  /// Reads the configuration files again. What a valid one changes comes into force and the rest is left alone; one
-  /// that is not valid changes nothing. With Extent::kLook nothing comes into force. Error kShutdown while it ends.
   enum class Extent : uint8_t { kApply, kLook };
   struct Reloaded {
     std::vector<policy::ConfigError> errors;
@@ -47,19 +53,25 @@ class Agent final : private WorkerPort {
     policy::CarrierChanges carriers;
     std::vector<std::string> warnings;  ///< Also what cannot be changed while we run.
   };
-  Result<Reloaded> reload(Extent extent = Extent::kApply);
+  using ReloadDone = std::function<void(Result<Reloaded>)>;
+  /// Reads the configuration files and the secrets again, on a thread of their own. What a valid configuration changes
+  /// comes into force and the rest is left alone; one that is not valid changes nothing. With Extent::kLook nothing
+  /// comes into force. `done` once, on the main thread; reloads wait for one another. Errors: kShutdown while the
+  /// daemon ends, kControlLimit when too many wait.
+  void reload(Extent extent, ReloadDone done);
   /// Begins the orderly end: Deletes to the peers, then everything of ours out of the kernel. `run` returns when it is
   /// done.
   void stop();
 
   EventLoop& loop() { return *loop_; }
   TunnelManager& manager() { return *manager_; }
+  const TunnelManager& manager() const { return *manager_; }
   netlink::XfrmKernel& kernel() { return *kernel_; }
   EventRing& events() { return events_; }
   const NegotiationLog& negotiations() const { return negotiations_; }
   const Credentials& credentials() const { return *credentials_; }
   const policy::Config& config() const { return *config_; }
-  const std::vector<policy::ConfigFile>& config_files() const { return options_.config_files; }
+  const std::vector<policy::ConfigFile>& config_files() const { return config_on_disk_->files; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   WallTime started_at() const { return started_at_; }
   size_t worker_count() const { return workers_.size(); }
@@ -76,16 +88,26 @@ class Agent final : private WorkerPort {
 
  private:
   using SocketPlaces = std::set<std::pair<ike::SocketContext, Endpoint>>;
-  Agent(Options options, std::shared_ptr<const policy::Config> config, Log& log);
+  Agent(Options options, Start start, Log& log);
   Status open();
   void take_over_leftovers();
   void claim_spis();
   void assign_contexts();
+  void drop_unused_contexts();
   void open_group_sockets(const policy::TunnelGroup& group);
   void open_socket(const policy::TunnelGroup& group, const Endpoint& local);
-  void tell_refused(const std::vector<policy::ConfigError>& errors);
-  void apply(const std::shared_ptr<const policy::Config>& config, std::vector<policy::ConfigFile> files,
-             const policy::TunnelChanges& changes);
+  struct Reload {
+    Extent extent;
+    ReloadDone done;
+  };
+  void begin_reload();
+  void end_reload(ReloadOutcome found);
+  void report_refused(const std::vector<policy::ConfigError>& errors);
+  void report_files() const;
+  void report_secrets();
+  void report_last_applied();
+  void apply(LoadedConfig loaded, const policy::TunnelChanges& changes);
+  void keep_config();
   void open_sockets();
   void note_unused_sockets();
   void close_unused_sockets();
@@ -104,7 +126,8 @@ class Agent final : private WorkerPort {
   OffloadBook::DeviceLook read_device(const std::string& netns, const std::string& name);
   bool read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
   hwoffload::KernelFacts kernel_facts(const std::string& netns);
-  void on_worker_action(size_t worker, ike::Action action);
+  std::function<void()> on_worker_action(size_t worker, ike::Action action);
+  void open_letters();
 
   // WorkerPort
   void initiate(size_t worker, Initiation initiation) override;
@@ -121,6 +144,8 @@ class Agent final : private WorkerPort {
 
   Options options_;
   std::shared_ptr<const policy::Config> config_;
+  std::shared_ptr<const ConfigOnDisk> config_on_disk_;  // what config_ was made of, to name lines of it
+  std::optional<std::string> last_applied_because_;
   Log& log_;
   EventRing events_;
   NegotiationLog negotiations_;
@@ -131,13 +156,15 @@ class Agent final : private WorkerPort {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<netlink::XfrmKernel> kernel_;
   std::shared_ptr<const Credentials> credentials_;
-  std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // of all configurations so far
+  std::map<policy::RoutingPlace, ike::SocketContext> contexts_by_place_;  // that something uses
   std::unordered_map<std::string, ike::SocketContext> contexts_;          // by group
   SocketPlaces opened_;                                                   // sockets stand for
   SocketPlaces unused_;   // of these, not in the configuration any more: they go when what used them has ended
   SocketPlaces closing_;  // of these, told to the workers, of which not all have closed them
   Adoption adoption_;     // until the start
   std::unique_ptr<TunnelManager> manager_;
+  OwnSpis own_spis_;
+  std::unique_ptr<Mailbox> mailbox_;  // from the workers
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<int> kernel_fds_;
   std::set<std::string> namespaces_;                    // of the groups that are enabled
@@ -149,7 +176,10 @@ class Agent final : private WorkerPort {
     std::string netns, warning;
   };
   std::map<std::pair<ike::SocketContext, Endpoint>, Unopened> unopened_;
-  bool running_ = false;  // the workers' threads are
+  std::deque<Reload> reloads_;        // the first one is under way
+  std::string keeping_failed_;        // what was warned of it
+  std::unique_ptr<DiskThread> disk_;  // its results go to the loop
+  bool running_ = false;              // the workers' threads are
   bool removed_ = false;
 };
 

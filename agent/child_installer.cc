@@ -1,10 +1,12 @@
 #include "agent/child_installer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/offload_needs.h"
 #include "agent/outcome.h"
 #include "policy/base/verify.h"
+#include "policy/plan_routes.h"
 
 namespace ipsec::agent {
 namespace {
@@ -60,13 +62,18 @@ InstalledChild* ChildInstaller::find(ike::ChildId id) {
   return it == children_.end() ? nullptr : it->second.get();
 }
 
-/// Only asked when an answer was lost, for it looks at all children.
+std::vector<ike::ChildId> ChildInstaller::children_of(const std::string& netns, const policy::SaKey& key) const {
+  std::vector<ike::ChildId> found;
+  const auto [begin, end] = by_key_.equal_range({netns, key});
+  for (auto it = begin; it != end; ++it) found.push_back(it->second);
+  return found;
+}
+
 bool ChildInstaller::is_of_another(ike::ChildId id, const std::string& netns, const policy::SaKey& key) const {
-  return std::any_of(children_.begin(), children_.end(), [&](const auto& each) {
-    const InstalledChild& other = *each.second;
-    return each.first != id && public_netns(other) == netns &&
-           ((other.has_inbound && other.plan.inbound.key == key) ||
-            (other.has_outbound && other.plan.outbound.key == key));
+  return std::ranges::any_of(children_of(netns, key), [&](ike::ChildId each) {
+    const InstalledChild& other = *children_.find(each)->second;
+    return each != id && ((other.has_inbound && other.plan.inbound.key == key) ||
+                          (other.has_outbound && other.plan.outbound.key == key));
   });
 }
 
@@ -101,6 +108,8 @@ void ChildInstaller::install_inbound(ike::ChildId id, std::shared_ptr<const poli
   offload_.set_needs(ids.reqid, {needs_of(*child->spec, child->plan, policy::Direction::kIn),
                                  needs_of(*child->spec, child->plan, policy::Direction::kOut)});
   const auto walk = walk_for(id, *child, policy::Direction::kIn, std::move(keys));
+  for (const policy::SaKey& key : {child->plan.inbound.key, child->plan.outbound.key})
+    by_key_.emplace(std::pair(public_netns(*child), key), id);
   children_.emplace(id, std::move(child));
   walk->done = [this, id, done = std::move(done)](Status status) {
     if (find(id) == nullptr) return done(Error(Reason::kCancelled, "removed meanwhile"));
@@ -218,11 +227,23 @@ void ChildInstaller::hold_private_policies(ike::ChildId id, Done done) {
 
 void ChildInstaller::hold_routes(ike::ChildId id, Done done) {
   InstalledChild* child = find(id);
+  child->holds_routes = true;
   if (child->plan.routes.empty()) return done({});
   Done one = gather_outcomes(child->plan.routes.size(), std::move(done));
   const std::vector<policy::RouteConfig> routes = child->plan.routes;
   const SharedObjects::Owner owner{id.value(), child->ids.tunnel};
   for (const policy::RouteConfig& each : routes) shared_.hold(owner, private_netns(*child), each, one);
+}
+
+void ChildInstaller::reroute(ike::ChildId id, const policy::Tunnel& tunnel, const Done& complain) {
+  InstalledChild* child = find(id);
+  if (child == nullptr) return;
+  const std::vector<policy::RouteConfig> before =
+      std::exchange(child->plan.routes,
+                    policy::plan_selector_routes(child->spec->remote, tunnel, child->ids, policy::RouteState::kUp));
+  // Those of one whose outbound half is still to come are held with it.
+  if (child->holds_routes)
+    shared_.replace({id.value(), child->ids.tunnel}, private_netns(*child), before, child->plan.routes, complain);
 }
 
 void ChildInstaller::install_outbound(ike::ChildId id, policy::ChildKeys keys, Done done) {
@@ -271,6 +292,7 @@ void ChildInstaller::mark_not_counting(ike::ChildId id, const std::string& why) 
 void ChildInstaller::release_outbound(ike::ChildId id, InstalledChild& child) {
   const std::string in_public = public_netns(child), in_private = private_netns(child);
   for (const auto& each : child.plan.routes) shared_.release(id.value(), in_private, each);
+  child.holds_routes = false;
   for (const auto& each : child.plan.outbound_policies) shared_.release(id.value(), in_public, each.key);
   // One that the kernel still works on goes when its answer comes.
   if (child.outbound_sa == InstalledChild::Standing::kPresent)
@@ -296,6 +318,11 @@ void ChildInstaller::remove(ike::ChildId id) {
   if (it == children_.end()) return;
   const std::unique_ptr<InstalledChild> child = std::move(it->second);
   children_.erase(it);
+  for (const policy::SaKey& key : {child->plan.inbound.key, child->plan.outbound.key}) {
+    const auto [begin, end] = by_key_.equal_range({public_netns(*child), key});
+    if (const auto mine = std::find_if(begin, end, [id](const auto& each) { return each.second == id; }); mine != end)
+      by_key_.erase(mine);
+  }
   // Outbound before inbound, so that nothing is sent that the answer of could not be received.
   release_outbound(id, *child);
   const std::string in_public = public_netns(*child);

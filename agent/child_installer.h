@@ -25,6 +25,7 @@ struct InstalledChild {
   hwoffload::Effective inbound, outbound;
   bool has_inbound = false, has_outbound = false;  ///< The SA was accepted and read back.
   bool stopped = false;                            ///< Replaced: only its inbound half lingers.
+  bool holds_routes = false;
   /// What of an SA this child has to take out again. Never what stood under the same key before: the peer chooses the
   /// SPI of an outbound SA, and two peers behind one NAT may choose the same.
   enum class Standing : uint8_t { kAbsent, kAsked, kPresent };  ///< kPresent also when the kernel's answer was lost.
@@ -53,6 +54,8 @@ class ChildInstaller {
   void renew(ike::ChildId id, policy::Direction direction, policy::ChildKeys keys, Done done);
   /// What the child's SAs are made of from now on: the same addresses, SPIs, mode and selectors.
   Status respecify(ike::ChildId id, std::shared_ptr<const policy::ChildSpec> spec);
+  /// Its routes as another configuration of its group wants them; its SAs and policies stay.
+  void reroute(ike::ChildId id, const policy::Tunnel& tunnel, const Done& complain);
   /// Takes out the outbound SA and gives up the outbound policies and routes; the inbound half stays. Nothing while the
   /// outbound half is still being installed.
   void stop_outbound(ike::ChildId id);
@@ -63,6 +66,8 @@ class ChildInstaller {
   void mark_not_counting(ike::ChildId id, const std::string& why);
 
   const std::map<ike::ChildId, std::unique_ptr<InstalledChild>>& children() const { return children_; }
+  /// Those that have an SA of this key, or will: mostly one, but peers choose the SPIs of outbound SAs.
+  std::vector<ike::ChildId> children_of(const std::string& netns, const policy::SaKey& key) const;
 
  private:
   struct Walk;  // one SA on its way down the ladder of placements
@@ -90,6 +95,7 @@ class ChildInstaller {
   Instant now_;
   Random& random_;
   std::map<ike::ChildId, std::unique_ptr<InstalledChild>> children_;
+  std::multimap<std::pair<std::string, policy::SaKey>, ike::ChildId> by_key_;  // both SAs of each of them
 };
 
 }  // namespace ipsec::agent

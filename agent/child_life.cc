@@ -42,9 +42,11 @@ void TunnelManager::forget_home(ike::ChildId id) {
   auto it = homes_.find(id);
   if (it == homes_.end()) return;
   if (const auto known = child_by_reqid_.find(it->second.reqid); known != child_by_reqid_.end()) {
-    TunnelRow& row = tunnels_.at(known->second.first);
-    --row.children.at(known->second.second).homes;
-    sweep_soon(row);
+    TunnelRow* row = find(known->second.first);
+    if (ChildRow* child = row != nullptr ? find(*row, known->second.second) : nullptr; child != nullptr) {
+      --child->homes;
+      sweep_soon(*row);
+    }
   }
   if (auto ike = ikes_.find(it->second.ike); ike != ikes_.end()) ike->second.children.erase(id);
   homes_.erase(it);
@@ -62,6 +64,7 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   TunnelRow* row = nullptr;
   ChildRow* child = row_of(*action.spec, &row);
   if (child == nullptr) return reply(Error(Reason::kNotFound, "tunnel " + action.spec->tunnel->name));
+  if (child->leaving) return reply(check_in_force(row, row->tunnel->name, child->config->name));
   if (child->held_down)
     return reply(Error(Reason::kDeletedByOperator, "child " + child->config->name + " of tunnel " + row->tunnel->name +
                                                        " is held down: ipsecctl up"));
@@ -290,13 +293,12 @@ void TunnelManager::on_hard_limit(ike::ChildId id, const policy::SaKey& key) {
 
 void TunnelManager::on_expired(const policy::SaExpired& expired) {
   if (expired.hard) orphans_.on_expired(now_, expired.netns, expired.key);
-  for (const auto& [id, child] : installer_.children()) {
-    const bool in = child->plan.inbound.key == expired.key;
-    if (!in && child->plan.outbound.key != expired.key) continue;
-    if (child->spec->tunnel->group->public_place.netns != expired.netns) continue;
+  for (const ike::ChildId id : installer_.children_of(expired.netns, expired.key)) {
+    const InstalledChild& child = *installer_.children().find(id)->second;
+    const bool in = child.plan.inbound.key == expired.key;
     const Home* home = home_of(id);
     if (home == nullptr) return expired.hard ? reconciliation_.suspect(now_, expired.netns) : void();
-    const policy::VolumeLimits& limits = (in ? child->plan.inbound : child->plan.outbound).volume;
+    const policy::VolumeLimits& limits = (in ? child.plan.inbound : child.plan.outbound).volume;
     if (expired.hard) {
       reconciliation_.suspect(now_, expired.netns);
       return on_hard_limit(id, expired.key);

@@ -1,38 +1,28 @@
 #include "agent/credentials.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <tuple>
 
 #include "agent/limits.h"
-#include "netlink/unique_fd.h"
+#include "agent/secret_files.h"
 
 namespace ipsec::agent {
 namespace {
 
-Result<Secret> read_secret_file(const std::string& path) {
-  const netlink::UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file.valid()) return Error(Reason::kConfigSecretFile, path, errno);
-  struct stat about {};
-  if (fstat(file.get(), &about) != 0) return Error(Reason::kConfigSecretFile, path, errno);
-  if (!S_ISREG(about.st_mode)) return Error(Reason::kConfigSecretFile, path + " is not a regular file");
-  if ((about.st_mode & 077) != 0)
-    return Error(Reason::kConfigSecretFile, path + " may be read by others: chmod 600 " + path);
-  if (about.st_uid != 0 && about.st_uid != geteuid())
-    return Error(Reason::kConfigSecretFile, path + " belongs to another user: chown root " + path);
-  std::array<uint8_t, kSecretFileBytesMax + 1> buffer{};
-  const ssize_t size = read(file.get(), buffer.data(), buffer.size());
-  if (size < 0) return Error(Reason::kConfigSecretFile, path, errno);
-  auto content = size > static_cast<ssize_t>(kSecretFileBytesMax)
-                     ? Result<Secret>(Error(Reason::kConfigSecretFile, path + ": more than 4096 bytes"))
-                     : Result<Secret>(Secret::copy_of(ByteView(buffer).first(static_cast<size_t>(size))));
-  wipe(buffer);
+ByteView without_line_end(ByteView content) {
+  while (!content.empty() && (content.back() == '\n' || content.back() == '\r'))
+    content = content.first(content.size() - 1);
   return content;
+}
+
+bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
+
+bool is_base64(uint8_t byte) {
+  return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '+' ||
+         byte == '/' || byte == '=';
 }
 
 std::string find_file(const std::string& name, const std::string& secrets_dir) {
@@ -45,29 +35,27 @@ std::string find_file(const std::string& name, const std::string& secrets_dir) {
 
 /// The content of a file of secrets, as `parse` reads it.
 template <typename T>
-Result<T> load_secret(const std::string& name, const std::string& secrets_dir, Result<T> (*parse)(ByteView)) {
+Result<T> load_secret(const std::string& name, const std::string& secrets_dir, Result<T> (*parse)(ByteView),
+                      std::vector<std::string>& unusual) {
   const std::string path = find_file(name, secrets_dir);
   TRY_ASSIGN(const Secret content, read_secret_file(path), "");
   Result<T> parsed = parse(content.expose());
   if (!parsed.ok()) return std::move(parsed).error().context(path);
+  for (const std::string& each : unusual_in(content.expose())) unusual.push_back(path + ": " + each);
   return parsed;
 }
 
 Result<Secret> parse_hex_key(ByteView line) {
-  const Error bad(Reason::kConfigSecretFile,
-                  "two lines are wanted: 0x and the encryption key in hexadecimal digits, 0x and the integrity key");
+  std::string wanted =
+      "two lines are wanted: 0x and the encryption key in hexadecimal digits, 0x and the integrity key";
+  for (const std::string& each : unusual_in(line)) wanted += "; this one " + each;
+  const Error bad(Reason::kConfigSecretFile, std::move(wanted));
   if (line.size() < 3 || line[0] != '0' || (line[1] != 'x' && line[1] != 'X')) return bad;
   auto bytes = from_hex(as_text(line.subspan(2)));
   if (!bytes.ok()) return bad;
   Secret key = Secret::copy_of(*bytes);
   wipe(*bytes);
   return key;
-}
-
-ByteView without_line_end(ByteView content) {
-  while (!content.empty() && (content.back() == '\n' || content.back() == '\r'))
-    content = content.first(content.size() - 1);
-  return content;
 }
 
 /// The material of one direction, if both keys are as long as the suite needs.
@@ -106,7 +94,8 @@ Result<Secret> parse_psk(ByteView content) {
     secret = Secret::copy_of(content);
   }
   if (secret.size() < kSecretBytesMin)
-    return Error(Reason::kConfigSecretFile, "a pre-shared key needs at least 8 bytes");
+    return Error(Reason::kConfigSecretFile,
+                 "a pre-shared key needs at least " + std::to_string(kSecretBytesMin) + " bytes");
   return secret;
 }
 
@@ -120,24 +109,64 @@ Result<KeyPair> parse_key_pair(ByteView content) {
   return KeyPair{std::move(encryption), std::move(integrity)};
 }
 
+std::vector<std::string> unusual_in(ByteView content) {
+  constexpr std::string_view kMark = "\xef\xbb\xbf";
+  content = without_line_end(content);
+  std::vector<std::string> found;
+  if (as_text(content).starts_with(kMark)) {
+    found.emplace_back("begins with a byte order mark (UTF-8)");
+    content = content.subspan(kMark.size());
+  }
+  if (content.empty()) return found;
+  if (is_blank(content.front())) found.emplace_back("begins with a blank");
+  if (is_blank(content.back())) found.emplace_back("ends with a blank");
+  if (content.size() > 1 && content.front() == content.back() && (content.front() == '"' || content.front() == '\''))
+    found.emplace_back("has quotes around it");
+  if (std::ranges::find(content, uint8_t{0}) != content.end()) found.emplace_back("holds a NUL byte");
+  if (content.size() > 2 && as_text(content).starts_with("0s") && std::ranges::all_of(content.subspan(2), is_base64))
+    found.emplace_back("begins with 0s, which is not read as base64 here");
+  return found;
+}
+
 std::shared_ptr<const Credentials> Credentials::load(const policy::Config& config, const std::string& secrets_dir) {
   auto loaded = std::make_shared<Credentials>();
-  for (const auto& [name, credential] : config.credentials)
-    if (Status done = loaded->load(*credential, secrets_dir); !done.ok())
+  for (const auto& [name, credential] : config.credentials) {
+    std::vector<std::string> unusual;
+    if (Status done = loaded->load(*credential, secrets_dir, unusual); !done.ok())
       loaded->errors_.emplace(name, std::move(done).error());
+    else if (!unusual.empty())
+      loaded->unusual_.emplace(name, std::move(unusual));
+  }
   return loaded;
 }
 
-Status Credentials::load(const policy::Credential& credential, const std::string& secrets_dir) {
+Status Credentials::load(const policy::Credential& credential, const std::string& secrets_dir,
+                         std::vector<std::string>& unusual) {
   if (credential.is_manual()) {
-    TRY_ASSIGN(KeyPair in, load_secret(credential.in_file, secrets_dir, &parse_key_pair), "in");
-    TRY_ASSIGN(KeyPair out, load_secret(credential.out_file, secrets_dir, &parse_key_pair), "out");
+    TRY_ASSIGN(KeyPair in, load_secret(credential.in_file, secrets_dir, &parse_key_pair, unusual), "in");
+    TRY_ASSIGN(KeyPair out, load_secret(credential.out_file, secrets_dir, &parse_key_pair, unusual), "out");
     manual_.emplace(credential.name, std::pair(std::move(in), std::move(out)));
     return {};
   }
-  TRY_ASSIGN(Secret psk, load_secret(credential.psk_file, secrets_dir, &parse_psk), "");
+  TRY_ASSIGN(Secret psk, load_secret(credential.psk_file, secrets_dir, &parse_psk, unusual), "");
   psks_.emplace(credential.name, std::move(psk));
   return {};
+}
+
+bool Credentials::has(const std::string& credential) const {
+  return psks_.contains(credential) || manual_.contains(credential);
+}
+
+bool Credentials::differs(const Credentials& other, const std::string& credential) const {
+  const auto same = [](const KeyPair& a, const KeyPair& b) {
+    return a.encryption.equals(b.encryption.expose()) && a.integrity.equals(b.integrity.expose());
+  };
+  const Secret *ours = psk(credential), *theirs = other.psk(credential);
+  if (ours != nullptr || theirs != nullptr)
+    return ours == nullptr || theirs == nullptr || !ours->equals(theirs->expose());
+  const auto mine = manual_.find(credential), its = other.manual_.find(credential);
+  if (mine == manual_.end() || its == other.manual_.end()) return has(credential) != other.has(credential);
+  return !same(mine->second.first, its->second.first) || !same(mine->second.second, its->second.second);
 }
 
 Result<policy::ManualKeys> Credentials::manual_keys(const policy::ChildConfig& child) const {

@@ -15,6 +15,16 @@ Reconciliation::Hooks TunnelManager::reconciliation_hooks() {
                             const std::vector<policy::SaState>& states) { on_saw_sas(netns, states); },
           .replace_child = [this](ike::ChildId id, const policy::SaKey& key,
                                   uint32_t tries) { replace_child(id, key, tries); },
+          .child_of = [this](const std::string& netns, const policy::SaKey& key) -> std::optional<ike::ChildId> {
+            for (const ike::ChildId id : installer_.children_of(netns, key)) {
+              const InstalledChild& child = *installer_.children().find(id)->second;
+              const bool in = child.plan.inbound.key == key;
+              const bool stands = (in ? child.inbound_sa : child.outbound_sa) == Standing::kPresent;
+              if (stands && (in ? child.has_inbound && !child.stopped : child.has_outbound)) return id;
+            }
+            return std::nullopt;
+          },
+          .clock = services_.monotonic_clock,
           .link_made =
               [this](const std::string& link) {
                 on_link_made(link);
@@ -73,8 +83,27 @@ Reconciliation::Desired TunnelManager::desired(const std::string& netns) const {
 
 void TunnelManager::on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states) {
   orphans_.on_seen(now_, netns, states);
+  recover_acquires(netns, states);
   look_at_paths(netns);
   look_at_volumes(netns, states);
+}
+
+/// An acquire whose event was lost stands in the kernel as a state without keys and without SPI, and until that ends no
+/// further packet asks. So it counts as if it had been heard.
+void TunnelManager::recover_acquires(const std::string& netns, const std::vector<policy::SaState>& states) {
+  for (const policy::SaState& state : states) {
+    if (!state.larval || state.key.spi.value() != 0) continue;
+    const auto known = child_by_reqid_.find(state.reqid);
+    TunnelRow* row = known != child_by_reqid_.end() ? find(known->second.first) : nullptr;
+    if (row == nullptr || row->leaving || row->if_id != state.if_id || row->tunnel->remote != state.key.destination ||
+        row->tunnel->group->public_place.netns != netns)
+      continue;
+    ChildRow& child = *find(*row, known->second.second);
+    const bool waits = child.step == ChildRow::Step::kNone && child.up.empty() && !child.retry_at && !child.held_down;
+    if (!waits || child.leaving || child.given_up || !child.trap) continue;
+    event("tunnel/" + row->tunnel->name, Reason::kAcquireRecovered, {field("count", uint64_t{1})});
+    begin(now_, *row, child, nullptr);
+  }
 }
 
 /// Events may have been lost, or never been sent: of what a NIC carries with packet offload the kernel learns only when

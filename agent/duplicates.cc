@@ -107,11 +107,11 @@ void TunnelManager::end_older(Instant now, IkeRow& fresh) {
   const Reason reason = *std::exchange(fresh.ends_older, std::nullopt);
   for (IkeRow* each : others_in_use(fresh)) {
     if (each->serial > fresh.serial) continue;  // came later, and decides for itself
-    const TunnelRow& row = tunnels_.at(each->tunnel);
+    const TunnelRow* row = find(each->tunnel);
     // INITIAL_CONTACT was decided when the peer began: what has come up since may have crossed with it, and the peer
     // may have it.
-    const bool lost =
-        reason == Reason::kPeerRestarted && now - each->established_at > row.tunnel->ike_policy->setup_timeout;
+    const bool lost = row != nullptr && reason == Reason::kPeerRestarted &&
+                      now - each->established_at > row->tunnel->ike_policy->setup_timeout;
     close(*each, reason, lost ? ike::CloseMode::kSilently : ike::CloseMode::kTellPeer);
   }
 }

@@ -51,7 +51,7 @@ namespace {
 
 epoll_event event_for(int fd, EventLoop::Interest interest) {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = interest == EventLoop::Interest::kNothing ? 0U : EPOLLIN;
   if (interest == EventLoop::Interest::kReadWrite) event.events |= EPOLLOUT;
   event.data.fd = fd;
   return event;
@@ -111,6 +111,7 @@ void EventLoop::run() {
   while (!stopping_) {
     std::array<epoll_event, 64> events{};
     const int count = epoll_wait(epoll_fd_, events.data(), static_cast<int>(events.size()), wait_milliseconds());
+    const Instant begun = monotonic_now();
     for (int i = 0; i < count; ++i) {
       auto it = handlers_.find(events[static_cast<size_t>(i)].data.fd);
       if (it == handlers_.end()) continue;  // removed by an earlier handler of this round
@@ -119,6 +120,7 @@ void EventLoop::run() {
     }
     run_posted();
     if (after_round_) after_round_();
+    longest_turn_ = std::max(longest_turn_, monotonic_now() - begun);
   }
 }
 

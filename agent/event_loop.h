@@ -26,9 +26,9 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  enum class Interest : uint8_t { kRead, kReadWrite };
-  /// Calls `handler` while `fd` is readable (or writable, if asked for), until removed. The caller keeps owning the
-  /// descriptor.
+  enum class Interest : uint8_t { kRead, kReadWrite, kNothing };
+  /// Calls `handler` while `fd` is readable (or writable, if asked for; or broken, in any case), until removed. The
+  /// caller keeps owning the descriptor.
   Status watch(int fd, Interest interest, std::function<void()> handler);
   Status change(int fd, Interest interest);
   void forget(int fd);
@@ -39,6 +39,8 @@ class EventLoop {
   void set_after_round(std::function<void()> action) { after_round_ = std::move(action); }
 
   void post(std::function<void()> action);
+  /// The longest time that one round of handlers has taken, what was posted and what comes after a round included.
+  Duration longest_turn() const { return longest_turn_; }
   /// Runs until `stop()`. May be called again afterwards.
   void run();
   /// Ends `run` after the present round. For any thread.
@@ -50,6 +52,7 @@ class EventLoop {
   int wait_milliseconds() const;
   int epoll_fd_;
   int wake_fd_;
+  Duration longest_turn_{0};
   bool stopping_ = false;  // only touched on the loop's thread: stop() posts
   std::map<int, std::shared_ptr<std::function<void()>>> handlers_;
   std::function<std::optional<Instant>()> deadline_;

@@ -11,24 +11,36 @@ namespace ipsec::agent {
 inline constexpr size_t kPathLooksAtOnce = 500;  ///< Tunnels whose path is looked at with one read of a namespace.
 
 inline constexpr size_t kWorkersMax = 64;
-inline constexpr size_t kEventsKept = 65536;              ///< Events that `monitor` can still read.
-inline constexpr size_t kReceiveBatch = 32;               ///< Datagrams per system call.
-inline constexpr int kSocketBufferBytes = 8 << 20;        ///< Receive buffer of each UDP socket.
-inline constexpr size_t kSecretFileBytesMax = 4096;       ///< Bytes of a pre-shared key's file.
-inline constexpr size_t kSecretBytesMin = 8;              ///< Shorter keys are refused: they can be guessed.
-inline constexpr size_t kFailuresKept = 1024;             ///< Failed negotiations of configured peers ...
-inline constexpr size_t kFailuresKeptOfOne = 8;           ///< ... of these, of one tunnel or address ...
-inline constexpr size_t kFailuresKeptOfStrangers = 1024;  ///< ... and of all others.
-inline constexpr size_t kProposalsKept = 8;               ///< Of an offer that is kept; ...
-inline constexpr size_t kConfiguredKept = 32;             ///< ... of our side of it; ...
-inline constexpr size_t kSelectorsKept = 32;              ///< ... of each list of selectors.
-inline constexpr size_t kFieldsKept = 16;                 ///< Of a report that is kept, ...
-inline constexpr size_t kTextBytesKept = 512;             ///< ... and of each text in it.
-inline constexpr size_t kExplainedMax = 32;               ///< Failures in one reply, compared; ...
-inline constexpr size_t kFailuresListedMax = 1000;        ///< ... or listed.
-inline constexpr size_t kLocatedBytesMax = 4 << 20;       ///< Of a configuration file in which lines are looked up.
+inline constexpr size_t kEventsKept = 65536;               ///< Events that `monitor` can still read.
+inline constexpr size_t kReceiveBatch = 32;                ///< Datagrams per system call.
+inline constexpr int kSocketBufferBytes = 8 << 20;         ///< Receive buffer of each UDP socket.
+inline constexpr size_t kConfigTotalBytesMax = 256 << 20;  ///< Bytes of all files of a configuration.
+inline constexpr size_t kConfigFilesMax = 10'000;          ///< Files in the folder of a configuration.
+inline constexpr size_t kFilesNamedMax = 100;              ///< Files that the log names, of those read or passed over.
+inline constexpr size_t kReloadsWaitingMax = 64;           ///< Reloads that were asked for while another one runs.
+inline constexpr size_t kStateBytesMax = size_t{600} << 20;  ///< Of the configuration kept as the one applied last.
+inline constexpr Duration kDiskThreadGrace = 2s;             ///< For a read or write under way when the daemon ends.
+inline constexpr size_t kLinksMax = 32;                      ///< Symbolic links on the way to a secret's file.
+inline constexpr size_t kSecretFileBytesMax = 4096;          ///< Bytes of a pre-shared key's file.
+inline constexpr size_t kSecretBytesMin = 8;                 ///< Shorter keys are refused: they can be guessed.
+inline constexpr size_t kFailuresKept = 1024;                ///< Failed negotiations of configured peers ...
+inline constexpr size_t kFailuresKeptOfOne = 8;              ///< ... of these, of one tunnel or address ...
+inline constexpr size_t kFailuresKeptOfStrangers = 1024;     ///< ... and of all others.
+inline constexpr size_t kProposalsKept = 8;                  ///< Of an offer that is kept; ...
+inline constexpr size_t kConfiguredKept = 32;                ///< ... of our side of it; ...
+inline constexpr size_t kSelectorsKept = 32;                 ///< ... of each list of selectors.
+inline constexpr size_t kFieldsKept = 16;                    ///< Of a report that is kept, ...
+inline constexpr size_t kTextBytesKept = 512;                ///< ... and of each text in it.
+inline constexpr size_t kExplainedMax = 32;                  ///< Failures in one reply, compared; ...
+inline constexpr size_t kFailuresListedMax = 1000;           ///< ... or listed.
+inline constexpr size_t kLocatedBytesMax = 4 << 20;          ///< Of a configuration file in which lines are looked up.
 inline constexpr uint32_t kStrangerReportsPerSecond =
-    20;                                   ///< Log lines about peers that have not authenticated; all are counted.
+    20;  ///< Log lines about peers that have not authenticated; all are counted.
+inline constexpr uint32_t kUnauthenticatedReportsPerSecond = 50;  ///< That a worker passes on, of peers of either kind:
+                                                                  ///< those that no tunnel is known of, and others.
+inline constexpr size_t kMailboxLettersMax = 4096;    ///< From all workers to the main thread, not opened yet.
+inline constexpr size_t kMailboxBytesMax = 16 << 20;  ///< What these letters hold.
+inline constexpr size_t kLettersPerTurn = 256;        ///< That the main thread opens before it does something else.
 inline constexpr Duration kUpSlack = 1s;  ///< How much longer than a tunnel's set-up time an operator's `up` may wait.
 inline constexpr Duration kChildlessGrace = 30s;      ///< For an IKE SA without child to get one, before it is closed.
 inline constexpr Duration kReplaceGrace = 500ms;      ///< For a peer to use its new IKE SA, before we end its old one.

@@ -9,13 +9,15 @@
 
 #include "agent/agent.h"
 #include "agent/config_files.h"
+#include "agent/control/event_json.h"
 #include "agent/control/server.h"
-#include "agent/control_backend.h"
 #include "agent/limits.h"
 #include "agent/privileges.h"
 #include "agent/service/log_writer.h"
 #include "agent/service/start_pace.h"
 #include "agent/service/supervision.h"
+#include "agent/show/control_backend.h"
+#include "agent/start_config.h"
 #include "policy/config_keys.h"
 #include "policy/config_parser.h"
 
@@ -29,6 +31,7 @@ struct Arguments {
   std::string config_dir = "/etc/ipsecd/conf.d";
   std::string secrets_dir = "/etc/ipsecd/secrets";
   std::string run_dir = "/run/ipsecd";
+  std::string state_dir = "/var/lib/ipsecd";
   std::string socket;
   size_t workers = 2;
   std::string check;
@@ -41,24 +44,32 @@ std::string environment(const char* name) {
   return value != nullptr ? value : "";
 }
 
-struct LoadedConfig {
-  std::shared_ptr<const policy::Config> config;  ///< Null: errors have been printed.
-  std::vector<policy::ConfigFile> files;
-};
+void print_errors(const std::vector<policy::ConfigError>& errors) {
+  for (const policy::ConfigError& each : errors) std::fprintf(stderr, "%s\n", each.text().c_str());
+  std::fprintf(stderr, "ipsecd: %zu error%s in the configuration\n", errors.size(), errors.size() == 1 ? "" : "s");
+}
 
-/// Prints all errors; nothing else happens with a document that does not validate.
-LoadedConfig load_config(const std::string& main_file, const std::string& folder) {
-  auto files = read_config_files(main_file, folder);
-  if (!files.ok()) {
-    std::fprintf(stderr, "ipsecd: %s\n", files.error().text().c_str());
-    return {};
+/// `--check-config`: reads the file and the folder beside it. Secrets are not a part of it.
+int check_config(const std::string& main_file) {
+  const std::string folder = std::filesystem::path(main_file).parent_path() / "conf.d";
+  auto read = read_config_files({main_file, folder}, FolderPresence::kAbsent);
+  if (const auto* failed = std::get_if<policy::ConfigError>(&read)) {
+    print_errors({*failed});
+    return 1;
   }
-  policy::ConfigOutcome outcome = policy::parse_config(*files);
-  for (const policy::ConfigError& error : outcome.errors) std::fprintf(stderr, "%s\n", error.text().c_str());
-  if (!outcome.errors.empty())
-    std::fprintf(stderr, "ipsecd: %zu error%s in the configuration; nothing was changed\n", outcome.errors.size(),
-                 outcome.errors.size() == 1 ? "" : "s");
-  return {std::move(outcome.config), std::move(*files)};
+  const ConfigOnDisk& disk = std::get<ConfigOnDisk>(read);
+  const policy::ConfigOutcome outcome = policy::parse_config(disk.files);
+  if (!outcome.config) {
+    print_errors(outcome.errors);
+    return 1;
+  }
+  for (const std::string& warning : outcome.config->warnings) std::printf("warning: %s\n", warning.c_str());
+  for (const std::string& name : disk.passed_over)
+    std::printf("%s/%s: not a configuration file, not read\n", folder.c_str(), name.c_str());
+  for (const policy::ConfigFile& each : disk.files) std::printf("%s: read\n", each.name.c_str());
+  std::printf("%s: %zu tunnels in %zu groups, no errors\n", main_file.c_str(), outcome.config->tunnels.size(),
+              outcome.config->groups.size());
+  return 0;
 }
 
 int signal_descriptor() {
@@ -80,7 +91,8 @@ control::Watcher watcher_for(EventLoop& loop) {
                        std::function<void()> handler) { return loop.watch(fd, interest(wanted), std::move(handler)); },
           .change = [&loop, interest](int fd,
                                       control::Watcher::Interest wanted) { return loop.change(fd, interest(wanted)); },
-          .forget = [&loop](int fd) { loop.forget(fd); }};
+          .forget = [&loop](int fd) { loop.forget(fd); },
+          .post = [&loop](std::function<void()> action) { loop.post(std::move(action)); }};
 }
 
 std::string status_line(const Agent& daemon) {
@@ -90,10 +102,11 @@ std::string status_line(const Agent& daemon) {
 /// SIGHUP: as `ipsecctl config apply`.
 void reload(Agent& daemon, Log& log, service::Supervision& supervision) {
   supervision.reloading();
-  auto outcome = daemon.reload();
-  if (!outcome.ok())
-    log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
-  supervision.ready(status_line(daemon));
+  daemon.reload(Agent::Extent::kApply, [&daemon, &log, &supervision](const Result<Agent::Reloaded>& outcome) {
+    if (!outcome.ok())
+      log.error("the configuration was not applied; nothing was changed", {field("detail", outcome.error().text())});
+    supervision.ready(status_line(daemon));
+  });
 }
 
 /// Signals, and the timer of what is due for the service manager.
@@ -127,27 +140,46 @@ int failed_start(service::StartPace& pace, int signals) {
   return 1;
 }
 
+Result<std::unique_ptr<service::Supervision>> supervise(Agent& daemon, service::LogWriter& writer) {
+  return service::Supervision::create(
+      writer, service::Supervision::watchdog_limit(),
+      {.watchdog = {.workers = daemon.worker_count(),
+                    .ask = [&daemon](size_t worker, auto task) { daemon.ask_worker(worker, std::move(task)); },
+                    .feed = {}},
+       .on_dropped = [&daemon](uint64_t count) { daemon.note_dropped_lines(count); },
+       .notify = {}});
+}
+
 int run_daemon(const Arguments& arguments) {
   service::LogWriter writer({.fd = STDERR_FILENO, .journal_stream = environment("JOURNAL_STREAM")});
   Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo,
           [&writer](LogLevel level, std::string_view text, const std::vector<Field>& fields) {
-            writer.write(level, text, fields, to_rfc3339(wall_now()));
+            writer.write(level, text, fields, control::rfc3339(wall_now()));
           });
-  const int signals = signal_descriptor();
   service::StartPace pace(arguments.run_dir);
-  auto [config, files] = load_config(arguments.config, arguments.config_dir);
   std::error_code failed;
   std::filesystem::create_directories(arguments.run_dir, failed);
-  if (!config) return failed_start(pace, signals);
+  const ConfigPaths paths{arguments.config, arguments.config_dir};
   for (const Error& warning : protect_memory()) log.warning(warning.text());
+  // While signals still end the process: the disk may not answer.
+  StartConfig found = load_at_start(paths, arguments.secrets_dir, LastApplied(arguments.state_dir));
+  for (const policy::ConfigError& each : found.errors) log.error(each.text());
+  if (!found.loaded) {
+    log.error("not started", {field("detail", found.last_applied)});
+    return failed_start(pace, -1);
+  }
+  const size_t tunnels = found.loaded->config->tunnels.size();
+  const int signals = signal_descriptor();
 
-  auto agent = Agent::create({.workers = arguments.workers,
-                              .run_dir = arguments.run_dir,
-                              .secrets_dir = arguments.secrets_dir,
-                              .config_path = arguments.config,
-                              .config_dir = arguments.config_dir,
-                              .config_files = std::move(files)},
-                             config, log);
+  auto agent =
+      Agent::create({.workers = arguments.workers,
+                     .run_dir = arguments.run_dir,
+                     .secrets_dir = arguments.secrets_dir,
+                     .state_dir = arguments.state_dir,
+                     .config = paths},
+                    {.config = std::move(*found.loaded),
+                     .last_applied_because = found.errors.empty() ? std::nullopt : std::optional(found.last_applied)},
+                    log);
   if (!agent.ok()) {
     log.error("cannot start",
               {field("code", std::string(code(agent.error().reason()))), field("detail", agent.error().text())});
@@ -155,19 +187,13 @@ int run_daemon(const Arguments& arguments) {
   }
   Agent& daemon = **agent;
   ControlBackend backend(daemon);
-  control::Server server({.version = IPSEC_VERSION}, backend, watcher_for(daemon.loop()));
+  control::Server server({.version = IPSEC_VERSION, .now = &monotonic_now}, backend, watcher_for(daemon.loop()));
   const std::string socket = arguments.socket.empty() ? arguments.run_dir + "/control" : arguments.socket;
   if (Status listening = server.listen(socket); !listening.ok()) {
     log.error("cannot start", {field("detail", listening.error().text())});
     return failed_start(pace, signals);
   }
-  auto supervision = service::Supervision::create(
-      writer, service::Supervision::watchdog_limit(),
-      {.watchdog = {.workers = daemon.worker_count(),
-                    .ask = [&daemon](size_t worker, auto task) { daemon.ask_worker(worker, std::move(task)); },
-                    .feed = {}},
-       .on_dropped = [&daemon](uint64_t count) { daemon.note_dropped_lines(count); },
-       .notify = {}});
+  auto supervision = supervise(daemon, writer);
   if (!supervision.ok()) {
     log.error("cannot start", {field("detail", supervision.error().text())});
     return failed_start(pace, signals);
@@ -184,7 +210,7 @@ int run_daemon(const Arguments& arguments) {
   }
   daemon.start();
   log.notice("started", {field("version", std::string(IPSEC_VERSION)), field("workers", uint64_t{arguments.workers}),
-                         field("tunnels", uint64_t{config->tunnels.size()}), field("control", socket)});
+                         field("tunnels", uint64_t{tunnels}), field("control", socket)});
   pace.succeeded();
   (*supervision)->ready(status_line(daemon));
   daemon.run();
@@ -202,6 +228,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--secrets-dir", arguments.secrets_dir, "where pre-shared keys are looked up")->capture_default_str();
   app.add_option("--run-dir", arguments.run_dir, "journal and control socket")->capture_default_str();
+  app.add_option("--state-dir", arguments.state_dir, "the configuration applied last, for a start at which it is bad")
+      ->capture_default_str();
   app.add_option("--socket", arguments.socket, "control socket (default: RUN-DIR/control)");
   app.add_option("--workers", arguments.workers, "threads that speak IKE")
       ->capture_default_str()
@@ -218,14 +246,6 @@ int main(int argc, char** argv) {
     std::puts(policy::config_schema().c_str());
     return 0;
   }
-  if (!arguments.check.empty()) {
-    const auto config =
-        load_config(arguments.check, std::filesystem::path(arguments.check).parent_path() / "conf.d").config;
-    if (!config) return 1;
-    for (const std::string& warning : config->warnings) std::printf("warning: %s\n", warning.c_str());
-    std::printf("%s: %zu tunnels in %zu groups, no errors\n", arguments.check.c_str(), config->tunnels.size(),
-                config->groups.size());
-    return 0;
-  }
+  if (!arguments.check.empty()) return check_config(arguments.check);
   return run_daemon(arguments);
 }

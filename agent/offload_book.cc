@@ -134,7 +134,9 @@ bool OffloadBook::may_take(const Seat& seat, const std::string& device, std::opt
 
 /// Only devices that its packets leave by can take its SAs.
 void OffloadBook::seat_again(uint32_t reqid) {
-  const Seat& seat = seats_.at(reqid);
+  const auto found = seats_.find(reqid);
+  if (found == seats_.end()) return;
+  const Seat& seat = found->second;
   std::vector<std::string> usable;
   for (const std::string& device : seat.devices) {
     const DeviceFacts& known = facts({seat.netns, device});

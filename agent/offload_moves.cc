@@ -181,14 +181,13 @@ void TunnelManager::on_offload_link(Instant now, const policy::LinkChanged& chan
 Status TunnelManager::pin_offload(Instant now, const std::string& tunnel, const std::string& child,
                                   policy::OffloadPin pin, OffloadBook::PinFor how) {
   TunnelRow* row = find(tunnel);
-  if (row == nullptr) return Error(Reason::kNotFound, "tunnel " + tunnel);
-  if (!child.empty() && find(*row, child) == nullptr) return Error(Reason::kNotFound, "child " + child);
+  TRY(check_in_force(row, tunnel, child), "");
   if (row->tunnel->offload_mode() == policy::OffloadMode::kNone)
     return Error(Reason::kUnsupported, "offload.mode of tunnel " + tunnel + " is none");
   if (row->tunnel->is_manual())
     return Error(Reason::kUnsupported, "SAs with manual keys stay where they were placed: tunnel " + tunnel);
   for (const auto& [name, each] : row->children)
-    if (child.empty() || name == child) offload_.pin(each.ids.reqid, pin, how);
+    if (!each.leaving && (child.empty() || name == child)) offload_.pin(each.ids.reqid, pin, how);
   offload_decide_at_ = now;
   return {};
 }

@@ -10,18 +10,58 @@ policy::Identity expected_identity(const policy::Tunnel& tunnel, const IpAddress
   return {remote.is_v4() ? policy::IdType::kIpv4 : policy::IdType::kIpv6, Bytes(bytes.begin(), bytes.end())};
 }
 
+namespace {
+
+void add(ike::InitPolicy& to, const ike::InitPolicy& more) {
+  to.childless = to.childless || more.childless;
+  for (const policy::Proposal& each : more.proposals)
+    if (std::find(to.proposals.begin(), to.proposals.end(), each) == to.proposals.end()) to.proposals.push_back(each);
+}
+
+/// The same text for the same policy.
+std::string key_of(const ike::InitPolicy& policy) {
+  return policy::to_string(policy.proposals) + (policy.childless ? "; childless" : "");
+}
+
+}  // namespace
+
+size_t PeerDirectory::PlaceHash::operator()(const Place& place) const noexcept {
+  constexpr size_t kFactor = 0x9e3779b97f4a7c15;
+  size_t hash = place.context.value();
+  hash = hash * kFactor ^ std::hash<IpAddress>{}(place.local);
+  if (place.remote) hash = hash * kFactor ^ std::hash<IpAddress>{}(*place.remote);
+  return hash;
+}
+
 PeerDirectory::PeerDirectory(const policy::Config& config,
                              const std::unordered_map<std::string, ike::SocketContext>& contexts)
     : contexts_(contexts) {
   for (const auto& [name, tunnel] : config.tunnels) {
     if (tunnel->is_manual()) continue;  // it has no peer that could be talked to
     by_name_.emplace(name, tunnel);
-    if (tunnel->remote)
-      by_address_[*tunnel->remote].push_back(tunnel);
-    else
-      any_address_.push_back(tunnel);
     if (tunnel->remote_id || tunnel->remote)
       by_identity_[expected_identity(*tunnel, tunnel->remote.value_or(IpAddress())).index_key()].push_back(tunnel);
+  }
+  gather_init_policies(config);
+}
+
+void PeerDirectory::gather_init_policies(const policy::Config& config) {
+  std::unordered_map<Place, ike::InitPolicy, PlaceHash> gathered;
+  for (const auto& [name, tunnel] : config.tunnels) {
+    const auto context = contexts_.find(tunnel->group->name);
+    if (tunnel->is_manual() || context == contexts_.end() || tunnel->ike_policy->role == policy::Role::kInitiate)
+      continue;
+    const ike::InitPolicy own{.proposals = tunnel->ike_policy->proposals,
+                              .childless = tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse};
+    const std::vector<IpAddress> locals = tunnel->local ? std::vector{*tunnel->local} : tunnel->group->public_addresses;
+    for (const IpAddress& local : locals) add(gathered[{context->second, local, tunnel->remote}], own);
+  }
+  std::unordered_map<std::string, std::shared_ptr<const ike::InitPolicy>> distinct;
+  init_policies_.reserve(gathered.size());
+  for (auto& [place, policy] : gathered) {
+    auto& one = distinct[key_of(policy)];
+    if (one == nullptr) one = std::make_shared<const ike::InitPolicy>(std::move(policy));
+    init_policies_.emplace(place, one);
   }
 }
 
@@ -36,40 +76,41 @@ bool PeerDirectory::fits(const policy::Tunnel& tunnel, const ike::Path& path) co
 
 ike::InitPolicy PeerDirectory::init_policy(const ike::Path& path) const {
   ike::InitPolicy policy;
-  auto& proposals = policy.proposals;
-  auto take = [&](const Tunnels& tunnels) {
-    for (const auto& tunnel : tunnels) {
-      if (!fits(*tunnel, path) || tunnel->ike_policy->role == policy::Role::kInitiate) continue;
-      policy.childless = policy.childless || tunnel->ike_policy->childless != policy::ChildlessPolicy::kRefuse;
-      for (const policy::Proposal& each : tunnel->ike_policy->proposals)
-        if (std::find(proposals.begin(), proposals.end(), each) == proposals.end()) proposals.push_back(each);
+  for (const std::optional<IpAddress>& remote : {std::optional(path.remote.address), std::optional<IpAddress>()})
+    if (const auto it = init_policies_.find({path.context, path.local.address, remote}); it != init_policies_.end()) {
+      if (policy.proposals.empty())
+        policy = *it->second;
+      else
+        add(policy, *it->second);
     }
-  };
-  if (auto it = by_address_.find(path.remote.address); it != by_address_.end()) take(it->second);
-  take(any_address_);
   return policy;
 }
 
 Result<std::shared_ptr<const policy::Tunnel>> PeerDirectory::find(const ike::Path& path, const policy::Identity& remote,
                                                                   const std::optional<policy::Identity>& local) const {
-  std::string near_miss;
-  auto it = by_identity_.find(remote.index_key());
-  if (it != by_identity_.end()) {
-    for (const auto& tunnel : it->second) {
-      if (!fits(*tunnel, path)) {
-        near_miss = "tunnel " + tunnel->name + " is for another address";
-        continue;
-      }
-      if (local && !tunnel->local_id.matches(*local)) {
-        near_miss = "tunnel " + tunnel->name + " has local_id " + policy::to_string(tunnel->local_id) +
-                    ", the peer wants " + policy::to_string(*local);
-        continue;
-      }
+  const auto it = by_identity_.find(remote.index_key());
+  if (it == by_identity_.end())
+    return Error(Reason::kUnknownPeerIdentity, "no tunnel has remote_id " + policy::to_string(remote));
+  const policy::Tunnel* elsewhere = nullptr;
+  const policy::Tunnel* of_other_name = nullptr;
+  const policy::Tunnel* initiating = nullptr;
+  for (const auto& tunnel : it->second) {
+    if (!fits(*tunnel, path))
+      elsewhere = tunnel.get();
+    else if (local && !tunnel->local_id.matches(*local))
+      of_other_name = tunnel.get();
+    else if (tunnel->ike_policy->role == policy::Role::kInitiate)
+      initiating = tunnel.get();
+    else
       return tunnel;
-    }
   }
-  if (near_miss.empty()) near_miss = "no tunnel has remote_id " + policy::to_string(remote);
-  return Error(Reason::kUnknownPeerIdentity, near_miss);
+  // The nearest miss is what people want to know.
+  if (initiating != nullptr) return Error(Reason::kRoleRefused, "tunnel " + initiating->name + " only initiates");
+  if (of_other_name != nullptr)
+    return Error(Reason::kUnknownPeerIdentity, "tunnel " + of_other_name->name + " has local_id " +
+                                                   policy::to_string(of_other_name->local_id) + ", the peer wants " +
+                                                   policy::to_string(*local));
+  return Error(Reason::kUnknownPeerIdentity, "tunnel " + elsewhere->name + " is for another address");
 }
 
 std::shared_ptr<const policy::Tunnel> PeerDirectory::by_name(const std::string& name) const {

@@ -84,6 +84,62 @@ std::optional<Hint> Reconciliation::hint_of(const policy::LinkChanged& change, c
   return Hint::kPerhaps;
 }
 
+/// What the event names is put right by its key: a complete read takes long where there are many tunnels, and somebody
+/// who changes one object after the other must not keep us busy with it. False: a read is to find out.
+bool Reconciliation::repair(Instant now, const std::string& netns, std::vector<policy::KernelChange> changes) {
+  const auto space = spaces_.find(netns);
+  if (space == spaces_.end() || changes.empty() || !space->second.reconciler.may_repair(now)) return false;
+  for (policy::KernelChange& change : changes) {
+    auto done = [this, netns, what = policy::change_text(change),
+                 made = made_by(change)](const Result<policy::KernelReply>& result) {
+      if (result.ok() && made.policy) shared_.confirm(netns, *made.policy);
+      if (result.ok() && made.route) shared_.confirm(netns, *made.route);
+      const auto there = spaces_.find(netns);
+      if (there == spaces_.end()) return;
+      if (result.ok())
+        there->second.reconciler.on_repaired(now_, what);
+      else
+        there->second.reconciler.hint(now_, Hint::kGone);
+    };
+    queue_.submit(netns, std::move(change), std::move(done));
+  }
+  return true;
+}
+
+bool Reconciliation::repair(Instant now, const policy::SaRemoved& removed) {
+  const auto space = spaces_.find(removed.netns);
+  if (!removed.key || space == spaces_.end()) return false;
+  const auto child = hooks_.child_of(removed.netns, *removed.key);
+  if (!child) return false;
+  if (!space->second.reconciler.may_repair(now)) return false;
+  // The event may be late, and another SA of this key stand there by now.
+  queue_.submit(removed.netns, policy::ReadSa{*removed.key},
+                [this, netns = removed.netns, key = *removed.key](const Result<policy::KernelReply>& found) {
+                  const auto there = spaces_.find(netns);
+                  if (there == spaces_.end() || found.ok()) return;
+                  const auto owner = hooks_.child_of(netns, key);
+                  if (!owner || found.error().reason() != Reason::kNotFound) return;
+                  there->second.children.insert_or_assign(key, *owner);
+                  there->second.reconciler.on_sa_gone(now_, key);
+                });
+  return true;
+}
+
+bool Reconciliation::repair(Instant now, const policy::PolicyDisturbed& disturbed) {
+  const auto wanted = disturbed.key ? shared_.wanted_policy(disturbed.netns, *disturbed.key) : std::nullopt;
+  if (!wanted) return false;
+  std::vector<policy::KernelChange> changes;
+  changes.emplace_back(policy::UpdatePolicy{*wanted});
+  return repair(now, disturbed.netns, std::move(changes));
+}
+
+bool Reconciliation::repair(Instant now, const policy::RouteRemoved& removed) {
+  std::vector<policy::KernelChange> changes;
+  for (const policy::RouteConfig& each : shared_.wanted_routes(removed.netns, removed.destination))
+    if (each.metric == removed.metric) changes.emplace_back(policy::AddRoute{each});
+  return repair(now, removed.netns, std::move(changes));
+}
+
 void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
   const auto hint = [&](const std::string& netns, Hint what) {
     if (auto it = spaces_.find(netns); it != spaces_.end()) it->second.reconciler.hint(now, what);
@@ -104,11 +160,11 @@ void Reconciliation::on_event(Instant now, const policy::KernelEvent& event) {
         space != spaces_.end() && space->second.addresses.contains(address->address))
       hint(address->netns, Hint::kGone);
   } else if (const auto* sa = std::get_if<policy::SaRemoved>(&event)) {
-    hint(sa->netns, Hint::kGone);
+    if (!repair(now, *sa)) hint(sa->netns, Hint::kGone);
   } else if (const auto* policy = std::get_if<policy::PolicyDisturbed>(&event)) {
-    hint(policy->netns, Hint::kGone);
+    if (!repair(now, *policy)) hint(policy->netns, Hint::kGone);
   } else if (const auto* route = std::get_if<policy::RouteRemoved>(&event)) {
-    if (shared_.wants_route(route->netns, route->destination)) hint(route->netns, Hint::kGone);
+    if (shared_.wants_route(route->netns, route->destination) && !repair(now, *route)) hint(route->netns, Hint::kGone);
   } else if (const auto* rules = std::get_if<policy::PacketRulesDisturbed>(&event)) {
     hint(rules->netns, Hint::kGone);
   } else if (const auto* rule = std::get_if<policy::RuleRemoved>(&event)) {
@@ -162,6 +218,7 @@ Result<policy::StandingState> Reconciliation::read(const std::string& netns, Des
 
 void Reconciliation::read_and_compare(Instant now, const std::string& netns, Space& space) {
   Desired desired;
+  const Instant begun = hooks_.clock ? hooks_.clock() : Instant{};
   auto standing = read(netns, desired);
   if (!standing.ok()) return space.reconciler.on_unreadable(now, standing.error());
   space.links = desired.state.links;
@@ -184,7 +241,9 @@ void Reconciliation::read_and_compare(Instant now, const std::string& netns, Spa
   space.has_rules = !wanted.rules.empty();
   const size_t objects =
       wanted.links.size() + wanted.policies.size() + wanted.routes.size() + wanted.rules.size() + wanted.sas.size();
-  space.reconciler.on_read(now, policy::diff(wanted, standing->ours), objects);
+  auto difference = policy::diff(wanted, standing->ours);
+  const Duration took = hooks_.clock ? hooks_.clock() - begun : Duration{0};
+  space.reconciler.on_read(now, std::move(difference), objects, took);
 }
 
 std::vector<NamespaceDrift> Reconciliation::drift(Instant now, const std::optional<std::string>& netns) {

@@ -41,6 +41,10 @@ class Reconciliation {
     std::function<void(const std::string& netns, const std::vector<policy::SaState>&)> saw_sas;
     /// An SA of the child is gone; `tries`: how often this was said before.
     std::function<void(ike::ChildId, const policy::SaKey&, uint32_t tries)> replace_child;
+    /// Whose SA this is, of those that are in use now.
+    std::function<std::optional<ike::ChildId>(const std::string& netns, const policy::SaKey&)> child_of;
+    /// The monotonic clock, to see how long a read takes; without it no read takes any time.
+    std::function<Instant()> clock = {};
     std::function<void(const std::string& link)> link_made;
     /// Counts and announces; only counts.
     std::function<void(const std::string& object, Reason, std::vector<Field>)> event;
@@ -95,6 +99,10 @@ class Reconciliation {
   void read_and_compare(Instant now, const std::string& netns, Space& space);
   void act(const std::string& netns, Space& space);
   void submit(const std::string& netns, policy::SubmitChange submit);
+  bool repair(Instant now, const std::string& netns, std::vector<policy::KernelChange> changes);
+  bool repair(Instant now, const policy::SaRemoved& removed);
+  bool repair(Instant now, const policy::PolicyDisturbed& disturbed);
+  bool repair(Instant now, const policy::RouteRemoved& removed);
   void report_mended(const std::string& netns, Space& space, const policy::ChangeText& what);
   std::optional<policy::Reconciler::Hint> hint_of(const policy::LinkChanged& change, const Space& space) const;
 

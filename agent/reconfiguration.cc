@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "agent/tunnel_manager.h"
 
@@ -8,6 +9,16 @@ namespace ipsec::agent {
 
 using Step = ChildRow::Step;
 using Kind = policy::TunnelChange::Kind;
+
+namespace {
+
+/// What a tunnel's children hold in the kernel by the settings of their group, beside its place.
+bool has_other_routes(const policy::TunnelGroup& from, const policy::TunnelGroup& to) {
+  return from.route_protocol != to.route_protocol || !(from.metrics == to.metrics) ||
+         from.selector_routes != to.selector_routes || from.default_block != to.default_block;
+}
+
+}  // namespace
 
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
                                 const policy::TunnelChanges& changes) {
@@ -48,7 +59,10 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
 void TunnelManager::leave(TunnelRow& row) {
   row.leaving = true;
   for (auto& [name, child] : row.children) leave(row, child);
-  for (const ike::IkeSaId id : row.ikes) close(ikes_.at(id), Reason::kConfigApplied, ike::CloseMode::kTellPeer);
+  settle_waiters(row.tunnel->name, {}, WaitFor::kIkeRekey, Error(Reason::kConfigApplied, "configured otherwise"));
+  for (const ike::IkeSaId id : row.ikes)
+    if (const auto ike = ikes_.find(id); ike != ikes_.end())
+      close(ike->second, Reason::kConfigApplied, ike::CloseMode::kTellPeer);
 }
 
 /// Nothing begins it any more; what of it is up ends.
@@ -72,20 +86,25 @@ void TunnelManager::leave(TunnelRow& row, ChildRow& child) {
 
 /// All SAs of one child, also those that are being replaced.
 void TunnelManager::close_children(const TunnelRow& row, const std::string& child, Reason reason) {
-  for (const ike::IkeSaId ike : row.ikes)
-    for (const ike::ChildId id : ikes_.at(ike).children)
+  for (const ike::IkeSaId each : row.ikes) {
+    const auto ike = ikes_.find(each);
+    if (ike == ikes_.end()) continue;
+    for (const ike::ChildId id : ike->second.children)
       if (const auto it = installer_.children().find(id);
           it != installer_.children().end() && it->second->spec->child == child)
-        services_.workers.close_child(ikes_.at(ike).worker, ike, id, reason);
+        services_.workers.close_child(ike->second.worker, each, id, reason);
+  }
 }
 
 /// The tunnel stays where it is. `change`: nullptr when it is as it was.
 void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
                            const policy::TunnelChange* change) {
-  const auto ends = [change](const std::string& child) {
-    return change != nullptr && std::ranges::find(change->children_removed, child) != change->children_removed.end();
+  const auto ends = [&](const std::string& child) {
+    return tunnel->child(child) == nullptr ||
+           (change != nullptr && std::ranges::find(change->children_removed, child) != change->children_removed.end());
   };
-  row.tunnel = tunnel;
+  const std::shared_ptr<const policy::Tunnel> former = std::exchange(row.tunnel, tunnel);
+  const bool other_group = has_other_routes(*former->group, *tunnel->group);
   for (auto& [name, child] : row.children) {
     if (child.leaving) continue;  // its successor follows the newest configuration
     if (ends(name)) {
@@ -93,11 +112,15 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
       continue;
     }
     const policy::ChildConfig* wanted = tunnel->child(name);
-    VERIFY(wanted != nullptr);
     const policy::StartMode before = child.config->start;
     if (before != wanted->start && child.trap) drop_trap(row, child);
+    if (!tunnel->group->default_block) {
+      drop_block(child);
+      child.blocked = false;
+    }
     child.tunnel = tunnel;
     child.config = wanted;
+    if (other_group) follow_group(row, child, *former);
     child.trap_dropped = child.trap_dropped && wanted->start == policy::StartMode::kTraffic;
     const bool again = std::exchange(child.given_up, false);  // it may be another configuration that was wanting
     if (again) {
@@ -112,6 +135,7 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     if (row.link_ready) start_child(now, row, row.children.at(each.name));
   }
   set_routes(row);
+  if (other_group) settle_peer_route(row, PeerLook::kAnew);
   settle_packets(row);
   settle_headers(row);
 }
@@ -171,6 +195,7 @@ void TunnelManager::sweep_tunnel(Instant now, std::map<std::string, TunnelRow>::
   for (const auto& [name, child] : row.children) forget_child(child);
   unlist_peer(*row.tunnel);
   tunnel_by_interface_.erase(row.interface);
+  tunnel_by_number_.erase(row.number);
   drop_packets(row);
   const TunnelRow gone = std::move(row);
   tunnels_.erase(it);

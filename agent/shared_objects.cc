@@ -155,6 +155,14 @@ void SharedObjects::release(uint64_t owner, const std::string& netns, const poli
     hand_over(it->first, entry, tunnel);
 }
 
+void SharedObjects::replace(Owner owner, const std::string& netns, const std::vector<policy::RouteConfig>& before,
+                            const std::vector<policy::RouteConfig>& wanted, const Done& complain) {
+  for (const policy::RouteConfig& each : wanted)
+    if (std::ranges::find(before, each) == before.end()) hold(owner, netns, each, complain);
+  for (const policy::RouteConfig& each : before)
+    if (std::ranges::find(wanted, each) == wanted.end()) release(owner.id, netns, each);
+}
+
 /// The one that has waited longest has the place now.
 void SharedObjects::hand_over(const RoutePlace& place, RouteClaims& entry, uint32_t from) {
   entry.route = entry.claims.front().route;
@@ -173,9 +181,23 @@ void SharedObjects::collect(const std::string& netns, policy::NamespaceState& st
     state.add(it->second.route);
 }
 
+std::optional<policy::PolicyConfig> SharedObjects::wanted_policy(const std::string& netns,
+                                                                 const policy::PolicyKey& key) const {
+  const auto it = policies_.find({netns, key});
+  return it != policies_.end() ? std::optional(it->second.holders.back().policy) : std::nullopt;
+}
+
+std::vector<policy::RouteConfig> SharedObjects::wanted_routes(const std::string& netns,
+                                                              const IpPrefix& destination) const {
+  std::vector<policy::RouteConfig> found;
+  auto it = routes_.lower_bound({netns, {.destination = destination, .vrf = {}, .metric = 0}});
+  for (; it != routes_.end() && it->first.first == netns && it->first.second.destination == destination; ++it)
+    found.push_back(it->second.route);
+  return found;
+}
+
 bool SharedObjects::wants_route(const std::string& netns, const IpPrefix& destination) const {
-  const auto it = routes_.lower_bound({netns, {.destination = destination, .vrf = {}, .metric = 0}});
-  return it != routes_.end() && it->first.first == netns && it->first.second.destination == destination;
+  return !wanted_routes(netns, destination).empty();
 }
 
 void SharedObjects::confirm(const std::string& netns, const policy::PolicyKey& key) {
@@ -187,26 +209,18 @@ void SharedObjects::confirm(const std::string& netns, const policy::RouteConfig&
   if (it != routes_.end() && it->second.route == route) it->second.confirmation.standing = true;
 }
 
-size_t SharedObjects::waiting_routes() const {
-  size_t waiting = 0;
-  for (const auto& [place, entry] : routes_) {
-    if (entry.claims.size() < 2) continue;
-    std::set<uint32_t> told;
-    for (const RouteClaim& each : entry.claims)
-      if (told.insert(each.tunnel).second) waiting += entry.waits(each) ? 1 : 0;
-  }
-  return waiting;
-}
-
-std::vector<SharedObjects::RouteRow> SharedObjects::routes() const {
+std::vector<SharedObjects::RouteRow> SharedObjects::routes(std::optional<RoutePlace>& after, size_t places) const {
   std::vector<RouteRow> rows;
-  for (const auto& [place, entry] : routes_) {
+  auto it = after ? routes_.upper_bound(*after) : routes_.begin();
+  for (; it != routes_.end() && places != 0; ++it, --places) {
+    const auto& [place, entry] = *it;
     std::set<uint32_t> told;
     for (const RouteClaim& each : entry.claims) {
       if (!told.insert(each.tunnel).second) continue;
       RouteRow& row = rows.emplace_back(RouteRow{place.first, each.route, each.tunnel, {}});
       if (entry.waits(each)) row.waits_for = entry.holder().tunnel;
     }
+    after = place;
   }
   return rows;
 }

@@ -46,6 +46,10 @@ class SharedObjects {
   /// Succeeds also while another tunnel's route is in this one's place, for the tunnel can do without.
   void hold(Owner owner, const std::string& netns, const policy::RouteConfig& wanted, Done done);
   void release(uint64_t owner, const std::string& netns, const policy::RouteConfig& route);
+  /// Holds `wanted` and no more the rest of `before`: what is new stands before what is old goes. `complain` hears of
+  /// each new one.
+  void replace(Owner owner, const std::string& netns, const std::vector<policy::RouteConfig>& before,
+               const std::vector<policy::RouteConfig>& wanted, const Done& complain);
   bool holds(const std::string& netns, const policy::PolicyKey& key) const { return policies_.contains({netns, key}); }
 
   /// Held from now on, and known to stand: of an earlier run.
@@ -54,6 +58,10 @@ class SharedObjects {
 
   /// Adds everything that is held in a namespace; of the routes of one place that which counts.
   void collect(const std::string& netns, policy::NamespaceState& state) const;
+  /// As it is wanted now; nothing: nobody holds it.
+  std::optional<policy::PolicyConfig> wanted_policy(const std::string& netns, const policy::PolicyKey& key) const;
+  /// To this destination, whatever their tables and metrics.
+  std::vector<policy::RouteConfig> wanted_routes(const std::string& netns, const IpPrefix& destination) const;
   /// Whether a route to this destination is held.
   bool wants_route(const std::string& netns, const IpPrefix& destination) const;
   /// Somebody else than a holder has put it right.
@@ -67,9 +75,9 @@ class SharedObjects {
     uint32_t tunnel = 0;
     std::optional<uint32_t> waits_for;  ///< The tunnel whose route is in its place.
   };
-  std::vector<RouteRow> routes() const;
-  /// How many of these wait.
-  size_t waiting_routes() const;
+  using RoutePlace = std::pair<std::string, policy::RouteKey>;  ///< Namespace and key.
+  /// Those of at most `places` places behind `after`, which is set to the last of them; nothing: from the first place.
+  std::vector<RouteRow> routes(std::optional<RoutePlace>& after, size_t places) const;
   size_t policies() const { return policies_.size(); }
 
  private:
@@ -102,7 +110,6 @@ class SharedObjects {
     bool waits(const RouteClaim& claim) const { return claim.route != route; }
     const RouteClaim& holder() const;
   };
-  using RoutePlace = std::pair<std::string, policy::RouteKey>;  // namespace
   /// Notes the kernel's answer in the entry, if it is still that one, and hands it on.
   template <typename Map>
   KernelQueue::Done confirming(Map& map, const typename Map::key_type& key, Done done);

@@ -76,7 +76,8 @@ void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityE
     ike.serial = ++last_serial_;
     if (row != nullptr) settle_duplicates(now, *row, ike, action.initial_contact);
   }
-  if (row == nullptr) return;
+  // A peer, or an attempt of ours, was quicker than the reload that has removed the tunnel.
+  if (row == nullptr) return close(ike, Reason::kConfigNotInForce, ike::CloseMode::kTellPeer);
   if (!action.has_child)
     for (auto& [name, child] : row->children)
       if (child.step == Step::kInitiating && child.attempt == action.ike)
@@ -119,6 +120,7 @@ void TunnelManager::on_ike_rekeyed(Instant now, size_t worker, const ike::IkeRek
     fresh.children.insert(child);
   }
   TunnelRow* row = find(fresh.tunnel);
+  if (row == nullptr && !fresh.tunnel.empty()) close(fresh, Reason::kConfigNotInForce, ike::CloseMode::kTellPeer);
   if (row == nullptr) return;
   for (auto& [name, child] : row->children)
     if (child.attempt == action.old) child.attempt = action.fresh;
@@ -199,6 +201,8 @@ void TunnelManager::on_initiated(Instant now, size_t worker, const std::string& 
                                  Result<ike::IkeSaId> outcome) {
   TunnelRow* row = find(tunnel);
   ChildRow* wanted = row != nullptr ? find(*row, child) : nullptr;
+  if (wanted == nullptr && outcome.ok())
+    close(ike_row(*outcome, worker, tunnel), Reason::kConfigNotInForce, ike::CloseMode::kTellPeer);
   if (wanted == nullptr) return;
   if (!outcome.ok()) return attempt_failed(now, *row, *wanted, outcome.error().reason(), outcome.error().text());
   wanted->attempt = *outcome;
@@ -298,9 +302,10 @@ void TunnelManager::plan_retry(Instant now, TunnelRow& row, ChildRow& child, con
 
 void TunnelManager::run_retries(Instant now) {
   while (const auto reqid = retries_.pop_due(now)) {
-    const auto& [tunnel, name] = child_by_reqid_.at(*reqid);
-    TunnelRow& row = tunnels_.at(tunnel);
-    begin(now, row, row.children.at(name), nullptr);
+    const auto known = child_by_reqid_.find(*reqid);
+    TunnelRow* row = known != child_by_reqid_.end() ? find(known->second.first) : nullptr;
+    ChildRow* child = row != nullptr ? find(*row, known->second.second) : nullptr;
+    if (child != nullptr) begin(now, *row, *child, nullptr);
   }
   while (const auto ike = childless_.pop_due(now)) close_if_childless(*ike, Reason::kIdleEnded, true);
 }

@@ -1,16 +1,12 @@
 #include <algorithm>
 
+#include "agent/owners.h"
 #include "agent/tunnel_manager.h"
 
 // What of the traffic around tunnels passes in the clear, and what never does: the groups' exceptions, and the blocks
 // that stand whether a tunnel is up or not.
 namespace ipsec::agent {
 namespace {
-
-/// One more than that of the child's trap.
-SharedObjects::Owner block_owner(const ChildRow& child) {
-  return {(uint64_t{child.ids.reqid} << 32) | 1, child.ids.tunnel, SharedObjects::Rank::kBlock};
-}
 
 // Exceptions belong to no tunnel; their keys tell them apart.
 constexpr SharedObjects::Owner kExceptionOwner{UINT64_MAX, 0};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
+#include "agent/owners.h"
 
 namespace ipsec::agent {
 
@@ -33,11 +34,6 @@ std::string ike_name(ike::IkeSaId id) {
 bool is_progress(Reason reason) {
   return reason == Reason::kIkeEstablished || reason == Reason::kIkeInitiating || reason == Reason::kNatDetected ||
          reason == Reason::kInvalidKe || reason == Reason::kChildEstablished;
-}
-
-/// Owners of shared objects: a child SA by its SPI, a trap by its reqid in the upper half (and a block by one more).
-SharedObjects::Owner trap_owner(const ChildRow& child) {
-  return {uint64_t{child.ids.reqid} << 32, child.ids.tunnel, SharedObjects::Rank::kTrap};
 }
 
 }  // namespace
@@ -87,8 +83,8 @@ TunnelManager::TunnelManager(Services services)
       last_reqid_(kFirstNumber) {}
 
 std::string TunnelManager::tunnel_of(uint32_t number) const {
-  const auto row = std::ranges::find_if(tunnels_, [&](const auto& each) { return each.second.number == number; });
-  return row != tunnels_.end() ? row->first : std::string();
+  const auto tunnel = tunnel_by_number_.find(number);
+  return tunnel != tunnel_by_number_.end() ? tunnel->second : std::string();
 }
 
 std::string TunnelManager::object_of(uint32_t number) const {
@@ -187,6 +183,7 @@ void TunnelManager::start_tunnel(Instant now, const std::shared_ptr<const policy
   row.tunnel = tunnel;
   if (!tunnel->is_manual()) list_peer(*tunnel);
   row.number = number != 0 ? number : number_for(tunnel->name);
+  tunnel_by_number_[row.number] = tunnel->name;
   if (tunnel->group->attached == policy::Attachment::kInterface) {
     row.if_id = if_id_for(tunnel->name);
     name_link(row);
@@ -315,7 +312,9 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
     services_.counters.add(Reason::kAcquireForeign);
     return;
   }
-  ChildRow& child = *find(*row, known->second.second);
+  ChildRow* const asked = find(*row, known->second.second);
+  if (asked == nullptr) return;
+  ChildRow& child = *asked;
   // A policy asks for no SA that is there: somebody has taken it out.
   if (!child.up.empty()) reconciliation_.suspect(now, acquire.netns);
   if (child.step != Step::kNone || !child.up.empty() || child.held_down) return;

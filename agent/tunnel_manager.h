@@ -52,6 +52,7 @@ class TunnelManager {
     EventRing& events;
     Counters& counters;
     std::function<WallTime()> wall_clock;
+    std::function<Instant()> monotonic_clock = {};  ///< To see how long reads of the kernel take.
     OffloadBook::Services offload;
     /// Packets of a namespace that a policy wanted protected and no SA took (XfrmOutNoStates, XfrmOutPolError).
     std::function<Result<uint64_t>(const std::string& netns)> out_drops;
@@ -119,7 +120,7 @@ class TunnelManager {
   bool kernel_idle() const { return queue_.in_flight() == 0; }
 
   const std::map<std::string, TunnelRow>& tunnels() const { return tunnels_; }
-  const std::unordered_map<ike::IkeSaId, IkeRow>& ike_sas() const { return ikes_; }
+  const std::map<ike::IkeSaId, IkeRow>& ike_sas() const { return ikes_; }
   const ChildInstaller& installer() const { return installer_; }
   /// The child whose place this one takes or took, while it is still there.
   const InstalledChild* predecessor_of(ike::ChildId id) const;
@@ -215,6 +216,7 @@ class TunnelManager {
   void on_route_conflict(const SharedObjects::RouteConflict& conflict);
   void set_routes(TunnelRow& row);
   void hold_routes(TunnelRow& row, std::vector<policy::RouteConfig> wanted);
+  void follow_group(TunnelRow& row, ChildRow& child, const policy::Tunnel& before);
   enum class PeerLook : uint8_t { kAsKnown, kAnew };
   std::optional<IpAddress> peer_by_nic(const TunnelRow& row) const;
   void settle_peer_route(TunnelRow& row, PeerLook look);
@@ -364,6 +366,7 @@ class TunnelManager {
   Reconciliation::Hooks reconciliation_hooks();
   Reconciliation::Desired desired(const std::string& netns) const;
   void on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states);
+  void recover_acquires(const std::string& netns, const std::vector<policy::SaState>& states);
   void look_at_volumes(const std::string& netns, const std::vector<policy::SaState>& states);
   void replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries);
   void on_link_made(const std::string& link);
@@ -384,12 +387,13 @@ class TunnelManager {
   Reconciliation reconciliation_;
   std::shared_ptr<const policy::Config> config_;
   std::map<std::string, TunnelRow> tunnels_;
-  std::unordered_map<ike::IkeSaId, IkeRow> ikes_;
+  std::map<ike::IkeSaId, IkeRow> ikes_;
   std::unordered_map<ike::ChildId, Home> homes_;
   std::map<ike::ChildId, ManualChild> manual_;
   std::unordered_map<ike::ChildId, Renewal> renewals_;  // by the old child
   std::unordered_map<uint32_t, std::pair<std::string, std::string>> child_by_reqid_;
   std::unordered_map<std::string, std::string> tunnel_by_interface_;  // that have their own
+  std::unordered_map<uint32_t, std::string> tunnel_by_number_;
   std::map<SharedPlace, SharedLink> shared_links_;
   std::set<std::string> unsettled_links_;  // tunnels whose interface may be wanted otherwise than it was asked for
   TimerQueue<uint32_t> retries_;           // by reqid

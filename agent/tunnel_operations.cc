@@ -9,6 +9,26 @@ namespace ipsec::agent {
 
 using Step = ChildRow::Step;
 
+Status check_in_force(const TunnelRow* row, const std::string& tunnel, const std::string& child) {
+  if (row == nullptr) return Error(Reason::kNotFound, "tunnel " + tunnel);
+  if (row->leaving)
+    return Error(Reason::kConfigNotInForce,
+                 "tunnel " + tunnel +
+                     (row->next ? " still ends as it was configured before; the one that takes its place follows"
+                                : " is not configured any more and still ends"));
+  const auto one = row->children.find(child);
+  if (!child.empty() && one == row->children.end()) return Error(Reason::kNotFound, "child " + child);
+  const bool ends = child.empty()
+                        ? std::ranges::all_of(row->children, [](const auto& each) { return each.second.leaving; })
+                        : one->second.leaving;
+  if (!ends) return {};
+  const std::string what = child.empty() ? "tunnel " + tunnel + ": each child" : "child " + child;
+  const bool follows = child.empty() || row->tunnel->child(child) != nullptr;
+  return Error(Reason::kConfigNotInForce,
+               what + (follows ? " still ends as it was configured before; the one that takes its place follows"
+                               : " is not configured any more and still ends"));
+}
+
 void TunnelManager::settle_waiters(const std::string& tunnel, const std::string& child, WaitFor what,
                                    const Status& outcome) {
   std::vector<Done> settled;
@@ -45,12 +65,11 @@ void TunnelManager::fail_rekeys(const ike::Report& report) {
 
 void TunnelManager::up(Instant now, const std::string& tunnel, const std::string& child, Done done) {
   TunnelRow* row = find(tunnel);
-  if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
+  if (Status there = check_in_force(row, tunnel, child); !there.ok()) return done(std::move(there));
   if (!row->link_ready) return done(no_interface(*row));
-  if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
   std::vector<ChildRow*> wanted;
   for (auto& [name, each] : row->children) {
-    if (!child.empty() && name != child) continue;
+    if (each.leaving || (!child.empty() && name != child)) continue;
     each.held_down = each.given_up = false;
     // An attempt that `down` is ending does not count.
     if (auto ike = each.attempt ? ikes_.find(*each.attempt) : ikes_.end();
@@ -69,11 +88,10 @@ void TunnelManager::up(Instant now, const std::string& tunnel, const std::string
 
 void TunnelManager::down(Instant now, const std::string& tunnel, const std::string& child, Done done) {
   TunnelRow* row = find(tunnel);
-  if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
-  if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
+  if (Status there = check_in_force(row, tunnel, child); !there.ok()) return done(std::move(there));
   std::vector<const ChildRow*> leaving;
   for (auto& [name, each] : row->children) {
-    if (!child.empty() && name != child) continue;
+    if (each.leaving || (!child.empty() && name != child)) continue;
     each.held_down = true;
     each.given_up = false;
     settle_link(*row);
@@ -97,8 +115,7 @@ void TunnelManager::down(Instant now, const std::string& tunnel, const std::stri
 void TunnelManager::rekey(Instant now, const std::string& tunnel, const std::string& child, RekeyTarget target,
                           Done done) {
   TunnelRow* row = find(tunnel);
-  if (row == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel));
-  if (!child.empty() && find(*row, child) == nullptr) return done(Error(Reason::kNotFound, "child " + child));
+  if (Status there = check_in_force(row, tunnel, child); !there.ok()) return done(std::move(there));
   if (target == RekeyTarget::kIke) {
     const IkeRow* ike = ike_in_use(*row);
     if (ike == nullptr) return done(Error(Reason::kNotFound, "tunnel " + tunnel + " has no IKE SA in use"));
@@ -107,7 +124,8 @@ void TunnelManager::rekey(Instant now, const std::string& tunnel, const std::str
   }
   std::vector<std::pair<std::string, ike::ChildId>> wanted;
   for (const auto& [name, each] : row->children)
-    if ((child.empty() || name == child) && !each.up.empty()) wanted.emplace_back(name, each.up.back());
+    if (!each.leaving && (child.empty() || name == child) && !each.up.empty())
+      wanted.emplace_back(name, each.up.back());
   if (wanted.empty())
     return done(Error(Reason::kNotFound, child.empty() ? "no child of tunnel " + tunnel + " is up"
                                                        : "child " + child + " of tunnel " + tunnel + " is not up"));

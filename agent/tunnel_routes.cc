@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/owners.h"
 #include "agent/tunnel_manager.h"
 #include "policy/plan_routes.h"
 
@@ -92,10 +93,32 @@ void TunnelManager::hold_routes(TunnelRow& row, std::vector<policy::RouteConfig>
   const auto complain = [this, object = "tunnel/" + row.tunnel->name](const Status& status) {
     if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
   };
-  for (const policy::RouteConfig& each : row.routes)
-    if (std::ranges::find(before, each) == before.end()) shared_.hold(routes_owner(row), netns, each, complain);
-  for (const policy::RouteConfig& each : before)
-    if (std::ranges::find(row.routes, each) == row.routes.end()) shared_.release(routes_owner(row).id, netns, each);
+  shared_.replace(routes_owner(row), netns, before, row.routes, complain);
+}
+
+/// Its group has other settings of routes, or another default block, than `before`: what the child holds follows.
+/// `child` has its new tunnel.
+void TunnelManager::follow_group(TunnelRow& row, ChildRow& child, const policy::Tunnel& before) {
+  const policy::TunnelGroup& group = *row.tunnel->group;
+  const std::string& netns = group.private_place.netns;
+  const auto complain = [this, object = "tunnel/" + row.tunnel->name](const Status& status) {
+    if (!status.ok()) event(object, status.error().reason(), {field("detail", status.error().text())});
+  };
+  if (child.trap)
+    shared_.replace(
+        trap_owner(child), netns,
+        policy::plan_selector_routes(child.config->remote, before, child.ids, policy::RouteState::kIdle),
+        policy::plan_selector_routes(child.config->remote, *row.tunnel, child.ids, policy::RouteState::kIdle),
+        complain);
+  std::set<ike::ChildId> ids(child.up.begin(), child.up.end());
+  for (const ike::IkeSaId each : row.ikes)
+    if (const auto ike = ikes_.find(each); ike != ikes_.end())
+      ids.insert(ike->second.children.begin(), ike->second.children.end());
+  for (const ike::ChildId id : ids)
+    if (const auto installed = installer_.children().find(id);
+        installed != installer_.children().end() && installed->second->ids.reqid == child.ids.reqid)
+      installer_.reroute(id, *row.tunnel, complain);
+  set_block(row, child);  // its routes, too, are of the group's protocol
 }
 
 }  // namespace ipsec::agent

@@ -93,4 +93,9 @@ struct TunnelRow {
 /// Why a tunnel cannot be used whose interface is not there.
 Error no_interface(const TunnelRow& row);
 
+/// Whether an operator's verb may act on a tunnel, or on one child of it (empty: on all that stay). `row`: nullptr when
+/// there is none of this name. Errors: kNotFound; kConfigNotInForce for what a reload has taken out of the
+/// configuration, or has configured otherwise, and that still ends.
+Status check_in_force(const TunnelRow* row, const std::string& tunnel, const std::string& child);
+
 }  // namespace ipsec::agent

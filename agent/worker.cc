@@ -4,21 +4,21 @@
 
 namespace ipsec::agent {
 
-Worker::Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet)
+Worker::Worker(size_t index, Parts parts)
     : index_(index),
-      view_(std::move(view)),
-      outlet_(std::move(outlet)),
-      spis_(static_cast<uint8_t>(index), random_, node),
-      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{admission}, random_, spis_)) {}
+      view_(std::move(parts.view)),
+      outlet_(std::move(parts.outlet)),
+      spis_(static_cast<uint8_t>(index), random_, parts.node, parts.own_spis),
+      engine_(std::make_unique<ike::IkeEngine>(ike::IkeEngine::Options{parts.admission}, random_, spis_)),
+      outbox_(parts.mailbox, [this] { post([](Worker& self) { self.on_room(); }); }) {}
 
 Worker::~Worker() {
   stop();
   join();
 }
 
-Result<std::unique_ptr<Worker>> Worker::create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
-                                               WorkerView view, Outlet outlet) {
-  std::unique_ptr<Worker> worker(new Worker(index, node, admission, std::move(view), std::move(outlet)));
+Result<std::unique_ptr<Worker>> Worker::create(size_t index, Parts parts) {
+  std::unique_ptr<Worker> worker(new Worker(index, std::move(parts)));
   TRY_ASSIGN(worker->loop_, EventLoop::create(), "worker");
   return worker;
 }
@@ -29,13 +29,29 @@ void Worker::add_socket(UdpSocket socket) {
 }
 
 void Worker::watch(UdpSocket& socket) {
-  Status watched = loop_->watch(socket.fd(), EventLoop::Interest::kRead, [this, &socket] {
+  const auto interest = paused_ == Paused::kYes ? EventLoop::Interest::kNothing : EventLoop::Interest::kRead;
+  Status watched = loop_->watch(socket.fd(), interest, [this, &socket] {
+    if (paused_ == Paused::kYes) return;
     socket.receive([this](const ike::Path& path, ByteView bytes) {
       numbers_.received.fetch_add(1, std::memory_order_relaxed);
       engine_->receive(monotonic_now(), path, bytes);
     });
+    drain();  // before the next socket is read: what follows from one batch is the most that can be under way
   });
   VERIFY(watched.ok());
+}
+
+void Worker::set_paused(Paused paused) {
+  paused_ = paused;
+  const auto interest = paused == Paused::kYes ? EventLoop::Interest::kNothing : EventLoop::Interest::kRead;
+  for (const UdpSocket& socket : sockets_) {
+    const Status changed = loop_->change(socket.fd(), interest);
+    VERIFY(changed.ok());  // it is watched
+  }
+}
+
+void Worker::on_room() {
+  if (outbox_.flush() && paused_ == Paused::kYes) set_paused(Paused::kNo);
 }
 
 void Worker::close_sockets(const std::set<std::pair<ike::SocketContext, Endpoint>>& places) {
@@ -72,8 +88,21 @@ void Worker::post(std::function<void(Worker&)> task) {
   loop_->post([this, task = std::move(task)] { task(*this); });
 }
 
+void Worker::tell_main(std::function<void()> task) { outbox_.send({.open = std::move(task), .bytes = sizeof(Letter)}); }
+
 void Worker::drain() {
   while (auto action = engine_->poll_action()) carry_out(std::move(*action));
+  if (outbox_.is_blocked() && paused_ == Paused::kNo) set_paused(Paused::kYes);
+}
+
+void Worker::pass_on(Instant now, ike::Action action) {
+  switch (outbox_.judge(now, action)) {
+    case Outbox::Verdict::kNotNeeded: return;
+    case Outbox::Verdict::kDropped: return engine_->counters().add(Reason::kReportsDropped);
+    case Outbox::Verdict::kSend: break;
+  }
+  const size_t bytes = bytes_of(action);
+  outbox_.send({.open = outlet_(index_, std::move(action)), .bytes = bytes});
 }
 
 UdpSocket* Worker::socket_of(const ike::Path& path) {
@@ -84,7 +113,7 @@ UdpSocket* Worker::socket_of(const ike::Path& path) {
 
 void Worker::publish_numbers() {
   numbers_.half_open.store(engine_->half_open(), std::memory_order_relaxed);
-  numbers_.asks_for_cookies.store(engine_->asks_for_cookies(), std::memory_order_relaxed);
+  numbers_.asks_for_cookies.store(engine_->asks_for_cookies(monotonic_now()), std::memory_order_relaxed);
 }
 
 void Worker::note_sent(bool sent) {
@@ -145,7 +174,7 @@ void Worker::carry_out(ike::Action action) {
     return engine_->answer(now, {need->id, need->ike, ike::AuthMade{ike::AuthMethod::kSharedKey, std::move(*proof)}});
   }
   if (const auto* need = std::get_if<ike::NeedVerify>(&action)) return engine_->answer(now, answer_verify(*need));
-  outlet_(index_, std::move(action));
+  pass_on(now, std::move(action));
 }
 
 }  // namespace ipsec::agent

@@ -11,6 +11,8 @@
 
 #include "agent/credentials.h"
 #include "agent/event_loop.h"
+#include "agent/outbox.h"
+#include "agent/own_spis.h"
 #include "agent/peer_directory.h"
 #include "agent/udp_socket.h"
 #include "ike/crypto/crypto_context.h"
@@ -39,18 +41,25 @@ struct WorkerTotals {
 };
 
 /// One thread with one engine and its sockets (architecture, decision 8). Answers the engine's questions about peers
-/// and keys itself; whatever concerns the kernel or people goes to the main thread, in order.
+/// and keys itself; whatever concerns the kernel or people goes to the main thread, in order. While the main thread's
+/// mailbox is full the worker leaves its datagrams in the kernel's buffers; timers and answers go on.
 ///
 /// Threads: construct, start() and join() on the main thread; `post` from any; everything else on the worker's own.
 class Worker {
  public:
-  /// Takes an action for the main thread: whatever concerns children, IKE SAs as a whole, or people. Called on the
-  /// worker's thread; must only hand it over.
-  using Outlet = std::function<void(size_t worker, ike::Action)>;
-
-  /// `admission`: this worker's share of the node's limits.
-  static Result<std::unique_ptr<Worker>> create(size_t index, uint8_t node, const policy::AdmissionLimits& admission,
-                                                WorkerView view, Outlet outlet);
+  /// What the main thread does about an action: whatever concerns children, IKE SAs as a whole, or people. Called on
+  /// the worker's thread; what it returns runs on the main thread.
+  using Outlet = std::function<std::function<void()>(size_t worker, ike::Action)>;
+  /// What a worker is made of. The references are shared by all workers and outlive them.
+  struct Parts {
+    uint8_t node = 0;
+    policy::AdmissionLimits admission;  ///< This worker's share of the node's limits.
+    WorkerView view;
+    OwnSpis& own_spis;
+    Mailbox& mailbox;  ///< To the main thread.
+    Outlet outlet;
+  };
+  static Result<std::unique_ptr<Worker>> create(size_t index, Parts parts);
   ~Worker();
 
   /// Before start(), or on the worker's own thread.
@@ -68,6 +77,8 @@ class Worker {
   size_t index() const { return index_; }
   /// Runs on the worker's thread, with its engine; what it did to the engine is drained afterwards.
   void post(std::function<void(Worker&)> task);
+  /// Has the main thread do something, behind all that this worker has told it before. On the worker's own thread.
+  void tell_main(std::function<void()> task);
   void stop();
 
   ike::IkeEngine& engine() { return *engine_; }
@@ -76,9 +87,13 @@ class Worker {
   const WorkerNumbers& numbers() const { return numbers_; }
 
  private:
-  Worker(size_t index, uint8_t node, const policy::AdmissionLimits& admission, WorkerView view, Outlet outlet);
+  Worker(size_t index, Parts parts);
   void drain();
   void watch(UdpSocket& socket);
+  enum class Paused : uint8_t { kNo, kYes };
+  void set_paused(Paused paused);
+  void on_room();
+  void pass_on(Instant now, ike::Action action);
   void carry_out(ike::Action action);
   UdpSocket* socket_of(const ike::Path& path);
   void publish_numbers();
@@ -92,11 +107,13 @@ class Worker {
   WorkerView view_;
   Outlet outlet_;
   SystemRandom random_;
-  ike::WorkerSpiSource spis_;
+  NodeSpiSource spis_;
   ike::CryptoContext crypto_;
   std::unique_ptr<ike::IkeEngine> engine_;
   WorkerNumbers numbers_;
   std::unique_ptr<EventLoop> loop_;
+  Outbox outbox_;
+  Paused paused_ = Paused::kNo;  ///< Yes: no datagrams are taken, because the main thread has no room for what follows.
   std::list<UdpSocket> sockets_;  ///< Where they are is known to the loop.
   std::thread thread_;
 };

@@ -165,6 +165,7 @@ struct Report {
   Reason reason = Reason::kNone;
   std::vector<Field> fields;
   std::shared_ptr<const policy::Negotiation> negotiation;  ///< When offers were compared and did not meet.
+  bool unauthenticated = false;  ///< About a peer that came to us and has not proved who it is: anybody.
 };
 
 using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, InstallInbound, InstallOutbound,

@@ -39,6 +39,7 @@ IkeSa& EngineCore::create(Instant now, bool initiator, IkeSpi spi_i, const Path&
                                           .state = std::move(state)});
   IkeSa& made = *sa;
   sas.emplace(made.id, std::move(sa));
+  if (initiator) spis.begun(own);
   if (!initiator) init_index.emplace(InitKey{spi_i.value(), path.remote}, made.id);
   if (made.half_open()) admission.half_open_changed(made.init_remote.address, +1);
   return made;
@@ -69,6 +70,7 @@ void EngineCore::destroy(IkeSa& sa, Reason reason, std::vector<Field> fields,
   report(sa, reason, std::move(fields), std::move(negotiation));
   act(SnapshotChanged{sa.id, true});
   if (sa.half_open()) admission.half_open_changed(sa.init_remote.address, -1);
+  if (sa.initiator) spis.ended(sa.spi_i);
   if (!sa.initiator) forget_init(sa);
   timers.cancel(sa.id);
   auto node = sas.extract(sa.id);
@@ -99,7 +101,8 @@ AskId EngineCore::next_ask() { return AskId(++ask_counter_ << 32 | random.u32())
 void EngineCore::report(const IkeSa& sa, Reason reason, std::vector<Field> fields,
                         std::shared_ptr<const policy::Negotiation> negotiation) {
   count(reason);
-  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation)});
+  act(Report{sa.id, sa.tunnel_name(), sa.path, reason, std::move(fields), std::move(negotiation),
+             !sa.initiator && !sa.authenticated()});
 }
 
 Bytes EngineCore::fresh_nonce() {

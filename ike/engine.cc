@@ -113,7 +113,7 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   }
   if (header->length != datagram.size()) return core.count(Reason::kIkeLength);
   if (!header->initiator_spi) return core.count(Reason::kIkeZeroSpi);
-  if (!is_known(header->exchange)) return core.count(Reason::kIkeExchangeUnknown);
+  const bool known = is_known(header->exchange);
   const bool first = header->exchange == Exchange::kIkeSaInit && !header->is_response() && !header->responder_spi;
   if (first) {
     on_init_request(core, now, path, *header, datagram);
@@ -124,6 +124,7 @@ void IkeEngine::receive(Instant now, const Path& path, ByteView datagram) {
   // The flag says which of the two SPIs the sender chose; the other one is ours (RFC 7296 3.1).
   const IkeSpi ours = header->from_initiator() ? header->responder_spi : header->initiator_spi;
   IkeSa* sa = core.find(IkeSaId(ours.value()));
+  if (!known && (sa == nullptr || header->is_response())) return core.count(Reason::kIkeExchangeUnknown);
   if (sa == nullptr || sa->initiator == header->from_initiator()) return core.count(Reason::kIkeUnknownSpi);
   const IkeSpi theirs = header->from_initiator() ? header->initiator_spi : header->responder_spi;
   const IkeSpi expected = sa->initiator ? sa->spi_r : sa->spi_i;
@@ -184,8 +185,11 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   auto outer = parse_payloads(header.next_payload, datagram.subspan(Header::kBytes));
   if (!outer.ok()) return core.count(outer.error().reason());
   if (!outer->encrypted) return core.count(header.may_be_plain() ? Reason::kIkeUnexpected : Reason::kIkeFirstPayload);
-  if (find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) == nullptr)
-    return core.count(Reason::kIkeUnexpected);
+  const bool belongs = find_transition(sa.state_id(), header.exchange, MessageRole::kRequest) != nullptr;
+  const Reason misplaced = is_known(header.exchange) ? Reason::kIkeUnexpected : Reason::kIkeExchangeUnknown;
+  // RFC 7296 2.21.3: once the peer is authenticated, each request gets an answer; before that nobody is owed one
+  // (2.21.2).
+  if (!belongs && !sa.authenticated()) return core.count(misplaced);
   auto plain = open(sa, datagram, *outer);
   if (!plain) return;
   if (header.message_id == UINT32_MAX) return core.destroy(sa, Reason::kIkeMessageIdsUsedUp);  // RFC 7296 2.2
@@ -195,6 +199,8 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   static const Payloads kNothing;
   const Message message{path, header, datagram, payloads.ok() ? *payloads : kNothing};
   if (!payloads.ok()) return answer_invalid(core, now, sa, message, payloads.error());
+  if (!belongs)
+    return answer_invalid(core, now, sa, message, Error(misplaced, "a request of " + name(header.exchange)));
   dispatch(now, sa, message, MessageRole::kRequest);
 }
 
@@ -309,17 +315,11 @@ void IkeEngine::Impl::on_timer(Instant now, IkeSa& sa) {
 /// Sends our request again, or gives the peer up; false when the IKE SA is gone.
 bool IkeEngine::Impl::retransmit(Instant now, IkeSa& sa) {
   Outstanding& request = *sa.window.outstanding;
-  if (const auto* init = std::get_if<InitSent>(&sa.state); init != nullptr && init->hint) {
-    const Reason reason = reason_for_notify(*init->hint);
-    return core.destroy(sa, reason,
-                        {field("notify", name(*init->hint)),
-                         field("configured", policy::to_string(sa.tunnel->ike_policy->proposals))},
-                        refused_ike_proposals(*sa.tunnel, *init->hint)),
-           false;
-  }
+  if (believes_hint(sa)) return end_unanswered_init(core, sa), false;
   const policy::RetransmitPolicy& policy = sa.tunnel->ike_policy->retransmit;
   const uint8_t tries = request.tries != 0 ? request.tries : policy.tries;
   if (request.sent >= tries) {
+    if (end_unanswered_init(core, sa)) return false;
     return core.destroy(sa, Reason::kPeerUnreachable,
                         {field("peer", to_string(request.path.remote)), field("tries", uint64_t{request.sent})}),
            false;
@@ -342,6 +342,7 @@ void IkeEngine::Impl::on_deadline(Instant now, IkeSa& sa) {
     case StateId::kInitSent:
     case StateId::kAuthMaking:
     case StateId::kAuthSent:
+      if (end_unanswered_init(core, sa)) return;
       return core.destroy(
           sa, Reason::kSetupTimeout,
           {field("peer", to_string(sa.path.remote)), field("state", std::string(to_string(sa.state_id())))});
@@ -536,6 +537,7 @@ Result<IkeSaId> IkeEngine::restore(Instant now, const Secret& snapshot, const Fi
   TRY_ASSIGN(auto sa, read_snapshot(snapshot, now, find_tunnel), "snapshot");
   const IkeSaId id = sa->id;
   if (core.sas.contains(id)) return Error(Reason::kExists, "IKE SA of the snapshot");
+  if (sa->initiator) core.spis.begun(sa->spi_i);
   if (!sa->initiator) core.init_index.emplace(EngineCore::InitKey{sa->spi_i.value(), sa->init_remote}, id);
   if (sa->half_open()) core.admission.half_open_changed(sa->init_remote.address, +1);
   for (ChildSpi spi : sa->spis_in()) core.spis.claim(spi);
@@ -587,7 +589,7 @@ std::optional<IkeSaView> IkeEngine::view(IkeSaId ike) const {
 }
 
 size_t IkeEngine::half_open() const { return impl_->core.admission.half_open(); }
-bool IkeEngine::asks_for_cookies() const { return impl_->core.admission.under_load(); }
+bool IkeEngine::asks_for_cookies(Instant now) const { return impl_->core.admission.under_load(now); }
 Counters& IkeEngine::counters() { return impl_->core.counters; }
 const Counters& IkeEngine::counters() const { return impl_->core.counters; }
 

@@ -106,7 +106,7 @@ class IkeEngine {
   std::optional<IkeSaView> view(IkeSaId ike) const;
   size_t half_open() const;
   /// Whether every stranger is asked for a cookie now (RFC 7296 section 2.6).
-  bool asks_for_cookies() const;
+  bool asks_for_cookies(Instant now) const;
   Counters& counters();
   const Counters& counters() const;
 

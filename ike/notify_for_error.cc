@@ -13,14 +13,15 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
   if (reason == Reason::kSinglePairRequired) return NotifyType::kSinglePairRequired;
   if (reason == Reason::kInvalidKe) return NotifyType::kInvalidKePayload;
   if (reason == Reason::kAuthFailed || reason == Reason::kAuthMethod || reason == Reason::kUnknownPeerIdentity ||
-      reason == Reason::kAuthUnavailable)
+      reason == Reason::kAuthUnavailable || reason == Reason::kIdentityType || reason == Reason::kEapNotServed ||
+      reason == Reason::kNullAuthNotServed || reason == Reason::kRoleRefused)
     return NotifyType::kAuthenticationFailed;
   if (reason == Reason::kIkeCriticalPayload) return NotifyType::kUnsupportedCriticalPayload;
   if (reason == Reason::kMalformed || reason == Reason::kTruncated || reason == Reason::kIkeInvalidSyntax ||
       reason == Reason::kIkePayloadMissing || reason == Reason::kIkePayloadDuplicate ||
       reason == Reason::kIkeTooManyPayloads || reason == Reason::kLimitReached || reason == Reason::kIkeNonceSize ||
       reason == Reason::kIkeProtocolId || reason == Reason::kIkeSpiSize || reason == Reason::kIkeNestedEncryption ||
-      reason == Reason::kIdentityType || reason == Reason::kSelectorsEmpty)
+      reason == Reason::kSelectorsEmpty || reason == Reason::kIkeUnexpected || reason == Reason::kIkeExchangeUnknown)
     return NotifyType::kInvalidSyntax;
   // The kernel or a limit of ours refused the child (RFC 7296 1.3, 2.21.2): the IKE SA stays.
   if (reason == Reason::kKernelRefused || reason == Reason::kKernelConflict || reason == Reason::kKernelTimeout ||

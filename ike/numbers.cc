@@ -1,5 +1,6 @@
 #include "ike/numbers.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -90,6 +91,10 @@ constexpr std::array<std::pair<AuthMethod, std::string_view>, 5> kAuthNames = {{
 }};
 
 }  // namespace
+
+bool is_known(NotifyType type) {
+  return std::any_of(kNotifyNames.begin(), kNotifyNames.end(), [&](const auto& each) { return each.first == type; });
+}
 
 bool is_known(Exchange exchange) {
   switch (exchange) {

@@ -75,6 +75,8 @@ enum class NotifyType : uint16_t {
   kChildlessIkev2Supported = 16418
 };
 inline constexpr bool is_error(NotifyType type) { return static_cast<uint16_t>(type) < 16384; }
+/// Whether this version knows what the notification means.
+bool is_known(NotifyType type);
 
 /// RFC 7296 section 3.8.
 enum class AuthMethod : uint8_t { kRsa = 1, kSharedKey = 2, kDss = 3, kNull = 13, kDigitalSignature = 14 };

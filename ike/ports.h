@@ -21,6 +21,11 @@ class SpiSource {
   virtual void release(ChildSpi spi) = 0;
   /// A restored child uses `spi` already.
   virtual void claim(ChildSpi spi) = 0;
+  /// We begin, or have taken over, an IKE SA under `spi`; it has ended.
+  virtual void begun(IkeSpi) {}
+  virtual void ended(IkeSpi) {}
+  /// Whether this node, in whichever worker, has begun an IKE SA under `spi` that still stands.
+  virtual bool is_own(IkeSpi) const { return false; }
 };
 
 /// SPIs as the daemon makes them: the worker (and for IKE the node) in the low bits, the rest random.
@@ -42,6 +47,7 @@ class WorkerSpiSource final : public SpiSource {
 
 /// The worker that an SPI of ours belongs to.
 inline uint8_t worker_of(IkeSpi spi) { return static_cast<uint8_t>(spi.value()); }
+inline uint8_t node_of(IkeSpi spi) { return static_cast<uint8_t>(spi.value() >> 8); }
 inline uint8_t worker_of(ChildSpi spi) { return static_cast<uint8_t>(spi.value()); }
 
 }  // namespace ipsec::ike

@@ -147,6 +147,10 @@ void rest_of(A& a, AuthResponding& v) {
   a(*v.work);
 }
 template <typename A>
+void fields(A& a, UnprotectedHint& v) {
+  a(v.reason, v.notice, v.sent);
+}
+template <typename A>
 void rest_of(A& a, InitSent& v) {
   a(v.key_pair, v.ni, v.child, v.trigger_local, v.trigger_remote, v.cookie, v.cookie_retries, v.invalid_ke_retries,
     v.initial_contact, v.hint);

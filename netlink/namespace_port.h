@@ -63,6 +63,8 @@ class NamespacePort {
   bool take_overrun() { return xfrm_.take_overrun(); }
 
   Result<std::vector<policy::SaState>> dump_sas();
+  /// Those of these that are there, each asked for by its key.
+  Result<std::map<policy::SaKey, policy::SaState>> read_sas(const std::vector<policy::SaKey>& keys);
   Result<std::vector<policy::PolicyConfig>> dump_policies();
   Result<std::vector<policy::LinkConfig>> dump_links();
   Result<std::vector<policy::RouteConfig>> dump_routes();

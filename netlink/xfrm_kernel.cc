@@ -156,6 +156,12 @@ Result<std::vector<policy::SaState>> XfrmKernel::dump_sas(const std::string& net
   return where->dump_sas();
 }
 
+Result<std::map<policy::SaKey, policy::SaState>> XfrmKernel::read_sas(const std::string& netns,
+                                                                      const std::vector<policy::SaKey>& keys) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read SAs"), "");
+  return where->read_sas(keys);
+}
+
 Result<std::vector<policy::PolicyConfig>> XfrmKernel::dump_policies(const std::string& netns) {
   TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read all policies"), "");
   return where->dump_policies();

@@ -1,3 +1,5 @@
+#include <linux/netlink.h>
+
 #include <cerrno>
 #include <charconv>
 
@@ -201,6 +203,20 @@ NamespacePort::Outcome NamespacePort::finish(Running& running, const policy::Rea
   }
   TRY_ASSIGN(policy::SaState state, read_state(reply, nullptr, 0), "read " + describe(read.key));
   return KernelReply(std::move(state));
+}
+
+Result<std::map<policy::SaKey, policy::SaState>> NamespacePort::read_sas(const std::vector<policy::SaKey>& keys) {
+  TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_XFRM), "");
+  std::map<policy::SaKey, policy::SaState> found;
+  for (const policy::SaKey& key : keys) {
+    auto data = dumps->transact(encode_get_sa(key));
+    if (!data.ok() && is_gone(data.error())) continue;
+    if (!data.ok()) return std::move(data).error().context("read " + describe(key));
+    const Reply reply{.sequence = 0, .status = {}, .data = std::move(*data)};
+    TRY_ASSIGN(policy::SaState state, read_state(reply, nullptr, 0), "read " + describe(key));
+    found.emplace(key, std::move(state));
+  }
+  return found;
 }
 
 // ---- policies

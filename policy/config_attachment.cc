@@ -4,6 +4,7 @@
 
 #include "policy/config_addresses.h"
 #include "policy/config_rules.h"
+#include "policy/config_warnings.h"
 #include "policy/limits.h"
 #include "policy/plan.h"
 #include "policy/plan_groups.h"
@@ -32,6 +33,7 @@ class Settlement {
   void run();
 
  private:
+  void find_transport_children();
   void choose(TunnelGroup& group);
   void check_group(const TunnelGroup& group);
   void check_place(const TunnelGroup& group);
@@ -61,7 +63,9 @@ class Settlement {
   ErrorList& errors_;
   std::vector<std::string>& warnings_;
   bool sound_;
-  size_t warned_ = 0;
+  WarningGroup chosen_{"more groups for which attachment auto chose policy"};
+  WarningGroup overlaps_{"more children whose local and remote selectors have addresses in common"};
+  std::map<std::string_view, std::string> transport_;               // by group: the first child in transport mode
   std::map<std::pair<std::string, uint32_t>, std::string> marks_;   // VRFs, by namespace
   std::map<std::pair<std::string, std::string>, uint32_t> tables_;  // by namespace and VRF
   std::map<std::pair<std::string, uint32_t>, std::string> vrfs_;    // by namespace and table
@@ -69,21 +73,28 @@ class Settlement {
   std::map<std::string, std::string> externals_;                    // group, by public namespace
 };
 
+/// For all groups in one pass.
+void Settlement::find_transport_children() {
+  for (const auto& [name, tunnel] : input_.tunnels) {
+    if (transport_.contains(tunnel->group->name)) continue;
+    const auto child = std::ranges::find_if(tunnel->children, is_transport);
+    if (child != tunnel->children.end())
+      transport_.emplace(tunnel->group->name, "child " + child->name + " of tunnel " + name + " is in transport mode");
+  }
+}
+
 void Settlement::choose(TunnelGroup& group) {
   group.attached = group.attachment;
   if (group.attachment == Attachment::kAuto) {
     group.attached = Attachment::kInterface;
     group.attached_because = "no child is in transport mode";
-    for (const auto& [name, tunnel] : input_.tunnels) {
-      const auto child = std::ranges::find_if(tunnel->children, is_transport);
-      if (tunnel->group->name != group.name || child == tunnel->children.end()) continue;
+    if (const auto child = transport_.find(group.name); child != transport_.end()) {
       group.attached = Attachment::kPolicy;
-      group.attached_because = "child " + child->name + " of tunnel " + name + " is in transport mode";
-      break;
+      group.attached_because = child->second;
     }
     // Interfaces are what everybody expects; the other attachment wants routes of the operator's own.
     if (group.attached == Attachment::kPolicy)
-      warnings_.push_back("group " + group.name + ": attachment auto chose policy: " + group.attached_because);
+      chosen_.add("group " + group.name + ": attachment auto chose policy: " + group.attached_because);
   }
   // Without a word about it the private side of an attachment by policy is where it has to be.
   if (group.attached == Attachment::kPolicy && place_of(group).node->find("private") == nullptr)
@@ -220,13 +231,11 @@ void Settlement::check_sizes(const Tunnel& tunnel, const ChildConfig& child) {
 void Settlement::warn_of_overlap(const Tunnel& tunnel, const ChildConfig& child) {
   for (const TrafficSelector& local : child.local)
     for (const TrafficSelector& remote : child.remote)
-      if (const auto both = intersect(local, remote); both && warned_ < kConfigWarningsMax) {
-        ++warned_;
-        return warnings_.push_back("tunnel " + tunnel.name + ": local and remote of child " + child.name + " have " +
-                                   to_string(both->addresses) +
-                                   " in common: attached by policy, clear packets of our own hosts between addresses "
-                                   "of it are dropped, unless an exception lets them pass");
-      }
+      if (const auto both = intersect(local, remote))
+        return overlaps_.add("tunnel " + tunnel.name + ": local and remote of child " + child.name + " have " +
+                             to_string(both->addresses) +
+                             " in common: attached by policy, clear packets of our own hosts between addresses of it "
+                             "are dropped, unless an exception lets them pass");
 }
 
 void Settlement::claim(const Tunnel& tunnel, const ChildConfig& child, const std::string& netns,
@@ -254,7 +263,9 @@ void Settlement::claim_exceptions(const TunnelGroup& group) {
 }
 
 void Settlement::run() {
+  find_transport_children();
   for (auto& [name, group] : input_.groups) choose(*group);
+  chosen_.finish(warnings_);
   for (auto& [name, group] : input_.groups) check_group(*group);
   if (!sound_) return;
   for (auto& [name, group] : input_.groups) claim_exceptions(*group);
@@ -262,6 +273,7 @@ void Settlement::run() {
     check_routes(*tunnel);
     for (const ChildConfig& child : tunnel->children) check_child(*tunnel, child);
   }
+  overlaps_.finish(warnings_);
 }
 
 }  // namespace

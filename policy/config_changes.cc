@@ -55,8 +55,13 @@ bool same_spis(const ChildConfig& a, const ChildConfig& b) {
   return a.manual->spi_in == b.manual->spi_in && a.manual->spi_out == b.manual->spi_out;
 }
 
-/// The place of a group's tunnels; devices and the mode of offload are not part of it.
+/// What a tunnel cannot be moved out of: where its packets and its interface are, and whose it is.
 TunnelGroup place_of(TunnelGroup group) {
+  group.public_addresses.clear();  // only those that the tunnel uses count: see loses_address()
+  group.default_block = false;
+  group.route_protocol = {};
+  group.metrics = {};
+  group.selector_routes = true;
   group.offload = {};
   group.offload_devices.clear();
   group.tunnels_max = 0;
@@ -68,6 +73,22 @@ TunnelGroup place_of(TunnelGroup group) {
   group.attachment = group.attached;  // however it was chosen
   group.attached_because.clear();
   return group;
+}
+
+bool has_other_routes(const TunnelGroup& from, const TunnelGroup& to) {
+  return from.route_protocol != to.route_protocol || !(from.metrics == to.metrics) ||
+         from.selector_routes != to.selector_routes;
+}
+
+/// Whether an IKE SA of the tunnel may run over an address that its group has no more: that of the tunnel itself, or
+/// any one that its peer has chosen.
+bool loses_address(const Tunnel& from, const Tunnel& to) {
+  if (from.local_address() != to.local_address()) return true;
+  if (from.local || from.is_manual() || from.ike_policy->role == Role::kInitiate) return false;
+  return std::ranges::any_of(from.group->public_addresses, [&](const IpAddress& each) {
+    const bool of_family = !from.remote || from.remote->family() == each.family();
+    return of_family && std::ranges::find(to.group->public_addresses, each) == to.group->public_addresses.end();
+  });
 }
 
 void compare_child(const ChildConfig& from, const ChildConfig& to, TunnelChange& change) {
@@ -117,6 +138,13 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   Comparison comparison(change);
   comparison.differs(place_of(*from.group), place_of(*to.group), "group", Kind::kRestart);
   comparison.differs(from.is_manual(), to.is_manual(), "manual", Kind::kRestart);
+  comparison.differs(from.group->default_block, to.group->default_block, "default_block of the group", Kind::kInPlace);
+  if (has_other_routes(*from.group, *to.group)) comparison.note("routes of the group", Kind::kInPlace);
+  if (loses_address(from, to))
+    comparison.note(from.local_address() != to.local_address() ? "local" : "addresses of the group", Kind::kRestart);
+  else
+    comparison.differs(from.group->public_addresses, to.group->public_addresses, "addresses of the group",
+                       Kind::kInPlace);
   comparison.differs(from.group->exceptions, to.group->exceptions, "exceptions of the group", Kind::kInPlace);
   comparison.differs(from.group->gateway_routes, to.group->gateway_routes, "routes to the group's addresses",
                      Kind::kInPlace);
@@ -124,7 +152,6 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   comparison.differs(from.addresses, to.addresses, "addresses", Kind::kInPlace);
   comparison.differs(from.group->private_addresses, to.group->private_addresses, "addresses of the group's interface",
                      Kind::kInPlace);
-  comparison.differs(from.local, to.local, "local", Kind::kRestart);
   comparison.differs(from.remote, to.remote, "remote", Kind::kRestart);
   comparison.differs(from.remote_port, to.remote_port, "remote_port", Kind::kInPlace);
   comparison.differs(from.local_id, to.local_id, "local_id", Kind::kRestart);
@@ -137,9 +164,12 @@ TunnelChange compare(const Tunnel& from, const Tunnel& to) {
   if (change.rekey_ike || !(before == after))
     comparison.note("ike_policy", change.rekey_ike ? Kind::kRekey : Kind::kInPlace);
   compare_children(from, to, change);
+  // While nothing is wanted of the devices, nothing is on them.
+  const Kind devices = from.offload_mode() == OffloadMode::kNone ? Kind::kInPlace : Kind::kRekey;
   const bool moved =
       comparison.differs(from.offload_mode(), to.offload_mode(), "offload", Kind::kRekey) ||
-      comparison.differs(from.group->offload_devices, to.group->offload_devices, "offload devices", Kind::kRekey);
+      (comparison.differs(from.group->offload_devices, to.group->offload_devices, "offload devices", devices) &&
+       devices == Kind::kRekey);
   if (moved) {
     change.children_rekeyed.clear();
     for (const ChildConfig& each : from.children)
@@ -223,6 +253,28 @@ TunnelChanges tunnel_changes(const Config& from, const Config& to) {
   for (const auto& [name, tunnel] : to.tunnels)
     if (!from.tunnels.contains(name)) changes[name].kind = Kind::kAdded;
   return changes;
+}
+
+std::vector<std::string> start_only_changes(const Config& in_force, const Config& to) {
+  constexpr std::string_view kWhen = " when the daemon starts: it needs a restart of the daemon to change";
+  std::vector<std::string> changes;
+  if (in_force.node_id != to.node_id)
+    changes.push_back("node.id is " + std::to_string(to.node_id) + " in the files and " +
+                      std::to_string(in_force.node_id) + " in force; it is read" + std::string(kWhen));
+  if (!(in_force.admission == to.admission))
+    changes.push_back("node.admission in the files is not the one in force; it is read" + std::string(kWhen));
+  if (in_force.orphan_grace != to.orphan_grace)
+    changes.push_back("node.orphan_grace in the files is not the one in force; it is read" + std::string(kWhen));
+  return changes;
+}
+
+std::shared_ptr<const Config> with_start_settings(std::shared_ptr<const Config> config, const Config& in_force) {
+  if (start_only_changes(in_force, *config).empty()) return config;
+  auto adjusted = std::make_shared<Config>(*config);
+  adjusted->node_id = in_force.node_id;
+  adjusted->admission = in_force.admission;
+  adjusted->orphan_grace = in_force.orphan_grace;
+  return adjusted;
 }
 
 CarrierChanges carrier_changes(const Config& from, const Config& to) {

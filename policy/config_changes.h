@@ -32,6 +32,11 @@ std::string_view to_string(TunnelChange::Kind kind);
 using TunnelChanges = std::map<std::string, TunnelChange>;
 TunnelChanges tunnel_changes(const Config& from, const Config& to);
 
+/// Settings of `node` that are read when the daemon starts, and differ: a sentence each.
+std::vector<std::string> start_only_changes(const Config& in_force, const Config& to);
+/// The configuration with these settings as they are in force, so that it says what holds.
+std::shared_ptr<const Config> with_start_settings(std::shared_ptr<const Config> config, const Config& in_force);
+
 /// The same for carriers, by name. In place: its interface stays, with its index; restart: it is made anew, for its own
 /// end, its kind or its place is another one.
 struct CarrierChange {

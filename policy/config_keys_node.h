@@ -19,7 +19,8 @@ inline constexpr std::array kAdmissionKeys = {
             .most = 1000000},
     KeySpec{.key = "half_open_cookie_from",
             .kind = KeyKind::kNumber,
-            .meaning = "half-open IKE SAs from which on cookies are asked for (RFC 7296 2.6); 0: always",
+            .meaning = "half-open IKE SAs, or as many requests refused in their time, from which on cookies are asked "
+                       "for (RFC 7296 2.6); 0: always",
             .fallback = "1000",
             .most = 1000000},
     KeySpec{.key = "half_open_cookie_until",

@@ -11,6 +11,7 @@
 #include "policy/config_reader.h"
 #include "policy/config_routes.h"
 #include "policy/config_rules.h"
+#include "policy/config_warnings.h"
 #include "policy/limits.h"
 #include "policy/selector_fit.h"
 
@@ -56,6 +57,7 @@ class Parser {
   Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_, carriers_;
   std::map<std::string, std::shared_ptr<TunnelGroup>> open_groups_;  // config_.groups, until all is read
   std::string default_ike_policy_, default_child_policy_;
+  WarningGroup split_{"more children that are split, for they need more kernel policies than policies_max"};
 };
 
 void Parser::read_documents() {
@@ -308,10 +310,9 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
                           "selectors for " + std::to_string(child.policy->policies_max) +
                               " kernel policies at most (policies_max): a child with manual keys is not split"));
   if (parts->size() > 1)
-    config_.warnings.push_back("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
-                               std::to_string(child.policy->policies_max) + " (policies_max of child policy " +
-                               child.policy->name + "): it is split into " + parts->front().name + " to " +
-                               parts->back().name);
+    split_.add("tunnel " + tunnel.name + ": child " + child.name + " needs more kernel policies than " +
+               std::to_string(child.policy->policies_max) + " (policies_max of child policy " + child.policy->name +
+               "): it is split into " + parts->front().name + " to " + parts->back().name);
   for (ChildConfig& part : *parts) {
     if (Status claimed = owners.claim(part.local, part.remote, "child " + part.name); !claimed.ok())
       return conflict(claimed.error());
@@ -366,9 +367,18 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   identity("local_id", local_id);
   identity("remote_id", tunnel.remote_id);
   if (!local_id && local) local_id = Identity::parse(to_string(*local)).value();
+  const bool local_id_known = local_id.has_value();
   if (local_id) tunnel.local_id = std::move(*local_id);
   if (!tunnel.remote_id && !tunnel.remote && !has_manual_children(reader))
     reader.error("remote_id", Reason::kConfigMissing, {}, "who the peer must be, because its address is not known");
+  // An address of our own as the remote one has been reported, or stands for a wrong one.
+  const auto& own = tunnel.group->public_addresses;
+  const bool is_told =
+      !tunnel.remote_id && tunnel.remote && std::find(own.begin(), own.end(), *tunnel.remote) != own.end();
+  if (local_id_known && !is_told && !has_manual_children(reader) && meets_itself(tunnel))
+    reader.error(reader.find("local_id") != nullptr ? "local_id" : "remote_id", Reason::kConfigConflict,
+                 to_string(tunnel.local_id) + ", also the peer's name",
+                 "another name than the peer has: otherwise anybody could send our own messages back and be that peer");
 }
 
 void Parser::check_ike_policy(ObjectReader& reader, const Tunnel& tunnel) {
@@ -467,6 +477,7 @@ ConfigOutcome Parser::run() {
   check_defaults();
   read_credentials();
   read_tunnels();
+  split_.finish(config_.warnings);
   settle_manual_keys(config_, tunnels_, errors_);
   settle_attachments(
       {.groups = open_groups_, .group_nodes = groups_, .tunnel_nodes = tunnels_, .tunnels = config_.tunnels}, errors_,

@@ -117,7 +117,26 @@ std::string ConfigError::text() const {
   return whole;
 }
 
+namespace {
+
+/// Where somebody may write a key itself in place of its file or of its credential's name.
+bool is_beside_secrets(std::string_view pointer) {
+  return pointer.starts_with("/credentials/") || pointer.ends_with("/credential");
+}
+
+bool holds_something(const JsonNode& node) {
+  return (node.kind == JsonNode::Kind::kText || node.kind == JsonNode::Kind::kNumber) && !node.text.empty();
+}
+
+}  // namespace
+
 void ErrorList::add(const JsonNode& at, std::string pointer, Reason reason, std::string found, std::string allowed) {
+  const bool of_value =
+      reason == Reason::kConfigBadValue || reason == Reason::kConfigBadReference || found == at.shown();
+  // A name that is nearly right is no key.
+  const bool near = allowed.find("did you mean") != std::string::npos;
+  if (holds_something(at) && of_value && !found.empty() && !near && is_beside_secrets(pointer))
+    found = "a value (not shown: it may be a key)";
   add(at.file, at.line, std::move(pointer), reason, std::move(found), std::move(allowed));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "policy/config_warnings.h"
 #include "policy/limits.h"
 #include "policy/plan.h"
 
@@ -14,32 +15,47 @@ namespace {
 
 constexpr int kLifetimeRatio = 3;
 
-/// One remote selector of a tunnel, for finding overlaps in one pass over sorted ranges.
+/// One remote selector, and the tunnels that have it, for finding overlaps in one pass over sorted ranges.
 struct Reach {
   const TrafficSelector* selector;
-  const Tunnel* tunnel;
+  std::vector<std::string_view> tunnels;  // sorted, each once
 };
+
+/// Tunnels that share one selector are one reach: they are one thing to know, however many they are.
+std::vector<Reach> merged(std::vector<std::pair<const TrafficSelector*, std::string_view>> selectors) {
+  std::sort(selectors.begin(), selectors.end(),
+            [](const auto& a, const auto& b) { return std::tie(*a.first, a.second) < std::tie(*b.first, b.second); });
+  std::vector<Reach> reaches;
+  for (const auto& [selector, tunnel] : selectors) {
+    if (reaches.empty() || *reaches.back().selector != *selector) reaches.push_back({selector, {}});
+    auto& tunnels = reaches.back().tunnels;
+    if (tunnels.empty() || tunnels.back() != tunnel) tunnels.push_back(tunnel);
+  }
+  return reaches;
+}
 
 /// Neighbours in the order of their first addresses are compared as long as they can overlap; `budget` bounds the whole
 /// for configurations in which everything overlaps everything.
-void warn_of_overlaps(std::vector<Reach>& reaches, size_t& budget, std::vector<std::string>& warnings) {
-  std::sort(reaches.begin(), reaches.end(),
-            [](const Reach& a, const Reach& b) { return a.selector->addresses < b.selector->addresses; });
-  std::set<std::pair<std::string_view, std::string_view>> told;
+void warn_of_overlaps(const std::vector<Reach>& reaches, size_t& budget, WarningGroup& warnings) {
+  std::set<std::pair<std::string_view, std::string_view>> known;
   for (size_t i = 0; i < reaches.size(); ++i) {
-    const auto& [selector, tunnel] = reaches[i];
+    const auto& [selector, tunnels] = reaches[i];
+    if (tunnels.size() > 1) {
+      warnings.add("tunnels " + named(tunnels) + (tunnels.size() == 2 ? " both" : " all") + " lead to " +
+                   to_string(*selector));
+      known.emplace(tunnels[0], tunnels[1]);
+    }
     for (size_t j = i + 1; j < reaches.size() && reaches[j].selector->addresses.first <= selector->addresses.last;
          ++j) {
-      if (budget == 0 || told.size() >= kConfigWarningsMax) return;
+      if (budget == 0 || known.size() >= kConfigWarningsMax) return;
       --budget;
-      const Tunnel* other = reaches[j].tunnel;
-      if (other == tunnel) continue;
+      std::string_view first = tunnels.front(), second = reaches[j].tunnels.front();
+      if (first == second) continue;
       const auto both = intersect(*selector, *reaches[j].selector);
-      std::string_view first = tunnel->name, second = other->name;
       if (second < first) std::swap(first, second);
-      if (!both || !told.emplace(first, second).second) continue;
-      warnings.push_back("tunnels " + std::string(first) + " and " + std::string(second) + " both lead to " +
-                         to_string(*both));
+      if (!both || !known.emplace(first, second).second) continue;
+      warnings.add("tunnels " + std::string(first) + " and " + std::string(second) + " both lead to " +
+                   to_string(*both));
     }
   }
 }
@@ -48,43 +64,46 @@ void warn_of_overlaps(std::vector<Reach>& reaches, size_t& budget, std::vector<s
 using Appearance =
     std::tuple<RoutingPlace, std::optional<IpAddress>, std::optional<IpAddress>, std::string, std::string>;
 
+/// Empty: anybody.
+std::string expected_key(const Tunnel& tunnel) {
+  if (tunnel.remote_id) return tunnel.remote_id->index_key();
+  if (tunnel.remote) return Identity::parse(to_string(*tunnel.remote)).value().index_key();
+  return {};
+}
+
 Appearance appearance_of(const Tunnel& tunnel) {
-  std::string remote_id;
-  if (tunnel.remote_id)
-    remote_id = tunnel.remote_id->index_key();
-  else if (tunnel.remote)
-    remote_id = Identity::parse(to_string(*tunnel.remote)).value().index_key();
-  return {tunnel.group->public_place, tunnel.local_address(), tunnel.remote, remote_id, tunnel.local_id.index_key()};
+  return {tunnel.group->public_place, tunnel.local_address(), tunnel.remote, expected_key(tunnel),
+          tunnel.local_id.index_key()};
 }
 
 void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
-  std::map<Appearance, const Tunnel*> first_of;
-  size_t told = 0;
-  for (const auto& [name, tunnel] : config.tunnels) {
-    if (tunnel->ike_policy->role == Role::kInitiate || tunnel->is_manual()) continue;
-    const auto [it, fresh] = first_of.try_emplace(appearance_of(*tunnel), tunnel.get());
-    if (fresh || ++told > kConfigWarningsMax) continue;
-    warnings.push_back("tunnels " + it->second->name + " and " + name +
-                       " have the same addresses and identities: when the peer begins, " + it->second->name +
-                       " answers");
-  }
+  std::map<Appearance, std::vector<std::string_view>> alike;
+  for (const auto& [name, tunnel] : config.tunnels)
+    if (tunnel->ike_policy->role != Role::kInitiate && !tunnel->is_manual())
+      alike[appearance_of(*tunnel)].push_back(name);
+  WarningGroup group("more sets of tunnels with the same addresses and identities");
+  for (const auto& [appearance, names] : alike)
+    if (names.size() > 1)
+      group.add("tunnels " + named(names) + " have the same addresses and identities: when the peer begins, " +
+                std::string(names.front()) + " answers");
+  group.finish(warnings);
 }
 
-/// An IKE SA that is replaced about as often as its children costs key exchanges that cross: three times as long keeps
-/// them apart.
+/// An IKE SA that is replaced about as often as its children costs key exchanges that collide: three times as long
+/// keeps them apart.
 void warn_of_lifetimes(const Config& config, std::vector<std::string>& warnings) {
-  std::set<std::pair<std::string_view, std::string_view>> told;
+  std::set<std::pair<std::string_view, std::string_view>> known;
+  WarningGroup group("more pairs of policies whose rekeys will often meet");
   for (const auto& [name, tunnel] : config.tunnels) {
     if (tunnel->is_manual()) continue;
     for (const ChildConfig& child : tunnel->children) {
       if (child.policy->lifetime * kLifetimeRatio <= tunnel->ike_policy->lifetime) continue;
-      if (told.size() >= kConfigWarningsMax) return;
-      if (!told.emplace(tunnel->ike_policy->name, child.policy->name).second) continue;
-      warnings.push_back("IKE policy " + tunnel->ike_policy->name +
-                         " lives less than three times as long as child policy " + child.policy->name + " (tunnel " +
-                         name + "): their rekeys will often meet");
+      if (!known.emplace(tunnel->ike_policy->name, child.policy->name).second) continue;
+      group.add("IKE policy " + tunnel->ike_policy->name + " lives less than three times as long as child policy " +
+                child.policy->name + " (tunnel " + name + "): their rekeys will often meet");
     }
   }
+  group.finish(warnings);
 }
 
 }  // namespace
@@ -137,14 +156,17 @@ std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPo
   return completed;
 }
 
+bool meets_itself(const Tunnel& tunnel) { return expected_key(tunnel) == tunnel.local_id.index_key(); }
+
 void add_warnings(Config& config) {
-  std::map<RoutingPlace, std::vector<Reach>> by_place;
+  std::map<RoutingPlace, std::vector<std::pair<const TrafficSelector*, std::string_view>>> by_place;
   for (const auto& [name, tunnel] : config.tunnels)
     for (const ChildConfig& child : tunnel->children)
-      for (const TrafficSelector& each : child.remote)
-        by_place[tunnel->group->private_place].push_back({&each, tunnel.get()});
+      for (const TrafficSelector& each : child.remote) by_place[tunnel->group->private_place].emplace_back(&each, name);
   size_t budget = kConfigComparisonsMax;
-  for (auto& [place, reaches] : by_place) warn_of_overlaps(reaches, budget, config.warnings);
+  WarningGroup overlaps("more overlaps of tunnels that lead to the same addresses, at least");
+  for (auto& [place, selectors] : by_place) warn_of_overlaps(merged(std::move(selectors)), budget, overlaps);
+  overlaps.finish(config.warnings);
   if (budget == 0) config.warnings.emplace_back("too many overlapping selectors: not all of them were compared");
   warn_of_twins(config, config.warnings);
   warn_of_lifetimes(config, config.warnings);

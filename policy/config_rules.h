@@ -37,9 +37,13 @@ class PolicyOwners {
 /// The policy with key exchange transforms where it wants PFS and names none: those of the IKE policy, in its order.
 std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPolicy> policy, const IkePolicy& ike);
 
+/// Whether a tunnel's peer is expected to have our own name. Then whoever sends our datagrams back to us is that peer,
+/// without any key: nothing in IKE_AUTH tells the two sides of one shared secret apart but their names.
+bool meets_itself(const Tunnel& tunnel);
+
 /// Adds what is legal but rarely meant: tunnels of one private place that lead to the same addresses, tunnels that
-/// cannot be told apart when the peer begins, and IKE SAs that hardly outlive their children. At most
-/// kConfigWarningsMax of each.
+/// cannot be told apart when the peer begins, and IKE SAs that hardly outlive their children. Of each kind the first
+/// few in full, and how many more there are (WarningGroup).
 void add_warnings(Config& config);
 
 }  // namespace ipsec::policy

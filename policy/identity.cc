@@ -71,7 +71,7 @@ std::string to_string(const Identity& identity) {
     case IdType::kDerAsn1Gn: return "der:" + to_hex(identity.data);
     case IdType::kKeyId: return "keyid:" + to_hex(identity.data);
   }
-  return {};
+  return "type-" + std::to_string(static_cast<unsigned>(identity.type)) + ":" + to_hex(identity.data);
 }
 
 }  // namespace ipsec::policy

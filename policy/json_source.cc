@@ -1,5 +1,6 @@
 #include "policy/json_source.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
@@ -76,10 +77,18 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t, const std::string& token, const nlohmann::json::exception&) override {
-    return stop("not JSON near \"" + printable(as_bytes(token), 40) + "\"");
+    return stop("not JSON near " + shown_token(token));
   }
 
  private:
+  /// Punctuation and the words of JSON as they stand. Anything else may be a key that somebody wrote into the
+  /// configuration by mistake, so only its kind is named.
+  static std::string shown_token(const std::string& token) {
+    constexpr size_t kWordMax = 5;  // "false"
+    const bool text = token.find_first_of("\"'") != std::string::npos;
+    if (text) return "a text";
+    return token.size() > kWordMax ? "a value without quotes" : "\"" + printable(as_bytes(token)) + "\"";
+  }
   static JsonNode integer(int64_t value, std::string text) {
     return {.kind = JsonNode::Kind::kNumber, .integral = true, .number = value, .text = std::move(text)};
   }
@@ -135,6 +144,11 @@ std::string JsonNode::shown() const {
 
 std::variant<JsonNode, JsonProblem> parse_json(std::string_view text, size_t file) {
   if (text.size() > kConfigBytesMax) return JsonProblem{1, "larger than " + std::to_string(kConfigBytesMax) + " bytes"};
+  // The library takes a NUL for the end of the text and would pass over whatever follows.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    const auto lines = std::ranges::count(text.substr(0, nul), '\n');
+    return JsonProblem{static_cast<size_t>(lines) + 1, "a NUL byte: the file is damaged, or no text"};
+  }
   Position position;
   TreeBuilder builder(position, file);
   const char* begin = text.data();

@@ -24,7 +24,7 @@ struct JsonNode {
   std::vector<JsonMember> members;  ///< In the order of the file.
 
   const JsonNode* find(std::string_view key) const;
-  /// For error messages: the value as it stands, cut when long; secrets never stand in a configuration.
+  /// For error messages: the value as it stands, cut when long. ErrorList keeps back what may be a key.
   std::string shown() const;
 };
 
@@ -40,7 +40,8 @@ struct JsonProblem {
   std::string text;
 };
 
-/// Parses JSON with comments (`//` and `/* */`). Duplicate keys, trailing text and too deep nesting are problems.
+/// Parses JSON with comments (`//` and `/* */`). Duplicate keys, trailing text, NUL bytes and too deep nesting are
+/// problems. The text of a problem holds no value of the document.
 std::variant<JsonNode, JsonProblem> parse_json(std::string_view text, size_t file);
 
 }  // namespace ipsec::policy

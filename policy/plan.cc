@@ -8,6 +8,7 @@
 #include "policy/manual.h"
 #include "policy/mtu.h"
 #include "policy/plan_groups.h"
+#include "policy/plan_routes.h"
 
 namespace ipsec::policy {
 namespace {
@@ -95,20 +96,6 @@ PolicyConfig without_template(const PolicyKey& key, uint32_t priority, PolicyAct
 std::vector<Direction> inbound_directions(EspMode mode) {
   if (mode == EspMode::kTransport) return {Direction::kIn};
   return {Direction::kIn, Direction::kForward};
-}
-
-/// Of an attachment by policy there are none: no device stands for the tunnel.
-std::vector<RouteConfig> routes_to(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
-                                   uint32_t metric) {
-  std::vector<RouteConfig> routes;
-  if (ids.if_id == 0) return routes;
-  for (const TrafficSelector& remote : remotes)
-    for (const IpPrefix& prefix : remote.addresses.prefixes())
-      routes.push_back(route_into(tunnel, ids, prefix, metric));
-  auto less = [](const RouteConfig& a, const RouteConfig& b) { return a.destination < b.destination; };
-  std::sort(routes.begin(), routes.end(), less);
-  routes.erase(std::unique(routes.begin(), routes.end()), routes.end());
-  return routes;
 }
 
 SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction, uint64_t spread) {
@@ -278,8 +265,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
     for (Direction direction : inbound_directions(spec.mode))
       plan.inbound_policies.push_back(policy_for(mirrored(key, direction), in, ids.reqid, spec.mode));
   }
-  if (spec.tunnel->group->selector_routes)
-    plan.routes = routes_to(spec.remote, *spec.tunnel, ids, spec.tunnel->group->metrics.alone);
+  plan.routes = plan_selector_routes(spec.remote, *spec.tunnel, ids, RouteState::kUp);
   return plan;
 }
 
@@ -302,14 +288,14 @@ Result<TrapPlan> plan_trap(const Tunnel& tunnel, const ChildConfig& child, const
              policy_keys(child.local, child.remote, ids.if_id, child.policy->policies_max), "selectors");
   for (const PolicyKey& key : keys)
     plan.policies.push_back(policy_for(key, {*local, *tunnel.remote}, ids.reqid, child.policy->mode));
-  if (tunnel.group->selector_routes) plan.routes = routes_to(child.remote, tunnel, ids, tunnel.group->metrics.idle);
+  plan.routes = plan_selector_routes(child.remote, tunnel, ids, RouteState::kIdle);
   return plan;
 }
 
 Result<BlockPlan> plan_block(const Tunnel& tunnel, const ChildConfig& child, const ChildIds& ids) {
   BlockPlan plan;
   if (ids.if_id != 0) {
-    plan.routes = routes_to(child.remote, tunnel, ids, kBlockMetric);
+    plan.routes = plan_routes_to(child.remote, tunnel, ids, kBlockMetric);
     for (RouteConfig& each : plan.routes) {
       each.device.clear();
       each.encap_if_id = 0;

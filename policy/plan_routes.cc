@@ -1,11 +1,33 @@
 #include "policy/plan_routes.h"
 
+#include <algorithm>
+
 namespace ipsec::policy {
 namespace {
 
 constexpr uint32_t kPeerRouteMetric = 4294967295;
 
 }  // namespace
+
+std::vector<RouteConfig> plan_routes_to(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
+                                        uint32_t metric) {
+  std::vector<RouteConfig> routes;
+  if (ids.if_id == 0) return routes;
+  for (const TrafficSelector& remote : remotes)
+    for (const IpPrefix& prefix : remote.addresses.prefixes())
+      routes.push_back(route_into(tunnel, ids, prefix, metric));
+  auto less = [](const RouteConfig& a, const RouteConfig& b) { return a.destination < b.destination; };
+  std::sort(routes.begin(), routes.end(), less);
+  routes.erase(std::unique(routes.begin(), routes.end()), routes.end());
+  return routes;
+}
+
+std::vector<RouteConfig> plan_selector_routes(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
+                                              RouteState state) {
+  if (!tunnel.group->selector_routes) return {};
+  const RouteMetrics& metrics = tunnel.group->metrics;
+  return plan_routes_to(remotes, tunnel, ids, state == RouteState::kUp ? metrics.alone : metrics.idle);
+}
 
 std::vector<RouteConfig> plan_static_routes(const Tunnel& tunnel, const ChildIds& ids, RouteState state) {
   std::vector<RouteConfig> routes;

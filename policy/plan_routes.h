@@ -6,7 +6,7 @@
 #include "policy/kernel_model.h"
 #include "policy/plan.h"
 
-/// Routes that are no child's: those that tunnels have beside their selectors', and those to our own addresses. Pure.
+/// Routes: to the peers' selectors, those that tunnels have beside them, and those to our own addresses. Pure.
 namespace ipsec::policy {
 
 /// In which of a tunnel's states a route stands.
@@ -14,6 +14,13 @@ enum class RouteState : uint8_t {
   kUp,   ///< A child is up.
   kIdle  ///< A child waits for traffic: the idle metric, so that a packet can raise it and others are preferred.
 };
+/// Routes to what selectors cover, sorted, each once, in the private table, out of the tunnel's interface; none where
+/// there is no interface.
+std::vector<RouteConfig> plan_routes_to(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
+                                        uint32_t metric);
+/// The same of a child in one of its states; none where the group wants no routes to selectors.
+std::vector<RouteConfig> plan_selector_routes(const SelectorList& remotes, const Tunnel& tunnel, const ChildIds& ids,
+                                              RouteState state);
 /// Tunnel::routes, in the private table, out of the tunnel's interface; none where there is no interface.
 std::vector<RouteConfig> plan_static_routes(const Tunnel& tunnel, const ChildIds& ids, RouteState state);
 

@@ -111,7 +111,9 @@ TypeMatch match(const Proposal& ours, const Proposal& theirs, TransformType type
     if (std::find(ours.transforms.begin(), ours.transforms.end(), plain) == ours.transforms.end()) return {};
     return {true, plain};
   }
-  // Not used on our side: the peer must be content without it (INTEG = NONE beside an AEAD counts as without).
+  // Without integrity transforms ours is an AEAD: it needs none, whatever the peer offers beside it (RFC 7296 3.3).
+  if (!ours.has(type) && type == TransformType::kIntegrity) return {true};
+  // Not used on our side: the peer must be content without it.
   if (!ours.has(type)) return {offers_none(theirs, type)};
   const auto both = common(ours, theirs, type);
   return {both.has_value(), both};
@@ -181,6 +183,13 @@ std::string to_string(std::span<const Proposal> proposals) {
   return text;
 }
 
+bool has_integrity_beside_aead(const Proposal& offered) {
+  return std::ranges::any_of(
+             offered.transforms,
+             [](const Transform& each) { return each.type == TransformType::kEncryption && is_aead(each); }) &&
+         !only_none(offered, TransformType::kIntegrity);
+}
+
 bool types_meet(const Proposal& ours, const Proposal& theirs, TransformType type, KeyExchangeUse use) {
   return match(ours, theirs, type, use).meets;
 }
@@ -203,6 +212,8 @@ Result<Proposal> check_answer(std::span<const Proposal> offered, const Proposal&
     const KeyExchangeUse use =
         ours.has(TransformType::kKeyExchange) ? KeyExchangeUse::kRequired : KeyExchangeUse::kIgnored;
     if (use == KeyExchangeUse::kIgnored && !only_none(answer, TransformType::kKeyExchange)) continue;
+    // An answer holds nothing that was not offered: no integrity transform beside an AEAD but NONE.
+    if (!ours.has(TransformType::kIntegrity) && !only_none(answer, TransformType::kIntegrity)) continue;
     if (auto chosen = match(ours, answer, use)) return std::move(*chosen);
   }
   return Error(Reason::kNoProposalChosen,

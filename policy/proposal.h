@@ -59,10 +59,14 @@ enum class KeyExchangeUse : uint8_t {
 };
 
 /// Picks the first configured proposal for which an offered one has a common transform of every type (our order
-/// counts). INTEG = NONE beside an AEAD is accepted; an unknown transform type makes an offered proposal unusable (RFC
-/// 7296 3.3.6); an ESP offer without ESN transforms is treated as NO_ESN.
+/// counts). An integrity transform beside an AEAD, which RFC 7296 3.3 does not allow and some send, is left out; an
+/// unknown transform type makes an offered proposal unusable (RFC 7296 3.3.6); an ESP offer without ESN transforms is
+/// treated as NO_ESN.
 std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
                                      KeyExchangeUse use);
+
+/// Whether an offer has an integrity transform other than NONE beside an AEAD (RFC 7296 section 3.3 rules that out).
+bool has_integrity_beside_aead(const Proposal& offered);
 
 /// Whether two proposals of one protocol meet in this type of transform, by the rules of choose().
 bool types_meet(const Proposal& ours, const Proposal& theirs, TransformType type, KeyExchangeUse use);

@@ -40,11 +40,38 @@ void Reconciler::hint(Instant now, Hint hint) {
   if (hint != Hint::kPerhaps && !troubled_since_) troubled_since_ = now;
   // Where mending fails, signs of trouble must not hurry us on: each try may bring the next one.
   const Duration gap = hint == Hint::kPerhaps || failures_ != 0 ? kReadGap : kReadGapShort;
-  read_at(last_read_ ? std::max(now, *last_read_ + gap) : now);
+  read_at(last_read_ ? std::max(now, *last_read_ + std::max(gap, kReadRest * read_took_)) : now);
 }
 
-void Reconciler::on_read(Instant now, StateDiff difference, size_t objects) {
+bool Reconciler::may_repair(Instant now) {
+  if (state_ == State::kAwaiting || !pending_.empty()) return false;
+  if (now - repairs_since_ >= kReadGap) {
+    repairs_since_ = now;
+    repairs_ = 0;
+  }
+  return ++repairs_ <= kKeyedRepairsMax;
+}
+
+void Reconciler::on_repaired(Instant now, const ChangeText& what) {
+  ++mended_;
+  actions_.emplace_back(ReportMended{what});
+  if (!troubled_since_) troubled_since_ = now;
+  read_at(now + std::max(kReadGap, kReadRest * read_took_));
+}
+
+void Reconciler::on_sa_gone(Instant now, const SaKey& key) {
+  Replacement& each = replacements_.try_emplace(key, Replacement{.next = now}).first->second;
+  if (!troubled_since_) troubled_since_ = now;
+  if (each.next <= now) {
+    actions_.emplace_back(ReplaceSa{key, each.tries});
+    each.next = now + pause(each.tries++, kReplaceSaFirst, kReplaceSaMost);
+  }
+  read_at(each.next);
+}
+
+void Reconciler::on_read(Instant now, StateDiff difference, size_t objects, Duration took) {
   last_read_ = now;
+  read_took_ = took;
   read_at_.reset();
   if (difference.empty()) return become_synced(now, objects);
   state_ = State::kSyncing;

@@ -62,7 +62,14 @@ class Reconciler {
 
   void hint(Instant now, Hint hint);
   /// `objects`: how many are wanted; the more there are, the more rarely they are read without a sign of a change.
-  void on_read(Instant now, StateDiff difference, size_t objects = 0);
+  /// `took`: how long the read kept its driver; the next one waits ten times that, whatever others do.
+  void on_read(Instant now, StateDiff difference, size_t objects = 0, Duration took = Duration{0});
+  /// An SA of ours is known to be gone, by its key: asks for its replacement without a read.
+  void on_sa_gone(Instant now, const SaKey& key);
+  /// Whether one more object that somebody disturbed may be put right by its key, without a read.
+  bool may_repair(Instant now);
+  /// That was done: a read confirms it in good time.
+  void on_repaired(Instant now, const ChangeText& what);
   /// The read failed: most of all because the namespace is not there.
   void on_unreadable(Instant now, const Error& error);
   void on_done(Instant now, uint64_t id, const Status& status);
@@ -98,6 +105,9 @@ class Reconciler {
   Random& random_;
   State state_ = State::kSyncing;
   std::optional<Instant> read_at_, last_read_;
+  Duration read_took_{0};
+  Instant repairs_since_;
+  size_t repairs_ = 0;  // since then
   std::optional<Instant> troubled_since_;
   std::map<uint64_t, Pending> pending_;
   Instant pending_deadline_;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -12,6 +13,24 @@
 #include "policy/base/result.h"
 
 namespace ipsec::agent::control {
+
+/// The rows of a list, made as the client reads them, so that 100,000 rows neither hold up the daemon nor fill its
+/// memory. Objects may come and go between two calls: a row is of the moment at which it is made.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  /// Adds some rows, at most `kRowsPerStep`, with work for about as many; perhaps none, and yet there are more.
+  enum class More : uint8_t { kNo, kYes };
+  virtual More next(std::vector<nlohmann::json>& rows) = 0;
+};
+
+/// An answer that may take long, made in steps: called again until it has one. A step costs about as much as
+/// `kRowsPerStep` rows.
+using Work = std::function<std::optional<Result<nlohmann::json>>()>;
+/// Work that is done in one step.
+inline Work done_at_once(Result<nlohmann::json> answer) {
+  return [answer = std::move(answer)] { return std::optional(answer); };
+}
 
 /// What the control socket can ask of the daemon. The agent implements it, tests fake it; everything runs on the main
 /// thread. Objects are JSON with a stable schema, described in the .varlink file; numbers that are not known are null,
@@ -24,22 +43,12 @@ class Backend {
   ///  "tunnels": {"up", "down", "establishing"}, "carriers": {"up", "idle", "down", "failed", "disabled"}, "ike_sas",
   ///  "child_sas", "orphans", "half_open", "offload": {"packet", "crypto", "software"}, "workers", "warnings": [text],
   ///  "counters": {code: n}}
-  virtual nlohmann::json status() = 0;
+  virtual Work status() = 0;
   /// All objects of a kind: "groups", "tunnels", "sas", "children", "peers", "devices", "credentials", "routes",
   /// "seats", "carriers"; rows with the keys of the interface file. Error kNotFound for an unknown kind.
-  virtual Result<nlohmann::json> list(std::string_view kind) = 0;
-  /// A part of such a list, so that 100,000 rows neither hold up the daemon nor fill its memory. `after` is "" for the
-  /// first part, then `next` of the part before; objects may come and go in between.
-  struct Part {
-    nlohmann::json rows = nlohmann::json::array();
-    std::string next;  ///< Empty: this is the last part.
-  };
-  virtual Result<Part> list_part(std::string_view kind, [[maybe_unused]] const std::string& after) {
-    TRY_ASSIGN(auto rows, list(kind), "");
-    return Part{.rows = std::move(rows), .next = {}};
-  }
-  /// One object in full. Error kNotFound names the nearest known name.
-  virtual Result<nlohmann::json> show(std::string_view kind, std::string_view name) = 0;
+  virtual Result<std::unique_ptr<RowSource>> list(std::string_view kind) = 0;
+  /// One object in full. Error kNotFound names some that there are.
+  virtual Work show(std::string_view kind, std::string_view name) = 0;
   /// Brings a tunnel (or one child of it; "" is all) up or down. `done` is called exactly once with the outcome, at the
   /// latest after the tunnel's set-up time; progress meanwhile shows as events.
   using Done = std::function<void(Result<nlohmann::json>)>;
@@ -74,28 +83,36 @@ class Backend {
   virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
     return Error(Reason::kUnsupported, "this daemon does not compare");
   }
-  /// All numbers as text, lines that end with a newline. `format`: "openmetrics", "prometheus" or "" (the first one).
-  /// What only the server knows comes with the call: its counters, and how many clients are connected. Error
+  /// All numbers as one text, lines that end with a newline. `format`: "openmetrics", "prometheus" or "" (the first
+  /// one). What only the server knows comes with the call: its counters, and how many clients are connected. Error
   /// kControlBadRequest for another format.
-  virtual Result<std::string> metrics([[maybe_unused]] const std::string& format,
-                                      [[maybe_unused]] const ServerCounters& counters,
-                                      [[maybe_unused]] size_t clients) {
-    return Error(Reason::kUnsupported, "this daemon counts nothing");
+  virtual Work metrics([[maybe_unused]] const std::string& format, [[maybe_unused]] const ServerCounters& counters,
+                       [[maybe_unused]] size_t clients) {
+    return done_at_once(Error(Reason::kUnsupported, "this daemon counts nothing"));
   }
   /// Checks configuration files without applying them:
   /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.
   struct NamedText {
     std::string name, text;
   };
-  virtual nlohmann::json config_check(const std::vector<NamedText>& files) = 0;
-  /// Reads the daemon's configuration files again and applies them, or only tells what that would change:
-  /// config_check's members and "changes": rows of the interface's type TunnelChange.
+  /// Called on a thread of its own, beside all others: it sees nothing but its argument.
+  virtual nlohmann::json config_check(const std::vector<NamedText>& files) const = 0;
+  /// Runs `work` on a thread for what takes long, then `then` on the main thread.
+  virtual void aside(std::function<void()> work, std::function<void()> then) = 0;
+  /// Reads the daemon's configuration files again and applies them, or only reports what that would change:
+  /// config_check's members and "changes": rows of the interface's type TunnelChange. `done` as above: files and
+  /// secrets are read while others are served.
   enum class ApplyMode : uint8_t { kApply, kLook };
-  virtual Result<nlohmann::json> config_apply([[maybe_unused]] ApplyMode mode) {
-    return Error(Reason::kUnsupported, "this daemon keeps its configuration");
+  virtual void config_apply([[maybe_unused]] ApplyMode mode, Done done) {
+    const Done answer = std::move(done);
+    answer(Error(Reason::kUnsupported, "this daemon keeps its configuration"));
   }
-  /// The configuration in force, secrets by reference.
-  virtual nlohmann::json config_effective() = 0;
+  /// The configuration in force, secrets by reference: all but the tunnels, and these as pairs of name and object.
+  struct Effective {
+    nlohmann::json common;
+    std::unique_ptr<RowSource> tunnels;
+  };
+  virtual Effective config_effective() = 0;
 };
 
 }  // namespace ipsec::agent::control

@@ -34,7 +34,15 @@ std::optional<std::string> FrameReader::next() {
     scanned_ = buffer_.size();
     return std::nullopt;
   }
-  std::string message = buffer_.substr(start_, end - start_);
+  std::string message;
+  if (start_ == 0 && end + 1 == buffer_.size()) {
+    // The only one, as large ones are: a copy would take its time.
+    message.swap(buffer_);
+    message.pop_back();
+    scanned_ = 0;
+    return message;
+  }
+  message = buffer_.substr(start_, end - start_);
   start_ = scanned_ = end + 1;
   if (start_ == buffer_.size()) {
     release_if_empty(buffer_);

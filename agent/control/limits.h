@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "policy/base/time.h"
+
 namespace ipsec::agent::control {
 
 /// Clients connected at one time; the last ones are kept free for root, so that readers cannot lock the operator out.
@@ -18,6 +20,14 @@ inline constexpr size_t kQueuedBytesMax = size_t{256} << 20;
 inline constexpr size_t kQueuedBytesPause = size_t{128} << 10;
 /// Nesting of objects and arrays in a request.
 inline constexpr size_t kJsonDepthMax = 32;
+/// Bytes of a request that is taken apart on the main thread; larger ones are on a thread of their own.
+inline constexpr size_t kInlineBytesMax = size_t{64} << 10;
+/// Time of the main thread that all clients together have before the rest of the daemon has its turn, and of one client
+/// before the others have theirs.
+inline constexpr Duration kTurnMax = 5ms;
+inline constexpr Duration kClientTurnMax = 2ms;
+/// Rows, or about as much work, in one step of an answer: well below a millisecond.
+inline constexpr size_t kRowsPerStep = 50;
 /// Rows in one reply of a streamed list, and in the only reply when the caller did not ask for `more`.
 inline constexpr size_t kRowsPerReply = 200;
 inline constexpr size_t kRowsMaxUnstreamed = 10000;

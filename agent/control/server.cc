@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 #include <vector>
 
 #include "agent/control/limits.h"
@@ -13,12 +14,23 @@ namespace ipsec::agent::control {
 Server::Server(Options options, Backend& backend, Watcher watcher)
     : options_(std::move(options)),
       watcher_(std::move(watcher)),
-      host_{.backend = backend, .version = options_.version, .counters = {}, .queued_bytes = 0, .make_done = {}},
+      host_{.backend = backend,
+            .version = options_.version,
+            .counters = {},
+            .queued_bytes = 0,
+            .make_done = {},
+            .make_reply = {},
+            .now = options_.now},
       spare_(open("/dev/null", O_RDONLY | O_CLOEXEC)),
       self_(std::make_shared<Server*>(this)) {
   host_.make_done = [this](uint64_t id) -> Backend::Done {
     return [weak = std::weak_ptr<Server*>(self_), id](Result<nlohmann::json> outcome) {
       if (const auto self = weak.lock()) (*self)->complete(id, std::move(outcome));
+    };
+  };
+  host_.make_reply = [this](uint64_t id) -> std::function<void(std::string)> {
+    return [weak = std::weak_ptr<Server*>(self_), id](std::string reply) {
+      if (const auto self = weak.lock()) (*self)->complete_reply(id, std::move(reply));
     };
   };
 }
@@ -81,31 +93,56 @@ void Server::add_client(int fd) {
   host_.clients = clients_.size();
 }
 
-void Server::on_ready(uint64_t id) {
+void Server::on_ready(uint64_t id) { enqueue(id); }
+
+/// Not at once: while all that is ready is served one by one, each client would have its full turn.
+void Server::enqueue(uint64_t id) {
   const auto it = clients_.find(id);
-  if (it == clients_.end()) return;
-  it->second.session->on_ready();
-  settle(id);
+  if (it == clients_.end() || std::exchange(it->second.queued, true)) return;
+  queue_.push_back(id);
+  serve_later();
+}
+
+void Server::serve() {
+  serving_ = false;
+  const Instant begun = host_.now();
+  while (!queue_.empty()) {
+    const uint64_t id = queue_.front();
+    queue_.pop_front();
+    const auto it = clients_.find(id);
+    if (it == clients_.end()) continue;
+    it->second.queued = false;
+    it->second.session->on_ready();
+    settle(id);
+    if (host_.now() - begun >= kTurnMax) break;
+  }
+  if (!queue_.empty()) serve_later();
+}
+
+void Server::serve_later() {
+  if (std::exchange(serving_, true)) return;
+  watcher_.post([weak = std::weak_ptr<Server*>(self_)] {
+    if (const auto self = weak.lock()) (*self)->serve();
+  });
 }
 
 void Server::complete(uint64_t id, Result<nlohmann::json> outcome) {
   const auto it = clients_.find(id);
   if (it == clients_.end()) return;
   it->second.session->complete(std::move(outcome));
-  settle(id);
+  enqueue(id);
+}
+
+void Server::complete_reply(uint64_t id, std::string reply) {
+  const auto it = clients_.find(id);
+  if (it == clients_.end()) return;
+  it->second.session->complete_reply(std::move(reply));
+  enqueue(id);
 }
 
 void Server::on_new_events() {
-  // By id: a session's turn may end with calls that end other sessions.
-  std::vector<uint64_t> ids;
-  ids.reserve(clients_.size());
-  for (const auto& [id, client] : clients_) ids.push_back(id);
-  for (const uint64_t id : ids) {
-    const auto it = clients_.find(id);
-    if (it == clients_.end()) continue;
-    it->second.session->on_new_events();
-    settle(id);
-  }
+  for (const auto& [id, client] : clients_)
+    if (client.session->wants_events()) enqueue(id);
 }
 
 /// After a session's turn: ends it, or watches for what it waits for.
@@ -119,6 +156,7 @@ void Server::settle(uint64_t id) {
     host_.clients = clients_.size();
     return;
   }
+  if (client.session->is_runnable()) enqueue(id);
   const auto wanted = client.session->wants_write() ? Watcher::Interest::kReadWrite : Watcher::Interest::kRead;
   if (wanted == client.interest) return;
   client.interest = wanted;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,8 @@ inline constexpr std::string_view kDefaultSocket = "/run/ipsecd/control";
 ///
 /// NOTE threading: everything runs on the watcher's thread; nothing here blocks. The backend may call back (the outcome
 /// of `up`, `on_new_events`) from inside a call or at any later time.
+/// NOTE turns: clients that have something to do queue; each serving of the queue has a budget of time, and who is not
+/// done goes to the end, so that no client keeps the others or the daemon from their work.
 /// NOTE limits: limits.h. A client beyond the limit is told so and disconnected; one that sends too much, or falls
 /// behind the events that are kept, is disconnected and counted.
 class Server {
@@ -28,6 +31,7 @@ class Server {
     std::string version;  ///< Of the daemon, for GetInfo.
     AccessRules rules = system_access_rules();
     CredentialLookup credentials = peer_credentials;
+    std::function<Instant()> now;  ///< The monotonic clock; must be given.
   };
 
   /// `backend` and what `watcher` stands for must outlive the server.
@@ -53,6 +57,7 @@ class Server {
   struct Client {
     std::unique_ptr<Session> session;
     Watcher::Interest interest = Watcher::Interest::kRead;
+    bool queued = false;
   };
 
   Status start(Result<Listener> listener);
@@ -61,6 +66,10 @@ class Server {
   bool has_room(Access access) const;
   void on_ready(uint64_t id);
   void complete(uint64_t id, Result<nlohmann::json> outcome);
+  void complete_reply(uint64_t id, std::string reply);
+  void enqueue(uint64_t id);
+  void serve();
+  void serve_later();
   void settle(uint64_t id);
 
   Options options_;
@@ -70,6 +79,8 @@ class Server {
   Descriptor spare_;  ///< Given up for a moment when the process has no descriptors left.
   uint64_t next_id_ = 1;
   std::map<uint64_t, Client> clients_;
+  std::deque<uint64_t> queue_;     ///< Clients that have something to do.
+  bool serving_ = false;           ///< `serve` will be called.
   std::shared_ptr<Server*> self_;  ///< Outcomes that come after our end find that it is gone.
 };
 

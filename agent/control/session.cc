@@ -21,28 +21,33 @@ Session::Session(uint64_t id, Descriptor socket, Access access, SessionHost& hos
 Session::~Session() { host_.queued_bytes -= output_.size(); }
 
 void Session::on_ready() {
-  read_input();
-  advance();
-}
-
-void Session::on_new_events() {
-  auto* monitor = std::get_if<MonitorStream>(&work_);
-  if (monitor == nullptr) return;
   // The ring of events is the queue. A client that did not even take what the ring has dropped by now is of no use to
   // anybody: it would wait for a gap.
-  if (output_.size() >= kQueuedBytesPause && host_.backend.events(monitor->next, 0).lost > 0) {
+  const auto* monitor = std::get_if<MonitorStream>(&work_);
+  if (monitor != nullptr && output_.size() >= kQueuedBytesPause && host_.backend.events(monitor->next, 0).lost > 0) {
     ++host_.counters.slow_clients;
     closed_ = true;
     return;
   }
+  read_input();
   advance();
 }
 
 void Session::complete(Result<json> outcome) {
+  const auto* operation = std::get_if<Operation>(&work_);
+  if (operation == nullptr) return;
+  const std::string_view name = operation->name;
+  work_ = std::monostate{};
+  if (name.empty() && outcome.ok())
+    send({.parameters = std::move(outcome).value(), .error = {}});
+  else
+    send_result(std::move(outcome), name);
+}
+
+void Session::complete_reply(std::string reply) {
   if (!std::holds_alternative<Operation>(work_)) return;
   work_ = std::monostate{};
-  send_result(std::move(outcome), "outcome");
-  advance();
+  if (!reply.empty()) send_text(std::move(reply));  // empty: none was wanted
 }
 
 void Session::refuse() {
@@ -92,13 +97,17 @@ void Session::flush() {
 void Session::advance() {
   if (advancing_ || closed_) return;
   advancing_ = true;
-  size_t steps = 0;
-  for (; steps < kStepsPerTurn && !closed_; ++steps) {
+  const Instant begun = host_.now();
+  runnable_ = false;
+  for (size_t steps = 0; !closed_; ++steps) {
+    if (steps == kStepsPerTurn || host_.now() - begun >= kClientTurnMax) {
+      runnable_ = true;
+      break;
+    }
     flush();
     if (step() == Progress::kNone) break;
   }
   flush();
-  runnable_ = steps == kStepsPerTurn;
   if (closing_ && output_.size() == 0) closed_ = true;
   advancing_ = false;
 }
@@ -106,8 +115,12 @@ void Session::advance() {
 Session::Progress Session::step() {
   if (closed_ || closing_ || output_.size() >= kQueuedBytesPause) return Progress::kNone;
   if (std::holds_alternative<Operation>(work_)) return Progress::kNone;
-  if (auto* list = std::get_if<ListStream>(&work_)) {
-    pump_list(*list);
+  if (auto* rows = std::get_if<RowStream>(&work_)) {
+    pump_rows(*rows);
+    return Progress::kSome;
+  }
+  if (auto* work = std::get_if<WorkStream>(&work_)) {
+    pump_work(*work);
     return Progress::kSome;
   }
   if (auto* monitor = std::get_if<MonitorStream>(&work_)) return pump_monitor(*monitor);
@@ -115,9 +128,12 @@ Session::Progress Session::step() {
     pump_text(*text);
     return Progress::kSome;
   }
-  const auto message = input_.next();
+  auto message = input_.next();
   if (!message) return Progress::kNone;
-  handle(*message);
+  if (message->size() > kInlineBytesMax)
+    take_apart_aside(std::move(*message));
+  else
+    handle(*message);
   return Progress::kSome;
 }
 
@@ -160,7 +176,10 @@ void Session::dispatch(const Method& method, const Call& call) {
   switch (method.id) {
     case MethodId::kGetInfo: return on_info();
     case MethodId::kGetInterfaceDescription: return on_description(call.parameters);
-    case MethodId::kStatus: return send_result(host_.backend.status(), "status");
+    case MethodId::kStatus: {
+      work_ = WorkStream{.work = host_.backend.status(), .name = "status"};
+      return;
+    }
     case MethodId::kList: return on_list(call);
     case MethodId::kShow: return on_show(call.parameters);
     case MethodId::kUp:
@@ -170,7 +189,7 @@ void Session::dispatch(const Method& method, const Call& call) {
     case MethodId::kConfigCheck: return on_config_check(call.parameters);
     case MethodId::kConfigDiff: return on_config_apply(Backend::ApplyMode::kLook);
     case MethodId::kConfigApply: return on_config_apply(Backend::ApplyMode::kApply);
-    case MethodId::kConfigEffective: return send_result(host_.backend.config_effective(), "config");
+    case MethodId::kConfigEffective: return on_config_effective(call);
     case MethodId::kExplain: return on_explain(call.parameters);
     case MethodId::kExplainNegotiation:
       return send_result(host_.backend.explain_negotiation(text_at(call.parameters, "peer")), "failures");
@@ -187,8 +206,11 @@ void Session::dispatch(const Method& method, const Call& call) {
 }
 
 void Session::send(const Reply& reply) {
+  if (!oneway_ && !closed_) send_text(write_reply(reply));
+}
+
+void Session::send_text(std::string text) {
   if (oneway_ || closed_) return;
-  std::string text = write_reply(reply);
   if (text.size() > kReplyBytesMax || text.size() + host_.queued_bytes >= kQueuedBytesMax) {
     ++host_.counters.replies_too_large;
     text =

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "agent/control/access.h"
 #include "agent/control/backend.h"
@@ -15,6 +16,7 @@
 #include "agent/control/message.h"
 #include "agent/control/methods.h"
 #include "agent/control/server_counters.h"
+#include "policy/base/time.h"
 
 namespace ipsec::agent::control {
 
@@ -27,6 +29,10 @@ struct SessionHost {
   size_t queued_bytes = 0;  ///< Of all sessions.
   /// Makes the callback that `Backend::up` and `down` take; it may come when the session is gone.
   std::function<Backend::Done(uint64_t session)> make_done;
+  /// The same for a reply that is text already.
+  std::function<std::function<void(std::string)>(uint64_t session)> make_reply;
+  /// The monotonic clock.
+  std::function<Instant()> now;
 };
 
 /// One client: its calls are answered in the order in which they came, one at a time. Never blocks: replies wait in a
@@ -42,26 +48,43 @@ class Session {
   Access access() const { return access_; }
   /// The socket is readable or writable.
   void on_ready();
-  /// There are new events.
-  void on_new_events();
+  /// Whether it follows events: then it is to have its turn when there are new ones.
+  bool wants_events() const { return std::holds_alternative<MonitorStream>(work_); }
   /// The outcome of the operation that was waited for.
   void complete(Result<nlohmann::json> outcome);
+  /// The same with the reply as text.
+  void complete_reply(std::string reply);
   /// Says that there are too many clients and ends.
   void refuse();
 
   /// Nothing more to do: to be destroyed, unless it is in the middle of a call.
   bool finished() const { return closed_ && !advancing_; }
-  bool wants_write() const { return !closed_ && (output_.size() > 0 || runnable_); }
+  bool wants_write() const { return !closed_ && output_.size() > 0; }
+  /// Its turn was over before its work was.
+  bool is_runnable() const { return !closed_ && runnable_; }
 
  private:
-  struct Operation {};  ///< up, down or rekey
-  struct ListStream {
-    std::string kind;
+  struct Operation {                    ///< What the backend answers later.
+    std::string_view name = "outcome";  ///< Of the answer in the reply; empty: it is the reply.
+  };
+  /// Rows of a list, or members of an object, made and written a few at a time: the text of a long reply is never
+  /// made in one go.
+  struct RowStream {
+    std::unique_ptr<RowSource> rows;
     std::map<std::string, std::string> filter;
     Flag more = Flag::kOff;
-    Backend::Part part;
-    size_t at = 0;  ///< Next row of the part.
-    nlohmann::json ready = nlohmann::json::array();
+    std::string open, open_next, close;  ///< Around the rows in the parameters: of the first reply, of all others.
+    Flag members = Flag::kOff;           ///< Rows are pairs of a name and a value.
+    std::string ready;                   ///< Rows that were written and not sent.
+    size_t count = 0;                    ///< Of these; without `more`, all.
+    Flag ended = Flag::kOff;
+  };
+  /// An answer that is being made.
+  struct WorkStream {
+    Work work;
+    std::string_view name;   ///< Of the answer in the reply.
+    Flag text = Flag::kOff;  ///< It is a text, to be sent in parts.
+    Flag more = Flag::kOff;
   };
   struct TextStream {
     std::string text;
@@ -84,6 +107,7 @@ class Session {
   void handle(const std::string& message);
   void dispatch(const Method& method, const Call& call);
   void send(const Reply& reply);
+  void send_text(std::string text);
   void send_result(Result<nlohmann::json> result, std::string_view name);
   void give_up(std::string_view parameter);
 
@@ -100,8 +124,11 @@ class Session {
   void on_explain(const nlohmann::json& parameters);
   void on_metrics(const Call& call);
   void pump_text(TextStream& stream);
-  void pump_list(ListStream& stream);
-  void finish_list(ListStream& stream);
+  void on_config_effective(const Call& call);
+  void take_apart_aside(std::string message);
+  void pump_rows(RowStream& stream);
+  void send_rows(RowStream& stream, Flag continues);
+  void pump_work(WorkStream& stream);
   Progress pump_monitor(MonitorStream& stream);
 
   uint64_t id_;
@@ -110,7 +137,7 @@ class Session {
   SessionHost& host_;
   FrameReader input_;
   FrameWriter output_;
-  std::variant<std::monostate, Operation, ListStream, MonitorStream, TextStream> work_;
+  std::variant<std::monostate, Operation, RowStream, WorkStream, MonitorStream, TextStream> work_;
   bool oneway_ = false;     ///< The present call wants no reply.
   bool closing_ = false;    ///< Ends when its output is written.
   bool closed_ = false;     ///< Ended.

@@ -28,12 +28,6 @@ void Session::on_description(const json& parameters) {
 
 namespace {
 
-/// A backend that answers with something else than rows has none.
-Backend::Part checked(Backend::Part part) {
-  if (!part.rows.is_array()) part.rows = json::array();
-  return part;
-}
-
 Error unknown_kind(const std::string& found) {
   std::string all;
   std::vector<std::string_view> names;
@@ -85,60 +79,87 @@ void Session::on_list(const Call& call) {
   const std::string name = text_at(call.parameters, "kind");
   const Kind* kind = find_kind(name);
   if (kind == nullptr) return send(failure(unknown_kind(name)));
-  ListStream stream{.kind = std::string(kind->plural), .filter = {}, .more = call.more, .part = {}};
+  auto rows = host_.backend.list(kind->plural);
+  if (!rows.ok()) return send(failure(rows.error()));
+  RowStream stream{.rows = std::move(rows).value(), .more = call.more, .open = "{\"rows\":[", .close = "]}"};
+  stream.open_next = stream.open;
   for (const auto& [key, value] : member_at(call.parameters, "filter").items())
     stream.filter[key] = value.get<std::string>();
-  auto part = host_.backend.list_part(stream.kind, "");
-  if (!part.ok()) return send(failure(part.error()));
-  stream.part = checked(std::move(part).value());
-  work_ = std::move(stream);
+  if (call.oneway == Flag::kOff) work_ = std::move(stream);
 }
 
-void Session::pump_list(ListStream& stream) {
-  constexpr size_t kRowsPerStep = 10 * kRowsPerReply;  // bounds a step when the filter lets few rows through
-  for (size_t looked = 0; looked < kRowsPerStep; ++looked) {
-    if (stream.more == Flag::kOn && stream.ready.size() >= kRowsPerReply) break;
-    if (stream.at >= stream.part.rows.size()) {
-      if (stream.part.next.empty()) return finish_list(stream);
-      auto part = host_.backend.list_part(stream.kind, stream.part.next);
-      if (!part.ok()) {
-        send(failure(part.error()));
-        work_ = std::monostate{};
-        return;
-      }
-      stream.part = checked(std::move(part).value());
-      stream.at = 0;
-      continue;
+void Session::on_config_effective(const Call& call) {
+  Backend::Effective effective = host_.backend.config_effective();
+  // The tunnels come last, where the rest of the object is open.
+  std::string common = to_text(effective.common);
+  common.pop_back();
+  const std::string_view comma = effective.common.empty() ? "" : ",";
+  if (call.oneway == Flag::kOff)
+    work_ = RowStream{.rows = std::move(effective.tunnels),
+                      .more = call.more,
+                      .open = std::string("{\"config\":").append(common).append(comma).append("\"tunnels\":{"),
+                      .open_next = "{\"config\":{\"tunnels\":{",
+                      .close = "}}}",
+                      .members = Flag::kOn};
+}
+
+namespace {
+
+void append_row(std::string& text, const json& row, Flag as_member) {
+  if (!text.empty()) text.push_back(',');
+  if (as_member == Flag::kOff)
+    text.append(to_text(row));
+  else if (row.is_array() && row.size() == 2)
+    text.append(to_text(row[0])).append(":").append(to_text(row[1]));
+}
+
+}  // namespace
+
+void Session::pump_rows(RowStream& stream) {
+  std::vector<json> rows;
+  if (stream.rows->next(rows) == RowSource::More::kNo) stream.ended = Flag::kOn;
+  for (const json& row : rows) {
+    if (!matches(row, stream.filter)) continue;
+    if (stream.more == Flag::kOn && stream.count == kRowsPerReply) {
+      send_rows(stream, Flag::kOn);
+      if (!std::holds_alternative<RowStream>(work_)) return;  // it was the last reply
     }
-    json& row = stream.part.rows[stream.at++];
-    if (matches(row, stream.filter)) stream.ready.push_back(std::move(row));
+    append_row(stream.ready, row, stream.members);
+    ++stream.count;
   }
-  if (stream.more == Flag::kOff && stream.ready.size() > kRowsMaxUnstreamed) {
-    send({.parameters = {{"limit", kRowsMaxUnstreamed}}, .error = std::string(kInterface) + ".TooManyRows"});
+  if (stream.more == Flag::kOff && stream.count > kRowsMaxUnstreamed) {
     work_ = std::monostate{};
-    return;
+    return send({.parameters = {{"limit", kRowsMaxUnstreamed}}, .error = std::string(kInterface) + ".TooManyRows"});
   }
-  if (stream.more == Flag::kOff || stream.ready.empty()) return;
-  Reply reply{.parameters = json::object(), .error = {}, .continues = Flag::kOn};
-  reply.parameters["rows"] = std::exchange(stream.ready, json::array());
-  send(reply);  // may end the stream
+  if (stream.ended == Flag::kOn) send_rows(stream, Flag::kOff);
 }
 
-void Session::finish_list(ListStream& stream) {
-  Reply reply;
-  if (stream.more == Flag::kOff && stream.ready.size() > kRowsMaxUnstreamed)
-    reply = {.parameters = {{"limit", kRowsMaxUnstreamed}}, .error = std::string(kInterface) + ".TooManyRows"};
-  else
-    reply.parameters["rows"] = std::move(stream.ready);
+/// May end the stream, which is gone then.
+void Session::send_rows(RowStream& stream, Flag continues) {
+  std::string text = continues == Flag::kOn ? "{\"continues\":true,\"parameters\":" : "{\"parameters\":";
+  text.append(stream.open).append(stream.ready).append(stream.close).append("}");
+  stream.open = stream.open_next;
+  stream.ready.clear();
+  stream.count = 0;
+  if (continues == Flag::kOff) work_ = std::monostate{};
+  send_text(std::move(text));
+}
+
+void Session::pump_work(WorkStream& stream) {
+  auto answer = stream.work();
+  if (!answer) return;
+  const WorkStream done = std::move(stream);
   work_ = std::monostate{};
-  send(reply);
+  if (done.text == Flag::kOff || !answer->ok()) return send_result(std::move(*answer), done.name);
+  const json& text = answer->value();
+  if (text.is_string() && !oneway_) work_ = TextStream{.text = text.get<std::string>(), .at = 0, .more = done.more};
 }
 
 void Session::on_show(const json& parameters) {
   const std::string name = text_at(parameters, "kind");
   const Kind* kind = find_kind(name);
   if (kind == nullptr) return send(failure(unknown_kind(name)));
-  send_result(host_.backend.show(kind->plural, text_at(parameters, "name")), "item");
+  work_ = WorkStream{.work = host_.backend.show(kind->plural, text_at(parameters, "name")), .name = "item"};
 }
 
 void Session::on_operation(MethodId method, const json& parameters) {
@@ -197,12 +218,49 @@ Session::Progress Session::pump_monitor(MonitorStream& stream) {
   return Progress::kSome;
 }
 
-void Session::on_config_check(const json& parameters) {
+namespace {
+
+/// What a reply to ConfigCheck says. On a thread of its own.
+std::string checked(const Backend& backend, const json& parameters) {
   std::vector<Backend::NamedText> files;
   for (const json& file : member_at(parameters, "files"))
     files.push_back({.name = text_at(file, "name"), .text = text_at(file, "text")});
-  json outcome = host_.backend.config_check(files);
-  send({.parameters = outcome.is_object() ? std::move(outcome) : json::object(), .error = {}});
+  json outcome = backend.config_check(files);
+  return write_reply({.parameters = outcome.is_object() ? std::move(outcome) : json::object(), .error = {}});
+}
+
+/// The reply to a call that is too large to be taken apart on the main thread: only documents may be so large.
+std::string answer_large(const Backend& backend, Access access, const std::string& message) {
+  const auto call = parse_call(message);
+  if (!call.ok()) return write_reply(invalid_parameter(call.error().text()));
+  const Method* method = find_method(call->method);
+  if (method == nullptr || method->id != MethodId::kConfigCheck)
+    return write_reply(failure(Error(Reason::kControlLimit, "a call of " + std::to_string(message.size()) +
+                                                                " bytes; only ConfigCheck takes more than " +
+                                                                std::to_string(kInlineBytesMax))));
+  if (access < method->needed) return write_reply(permission_denied(call->method, "root or the group ipsecd"));
+  if (const auto bad = first_bad_parameter(*method, call->parameters)) return write_reply(invalid_parameter(*bad));
+  return call->oneway == Flag::kOn ? std::string() : checked(backend, call->parameters);
+}
+
+}  // namespace
+
+void Session::on_config_check(const json& parameters) {
+  work_ = Operation{.name = {}};
+  const auto reply = std::make_shared<std::string>();
+  host_.backend.aside([reply, parameters, &backend = host_.backend] { *reply = checked(backend, parameters); },
+                      [reply, done = host_.make_reply(id_)] { done(std::move(*reply)); });
+}
+
+void Session::take_apart_aside(std::string message) {
+  ++host_.counters.calls;
+  oneway_ = false;
+  work_ = Operation{.name = {}};
+  const auto reply = std::make_shared<std::string>();
+  const auto call = std::make_shared<const std::string>(std::move(message));
+  host_.backend.aside(
+      [reply, call, access = access_, &backend = host_.backend] { *reply = answer_large(backend, access, *call); },
+      [reply, done = host_.make_reply(id_)] { done(std::move(*reply)); });
 }
 
 void Session::on_drift(const json& parameters) {
@@ -213,15 +271,15 @@ void Session::on_drift(const json& parameters) {
 }
 
 void Session::on_config_apply(Backend::ApplyMode mode) {
-  auto outcome = host_.backend.config_apply(mode);
-  if (!outcome.ok()) return send(failure(outcome.error()));
-  send({.parameters = std::move(outcome).value(), .error = {}});
+  work_ = Operation{.name = {}};
+  host_.backend.config_apply(mode, host_.make_done(id_));
 }
 
 void Session::on_metrics(const Call& call) {
-  auto text = host_.backend.metrics(text_at(call.parameters, "format"), host_.counters, host_.clients);
-  if (!text.ok()) return send(failure(text.error()));
-  if (call.oneway == Flag::kOff) work_ = TextStream{.text = std::move(text).value(), .at = 0, .more = call.more};
+  work_ = WorkStream{.work = host_.backend.metrics(text_at(call.parameters, "format"), host_.counters, host_.clients),
+                     .name = "text",
+                     .text = Flag::kOn,
+                     .more = call.more};
 }
 
 /// Lines stay whole, so that each reply can be printed as it is.

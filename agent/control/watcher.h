@@ -13,6 +13,8 @@ struct Watcher {
   std::function<Status(int fd, Interest interest, std::function<void()> handler)> watch;
   std::function<Status(int fd, Interest interest)> change;
   std::function<void(int fd)> forget;
+  /// Runs a function once all that is ready now has had its turn.
+  std::function<void(std::function<void()>)> post;
 };
 
 }  // namespace ipsec::agent::control

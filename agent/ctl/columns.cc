@@ -84,8 +84,8 @@ constexpr Column kDevices[] = {
     {"present", ""},          {"up", ""},           {"detail", "DETAIL"}};
 constexpr Column kSeats[] = {{"tunnel", "TUNNEL"}, {"child", "CHILD"}, {"place", "PLACE"},      {"because", "BECAUSE"},
                              {"rate", "BYTES/S"},  {"pin", "PIN"},     {"going_to", "GOING TO"}};
-constexpr Column kCredentials[] = {
-    {"name", "NAME"}, {"kind", "KIND"}, {"loaded", "LOADED"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
+constexpr Column kCredentials[] = {{"name", "NAME"},          {"kind", "KIND"},       {"loaded", "LOADED"},
+                                   {"used_by_count", "USES"}, {"used_by", "USED BY"}, {"detail", "DETAIL"}};
 constexpr Column kRoutes[] = {
     {"destination", "DESTINATION"}, {"kind", "KIND"},       {"vrf", "VRF"},       {"netns", "NETNS"},
     {"device", "DEVICE"},           {"gateway", "GATEWAY"}, {"metric", "METRIC"}, {"protocol", "PROTOCOL"},

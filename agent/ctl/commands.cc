@@ -7,9 +7,11 @@
 #include <sstream>
 
 #include "agent/control/client.h"
+#include "agent/control/config_issues.h"
 #include "agent/control/event_json.h"
 #include "agent/ctl/exit_codes.h"
 #include "agent/ctl/render.h"
+#include "policy/config_parser.h"
 
 namespace ipsec::agent::ctl {
 
@@ -221,8 +223,9 @@ int config_apply(Run& run, std::string_view method) {
                 [](const json& reply) { return control::flag_at(reply, "ok") == Flag::kOn ? kExitOk : kExitFailed; }});
 }
 
+/// Here, and not in the daemon: a document that is large or wrong keeps nobody else waiting.
 int config_check(Run& run) {
-  json files = json::array();
+  std::vector<policy::ConfigFile> files;
   for (const std::string& name : run.command.files.empty() ? default_files() : run.command.files) {
     std::ifstream file(name);
     std::ostringstream text;
@@ -230,20 +233,42 @@ int config_check(Run& run) {
       run.terminal.error << paint("ipsecctl: ", Paint::kBad, run.error_color) << "cannot read " << clean(name) << "\n";
       return kExitFailed;
     }
-    files.push_back({{"name", name}, {"text", text.str()}});
+    files.push_back({name, std::move(text).str()});
   }
-  const int code = ask(run, {.method = "ConfigCheck",
-                             .parameters = {{"files", std::move(files)}},
-                             .part = {},
-                             .doing = "checking",
-                             .usual = kOperationTime,
-                             .text = render_check,
-                             .exit_code = [](const json& reply) {
-                               return control::flag_at(reply, "ok") == Flag::kOn ? kExitOk : kExitFailed;
-                             }});
-  if (code == kExitNotReachable)
-    run.terminal.error << "Without a running daemon, `ipsecd --check-config FILE` checks the same.\n";
-  return code;
+  const json checked = control::checked_of(policy::parse_config(files));
+  if (run.wants_json())
+    run.print(checked);
+  else
+    run.terminal.out << render_check(checked, run.color);
+  return control::flag_at(checked, "ok") == Flag::kOn ? kExitOk : kExitFailed;
+}
+
+/// The tunnels come in parts.
+int config_show(Run& run) {
+  auto client = Client::connect(run.command.socket);
+  if (!client.ok()) return report(run, client.error());
+  json config = json::object();
+  std::optional<Reply> refusal;
+  Progress progress(run.terminal, "reading the configuration");
+  const Status status =
+      client->stream("ConfigEffective", json::object(), patience(run, progress, kQueryTime), [&](const Reply& reply) {
+        progress.clear();
+        if (!reply.error.empty()) refusal = reply;
+        for (const auto& [key, value] : member_at(reply.parameters, "config").items())
+          if (key == "tunnels" && config.contains(key))
+            config[key].update(value);
+          else
+            config[key] = value;
+        return refusal ? Flag::kOff : Flag::kOn;
+      });
+  progress.clear();
+  if (!status.ok()) return report(run, status.error());
+  if (refusal) return report(run, *refusal);
+  if (run.wants_json())
+    run.print(config);
+  else
+    run.terminal.out << config.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  return kExitOk;
 }
 
 /// The running daemon's catalogue counts; without one, that of this program.
@@ -393,10 +418,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigDiff: return config_apply(run, "ConfigDiff");
     case Verb::kConfigApply: return config_apply(run, "ConfigApply");
-    case Verb::kConfigShow:
-      return ask(run, {.method = "ConfigEffective", .part = "config", .text = [](const json& config, Color) {
-                         return config.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-                       }});
+    case Verb::kConfigShow: return config_show(run);
     case Verb::kVersion: return version(run);
   }
   return kExitUsage;

@@ -16,6 +16,7 @@ constexpr std::array<FamilyInfo, kFamilyCount> kFamilies = {{
     {kHealth, kStateSet, "ipsecd_health", "", "As `ipsecctl status` shows it.", "", "ok,degraded,failed"},
     {kWarnings, kGauge, "ipsecd_warnings", "", "Warnings of `ipsecctl status`."},
     {kWorkers, kGauge, "ipsecd_workers", "", "Threads that speak IKE."},
+    {kLongestTurn, kGauge, "ipsecd_longest_turn_seconds", "", "Longest time for which the main thread served one round of events, since the start.", "seconds"},
     {kCarriers, kGauge, "ipsecd_carriers", "state", "GRE and IP-in-IP interfaces, by state."},
     {kRoutesWaiting, kGauge, "ipsecd_routes_waiting", "", "Routes that are not there, for another tunnel has one to the same destination."},
     {kOrphanSas, kGauge, "ipsecd_orphan_sas", "", "SAs of an earlier run that still carry traffic."},

@@ -18,6 +18,7 @@ enum class MetricFamily : uint8_t {
   kHealth,
   kWarnings,
   kWorkers,
+  kLongestTurn,
   kCarriers,
   kRoutesWaiting,
   kOrphanSas,

@@ -115,7 +115,7 @@ void LogWriter::flush() {
     const std::string_view rest = std::string_view(waiting_.front()).substr(first_taken_);
     const long taken = put(rest);
     if (taken < 0 && errno == EINTR) continue;
-    if (taken < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)) return;
+    if (taken < 0 && (errno == EAGAIN || errno == ENOBUFS)) return;
     if (taken < 0) ++dropped_, ++untold_;  // nobody is there any more, or there is no space
     if (taken >= 0 && static_cast<size_t>(taken) < rest.size()) {
       first_taken_ += static_cast<size_t>(taken);

@@ -185,6 +185,10 @@ std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tun
   if (request.ts_i.empty() || request.ts_r.empty())
     return refusal(Error(Reason::kSelectorType, "no range of IPv4 or IPv6 addresses"),
                    about_selectors(tunnel, request, {}));
+  // A proposal whose SPI nobody could send to keeps its place and matches nothing; others may be good.
+  std::vector<policy::Proposal> offered = request.offered;
+  for (size_t i = 0; i < offered.size(); ++i)
+    if (!parse_esp_spi(request.spis[i]).ok()) offered[i] = {.protocol = policy::Protocol::kNone};
   std::optional<ChildRefusal> refused;
   for (const policy::ChildConfig* candidate : candidates(tunnel, request)) {
     const policy::ChildConfig& child = *candidate;
@@ -199,7 +203,7 @@ std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tun
                            .local = std::move(selected->local),
                            .remote = std::move(selected->remote)};
     auto configured = esp_offer(*child.policy, request.exchange);
-    auto choice = policy::choose(configured, request.offered,
+    auto choice = policy::choose(configured, offered,
                                  request.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
                                                                              : policy::KeyExchangeUse::kRequired);
     if (!choice) {

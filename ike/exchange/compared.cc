@@ -40,9 +40,11 @@ Compared compared_peer(const IkeSa& sa, Reason reason, AuthMethod method,
     if (wanted_local) negotiation.offered_local_text = policy::to_string(*wanted_local);
     return kept(std::move(negotiation));
   }
-  if (reason != Reason::kAuthFailed && reason != Reason::kAuthMethod) return nullptr;
+  if (reason != Reason::kAuthFailed && reason != Reason::kAuthMethod && reason != Reason::kEapNotServed &&
+      reason != Reason::kNullAuthNotServed)
+    return nullptr;
   Negotiation negotiation = record(sa.tunnel.get(), Negotiation::About::kAuthentication);
-  negotiation.offered_text = name(method);
+  negotiation.offered_text = reason == Reason::kEapNotServed ? std::string("EAP") : name(method);
   negotiation.configured_text = name(AuthMethod::kSharedKey);  // all that a credential can be in this version
   return kept(std::move(negotiation));
 }

@@ -48,6 +48,13 @@ bool make_room(EngineCore& core, Instant now, IkeSa& sa) {
   return true;
 }
 
+/// Whether an offer is for an IKE SA: so says its first usable proposal, and where there is none, the first one.
+bool is_for_ike(const SaPayload& payload) {
+  auto decides = std::ranges::find(payload.proposals, false, &WireProposal::unusable);
+  if (decides == payload.proposals.end()) decides = payload.proposals.begin();
+  return decides != payload.proposals.end() && decides->proposal.protocol == policy::Protocol::kIke;
+}
+
 /// The request as values.
 struct Asked {
   std::vector<policy::Proposal> offered;
@@ -211,8 +218,7 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
         {field("peer", to_string(message.path.remote)), field("limit", uint64_t{core.options.admission.rekey_rate})});
     return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
   }
-  if (!request.sa->proposals.empty() && request.sa->proposals[0].proposal.protocol == policy::Protocol::kIke)
-    return on_rekey_ike_request(core, now, sa, message);
+  if (is_for_ike(*request.sa)) return on_rekey_ike_request(core, now, sa, message);
   if (!request.ts_i || !request.ts_r)
     return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, "TSi or TSr"));
   const NotifyPayload* rekey = request.notify(NotifyType::kRekeySa);

@@ -116,7 +116,9 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   if (!answer.auth || !answer.id_r) {
     // RFC 7296 2.21.2: an error instead of AUTH means that there is no IKE SA.
     const NotifyPayload* error = answer.first_error();
-    const Reason reason = error != nullptr ? reason_for_notify(error->type) : Reason::kIkePayloadMissing;
+    const Reason reason = error != nullptr ? reason_for_notify(error->type)
+                          : answer.eap     ? Reason::kEapNotServed
+                                           : Reason::kIkePayloadMissing;
     return core.destroy(sa, reason,
                         {field("notify", error != nullptr ? name(error->type) : "IDr or AUTH missing"),
                          field("identity", policy::to_string(sa.tunnel->local_id))},
@@ -149,7 +151,12 @@ void on_auth_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
                                       "the peer is " + policy::to_string(sa.remote_id) + ", expected " + expected));
   }
   next.ask = core.next_ask();
+  const bool proves_nothing = next.auth.method == AuthMethod::kNull;
+  const bool is_mirror = sa.remote_id.matches(sa.tunnel->local_id);
   core.enter(sa, std::move(next), now + kAskTimeout);
+  if (proves_nothing)
+    return on_refused_initiator(core, now, sa, Error(Reason::kNullAuthNotServed, name(AuthMethod::kNull)));
+  if (is_mirror) return on_refused_initiator(core, now, sa, Error(Reason::kAuthFailed, "the peer shows our own name"));
   ask_finishing(core, sa);
 }
 

@@ -19,8 +19,10 @@ std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) 
   work->path = message.path;
   work->peer_id_body = request.id_i->body;
   if (request.id_r) work->wanted_local_id = request.id_r->identity;
-  work->method = request.auth->method;
-  work->peer_auth = request.auth->data;
+  if (request.auth) {
+    work->method = request.auth->method;
+    work->peer_auth = request.auth->data;
+  }
   work->initial_contact = request.notify(NotifyType::kInitialContact) != nullptr;
   work->wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr;
   work->has_child = request.sa && request.ts_i && request.ts_r;
@@ -33,6 +35,15 @@ std::unique_ptr<AuthWork> read_request(const IkeSa& sa, const Message& message) 
   work->ts_i = request.ts_i->selectors;
   work->ts_r = request.ts_r->selectors;
   return work;
+}
+
+/// Why nobody could be authenticated by this request, whoever it is; nothing where somebody might be.
+std::optional<Error> not_served(const Payloads& request) {
+  // RFC 7296 2.16: who leaves AUTH out of its first IKE_AUTH request wants to be authenticated by EAP.
+  if (!request.auth) return Error(Reason::kEapNotServed, "no AUTH payload in the request");
+  if (request.auth->method == AuthMethod::kNull) return Error(Reason::kNullAuthNotServed, name(AuthMethod::kNull));
+  if (!request.id_i->has_known_type()) return Error(Reason::kIdentityType, policy::to_string(request.id_i->identity));
+  return std::nullopt;
 }
 
 /// Answers with an error and ends the IKE SA: nobody is authenticated (RFC 7296 2.21.2).
@@ -49,6 +60,12 @@ void refuse(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::vector
 std::vector<Field> peer_fields(const IkeSa& sa, const Error& error) {
   return {field("peer", to_string(sa.path.remote)), field("identity", policy::to_string(sa.remote_id)),
           field("detail", error.text())};
+}
+
+/// The peer shows our own name, or our own proof: somebody holds a mirror up to us.
+void refuse_mirror(EngineCore& core, Instant now, IkeSa& sa) {
+  refuse(core, now, sa, Reason::kAuthFailed,
+         peer_fields(sa, Error(Reason::kAuthFailed, "the peer shows our own name")));
 }
 
 Result<Bytes> own_nonce(const AuthWork& work) {
@@ -148,6 +165,7 @@ void on_auth_request(EngineCore& core, Instant now, IkeSa& sa, const Message& me
   work->ask = core.next_ask();
   KeySchedule keys = std::move(*init.keys);
   core.enter(sa, AuthResponding{std::move(keys), std::move(work)}, now + kAskTimeout);
+  if (const auto error = not_served(message.payloads)) return on_refused_responder(core, now, sa, *error);
   ask_responding(core, sa);
 }
 
@@ -189,9 +207,10 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
                   {field("offered", policy::to_string(negotiated)),
                    field("configured", policy::to_string(found.tunnel->ike_policy->proposals))},
                   compared_ike_proposals(found.tunnel.get(), {negotiated}, found.tunnel->ike_policy->proposals));
+  if (sa.remote_id.matches(found.tunnel->local_id)) return refuse_mirror(core, now, sa);
   if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
-    return refuse(core, now, sa, Reason::kUnknownPeerIdentity,
-                  {field("detail", "tunnel " + found.tunnel->name + " only initiates")});
+    return refuse(core, now, sa, Reason::kRoleRefused,
+                  peer_fields(sa, Error(Reason::kRoleRefused, "tunnel " + found.tunnel->name + " only initiates")));
   next_stage(core, now, sa, AuthWork::Stage::kVerify);
 }
 
@@ -204,6 +223,8 @@ void on_peer_verified(EngineCore& core, Instant now, IkeSa& sa) {
 
 void on_own_auth_responder(EngineCore& core, Instant now, IkeSa& sa, AuthMade made) {
   AuthWork& work = work_of(sa);
+  // The two proofs cover different messages under different keys: equal ones come from ourselves.
+  if (made.auth == work.peer_auth) return refuse_mirror(core, now, sa);
   work.own_method = made.method;
   work.own_auth = std::move(made.auth);
   if (!work.has_child) return respond(core, now, sa, std::nullopt);

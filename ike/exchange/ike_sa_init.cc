@@ -20,7 +20,8 @@ Bytes fresh_nonce(Random& random) {
 }
 
 /// An unprotected answer that leaves no state behind.
-void answer_stateless(EngineCore& core, const Path& path, const Header& request, NotifyPayload payload) {
+void answer_stateless(EngineCore& core, Instant now, const Path& path, const Header& request, NotifyPayload payload) {
+  if (!core.admission.may_answer(now)) return core.count(Reason::kIkeAnswerRate);
   PayloadWriter out;
   out.add(payload);
   const Header header{.initiator_spi = request.initiator_spi,
@@ -94,6 +95,10 @@ void on_repeated_init(EngineCore& core, Instant now, IkeSa& sa, ByteView datagra
 
 void on_init_request(EngineCore& core, Instant now, const Path& path, const Header& header, ByteView datagram) {
   if (header.message_id != 0 || !header.from_initiator()) return core.count(Reason::kIkeInvalidSyntax);
+  // Our own request, sent back: with a tunnel whose ends are alike we would talk to ourselves, through whoever does
+  // that.
+  if (core.find(IkeSaId(header.initiator_spi.value())) != nullptr || core.spis.is_own(header.initiator_spi))
+    return core.count(Reason::kIkeOwnSpi);
   if (auto it = core.init_index.find({header.initiator_spi.value(), path.remote}); it != core.init_index.end())
     return on_repeated_init(core, now, *core.find(it->second), datagram);
 
@@ -106,10 +111,11 @@ void on_init_request(EngineCore& core, Instant now, const Path& path, const Head
   auto payloads = parse_payloads(header.next_payload, chain);
   if (!payloads.ok()) {
     core.count(payloads.error().reason());
+    core.admission.note_refused(now);
     // RFC 7296 2.5: an unknown critical payload is named to the sender. Anything else malformed gets no answer, so that
     // nobody can use us to reflect.
     if (payloads.error().reason() == Reason::kIkeCriticalPayload)
-      answer_stateless(core, path, header,
+      answer_stateless(core, now, path, header,
                        notify(NotifyType::kUnsupportedCriticalPayload, critical_payload_of(payloads.error())));
     return;
   }
@@ -182,7 +188,8 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
 
   auto decision = decide(policy, *request);
   if (!decision.ok()) {
-    answer_stateless(core, sa.path, *header, notify(NotifyType::kNoProposalChosen));
+    core.admission.note_refused(now);
+    answer_stateless(core, now, sa.path, *header, notify(NotifyType::kNoProposalChosen));
     auto offered = usable_proposals(*request->sa);
     std::vector<Field> fields{field("offered", policy::to_string(offered)),
                               field("configured", policy::to_string(policy.proposals))};
@@ -193,14 +200,17 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
   if (request->ke->group != decision->suite.group) {
     ByteWriter wanted(2);
     wanted.u16(decision->suite.group);
-    answer_stateless(core, sa.path, *header, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
+    core.admission.note_refused(now);
+    answer_stateless(core, now, sa.path, *header, notify(NotifyType::kInvalidKePayload, std::move(wanted).take()));
     return core.destroy(
         sa, Reason::kInvalidKe,
         {field("guessed", uint64_t{request->ke->group}), field("chosen", uint64_t{decision->suite.group})});
   }
   const policy::Algorithm* group = policy::find_algorithm(policy::TransformType::kKeyExchange, decision->suite.group);
-  if (request->ke->public_value.size() != group->public_bytes)
+  if (request->ke->public_value.size() != group->public_bytes) {
+    core.admission.note_refused(now);
     return core.destroy(sa, Reason::kKeRejected, {field("group", std::string(group->name))});
+  }
   if (Status answered = answer_init(core, now, sa, *request, std::move(*decision)); !answered.ok())
     return core.destroy(sa, answered.error().reason(), {field("detail", answered.error().text())});
   core.arm(sa);
@@ -228,6 +238,7 @@ Status restart_init(EngineCore& core, Instant now, IkeSa& sa) {
   TRY_ASSIGN(Bytes bytes, build_init(core, sa, std::get<InitSent>(sa.state)), "IKE_SA_INIT request");
   sa.window.outstanding.reset();
   sa.window.next_request = 0;
+  std::get<InitSent>(sa.state).hint.reset();  // what was said of another request
   core.start_request(now, sa, Exchange::kIkeSaInit, std::move(bytes));
   core.arm(sa);
   return {};
@@ -242,6 +253,10 @@ void on_cookie(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload& co
   state.cookie = cookie.data;
   if (Status again = restart_init(core, now, sa); !again.ok())
     core.destroy(sa, again.error().reason(), {field("detail", again.error().text())});
+}
+
+std::string hint_text(NotifyType notice) {
+  return notice == NotifyType{} ? name(NotifyType::kChildlessIkev2Supported) + " is missing" : name(notice);
 }
 
 void on_invalid_ke(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload& payload) {
@@ -266,6 +281,16 @@ void on_invalid_ke(EngineCore& core, Instant now, IkeSa& sa, const NotifyPayload
     core.destroy(sa, again.error().reason(), {field("detail", again.error().text())});
 }
 
+/// RFC 7296 2.21.1: not authenticated, so anybody could have sent it. It is believed only if no better answer comes.
+void take_hint(EngineCore& core, IkeSa& sa, Reason reason, NotifyType notice) {
+  auto& state = std::get<InitSent>(sa.state);
+  const bool first = !state.hint;
+  state.hint = UnprotectedHint{reason, notice, sa.window.outstanding->sent};
+  if (!first) return core.count(Reason::kIkeUnprotectedError);
+  core.report(sa, Reason::kIkeUnprotectedError,
+              {field("peer", to_string(sa.path.remote)), field("notify", hint_text(notice))});
+}
+
 /// The keys from a usable response, or why it is none.
 Result<KeySchedule> accept_init(EngineCore& core, const IkeSa& sa, const Message& message) {
   const auto& state = std::get<InitSent>(sa.state);
@@ -286,6 +311,26 @@ Result<KeySchedule> accept_init(EngineCore& core, const IkeSa& sa, const Message
 
 }  // namespace
 
+bool end_unanswered_init(EngineCore& core, IkeSa& sa) {
+  const auto* state = std::get_if<InitSent>(&sa.state);
+  if (state == nullptr || !state->hint) return false;
+  const UnprotectedHint hint = *state->hint;
+  std::vector<Field> fields{field("notify", hint_text(hint.notice))};
+  if (hint.reason == Reason::kChildlessRefused)
+    fields.push_back(field("configured", std::string("the peer does not support it")));
+  else
+    fields.push_back(field("configured", policy::to_string(sa.tunnel->ike_policy->proposals)));
+  core.destroy(sa, hint.reason, std::move(fields), refused_ike_proposals(*sa.tunnel, hint.notice));
+  return true;
+}
+
+bool believes_hint(const IkeSa& sa) {
+  const auto* state = std::get_if<InitSent>(&sa.state);
+  if (state == nullptr || !state->hint) return false;
+  const uint8_t sent = sa.window.outstanding->sent;
+  return sent >= kUnprotectedErrorTries && state->hint->sent == sent;
+}
+
 Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const policy::Tunnel> tunnel,
                            std::string_view child, const Path& path,
                            const std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>& trigger) {
@@ -305,6 +350,7 @@ Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const 
   sa.tunnel = std::move(tunnel);
   auto bytes = build_init(core, sa, std::get<InitSent>(sa.state));
   if (!bytes.ok()) {
+    core.spis.ended(sa.spi_i);
     core.sas.erase(sa.id);
     return std::move(bytes).error();
   }
@@ -321,11 +367,7 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
     return on_cookie(core, now, sa, *cookie);
   if (const NotifyPayload* error = message.payloads.first_error()) {
     if (error->type == NotifyType::kInvalidKePayload) return on_invalid_ke(core, now, sa, *error);
-    // RFC 7296 2.21.1: not authenticated, so anybody could have sent it. It is believed only if no better answer comes
-    // before the request would be repeated.
-    core.count(Reason::kPeerError);
-    state.hint = error->type;
-    return;
+    return take_hint(core, sa, reason_for_notify(error->type), error->type);
   }
   auto keys = accept_init(core, sa, message);
   if (!keys.ok()) {
@@ -336,6 +378,10 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   auto nat = judge_nat(core.crypto, sa.spi_i, message.header.responder_spi, message.path, message.payloads);
   if (!nat.ok()) return core.count(nat.error().reason());
 
+  const bool childless = state.child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
+  // RFC 6023 section 3: only with a responder that says so.
+  if (childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
+    return take_hint(core, sa, Reason::kChildlessRefused, NotifyType{});
   auto context = std::make_unique<AuthContext>();
   context->init_request = std::move(sa.window.outstanding->bytes);
   context->init_response.assign(message.datagram.begin(), message.datagram.end());
@@ -345,11 +391,7 @@ void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& m
   context->trigger_local = std::move(state.trigger_local);
   context->trigger_remote = std::move(state.trigger_remote);
   context->initial_contact = state.initial_contact;
-  context->childless = context->child.empty() || sa.tunnel->ike_policy->childless == policy::ChildlessPolicy::kForce;
-  // RFC 6023 section 3: only with a responder that says so.
-  if (context->childless && message.payloads.notify(NotifyType::kChildlessIkev2Supported) == nullptr)
-    return core.destroy(sa, Reason::kChildlessRefused,
-                        {field("configured", std::string("the peer does not support it"))});
+  context->childless = childless;
   sa.spi_r = message.header.responder_spi;
   sa.window.outstanding.reset();
   sa.last_heard = now;

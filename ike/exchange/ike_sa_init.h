@@ -17,6 +17,11 @@ void on_init_policy(EngineCore& core, Instant now, IkeSa& sa, const InitPolicy& 
 Result<IkeSaId> start_init(EngineCore& core, Instant now, std::shared_ptr<const policy::Tunnel> tunnel,
                            std::string_view child, const Path& path,
                            const std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>>& trigger);
+/// Initiator: whether an error without protection is to be believed, because several transmissions of the request got
+/// nothing better.
+bool believes_hint(const IkeSa& sa);
+/// Initiator: ends a set-up that got no usable answer, if such an error is the likely cause; false where none came.
+bool end_unanswered_init(EngineCore& core, IkeSa& sa);
 /// Initiator: what came back; not authenticated yet. May destroy `sa`.
 void on_init_response(EngineCore& core, Instant now, IkeSa& sa, const Message& message);
 

@@ -222,7 +222,9 @@ struct Chosen {
 
 Result<Chosen> choose_suite(const IkeSa& sa, const Payloads& request) {
   std::vector<policy::Proposal> offered;
-  for (const WireProposal& each : request.sa->proposals) offered.push_back(each.offered());
+  // A proposal without a usable SPI keeps its place and matches nothing; others may be good (RFC 7296 3.3.1).
+  for (const WireProposal& each : request.sa->proposals)
+    offered.push_back(parse_ike_spi(each.spi).ok() ? each.offered() : policy::Proposal{policy::Protocol::kNone});
   const auto& configured = sa.tunnel->ike_policy->proposals;
   auto choice = policy::choose(configured, offered, policy::KeyExchangeUse::kRequired);
   if (!choice)

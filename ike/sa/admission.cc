@@ -74,7 +74,7 @@ Admission::Admission(const policy::AdmissionLimits& limits, Random& random)
 
 bool Admission::wants_cookie(Instant now, const IpAddress& source) const {
   constexpr auto kHalf = RateBucket::Part::kUpperHalf;
-  if (under_load_) return true;
+  if (under_load(now)) return true;
   if (limits_.half_open_per_prefix != 0 && half_open_of_prefix(source) >= limits_.half_open_per_prefix / 2) return true;
   return !all_.has_token(now, limits_.init_rate, kHalf) ||
          !sources_.has_token(now, source, limits_.init_rate_per_address, kHalf);
@@ -92,6 +92,18 @@ std::optional<Reason> Admission::admit(Instant now, const IpAddress& source, siz
   sources_.take(now, source, limits_.init_rate_per_address);
   return std::nullopt;
 }
+
+uint32_t Admission::refusals_per_second() const {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limits_.half_open_timeout).count();
+  return std::max<uint32_t>(kRefusalsLeast,
+                            limits_.half_open_cookie_from / static_cast<uint32_t>(std::max<int64_t>(seconds, 1)));
+}
+
+bool Admission::refuses_many(Instant now) const {
+  return !refusals_.has_token(now, refusals_per_second(), RateBucket::Part::kUpperHalf);
+}
+
+void Admission::note_refused(Instant now) { refusals_.take(now, refusals_per_second()); }
 
 void Admission::half_open_changed(const IpAddress& source, int change) {
   const uint64_t prefix = prefix_of(source);

@@ -67,9 +67,9 @@ class SourceRates {
 ///
 /// A request passes two questions, in this order:
 /// 1. `wants_cookie`: must the source show first that it receives what is sent to it (RFC 7296 section 2.6)? Yes while
-///    the engine has many half-open IKE SAs, and also for the lower half of each quota below: so spoofed requests,
-///    which cost their sender nothing, can use up no prefix's, address's or the whole engine's quota for those who
-///    answer.
+///    the engine has many half-open IKE SAs, or refuses many requests, and also for the lower half of each quota below:
+///    so spoofed requests, which cost their sender nothing, can use up no prefix's, address's or the whole engine's
+///    quota for those who answer.
 /// 2. `admit`: IKE SAs in all, half-open ones in all and per prefix, rates per address and in all. Tokens are taken
 /// only
 ///    once everything else has been granted.
@@ -84,17 +84,23 @@ class Admission {
   /// Whether one more message that anybody can have sent may be answered without keeping state: a cookie, an error (RFC
   /// 7296 section 2.4). No: kIkeAnswerRate.
   bool may_answer(Instant now) { return answers_.take(now, kStatelessAnswersRate); }
+  /// A request that had been admitted was refused, or could not be read: it cost as much as one that begins an IKE SA
+  /// and leaves nothing behind that could be counted. More of them than half-open IKE SAs could come and go before
+  /// cookies begin are load, too.
+  void note_refused(Instant now);
   /// A half-open IKE SA from `source` began (+1) or ended (-1), in whatever way.
   void half_open_changed(const IpAddress& source, int change);
   size_t half_open() const { return half_open_; }
-  /// Whether every stranger is asked for a cookie, because of many half-open IKE SAs.
-  bool under_load() const { return under_load_; }
+  /// Whether every stranger is asked for a cookie, because of many half-open IKE SAs or refusals.
+  bool under_load(Instant now) const { return under_load_ || refuses_many(now); }
   size_t half_open_of_prefix(const IpAddress& source) const;
   /// Whether the peer of an established IKE SA may have one more CREATE_CHILD_SA request worked on. The bucket belongs
   /// to that IKE SA. No: TEMPORARY_FAILURE, kIkeRekeyRate.
   bool rekey_allowed(Instant now, RateBucket& bucket) const { return bucket.take(now, limits_.rekey_rate); }
 
  private:
+  bool refuses_many(Instant now) const;
+  uint32_t refusals_per_second() const;
   policy::AdmissionLimits limits_;
   size_t half_open_ = 0;
   bool under_load_ = false;  ///< From half_open_cookie_from on, until below half_open_cookie_until.
@@ -102,6 +108,7 @@ class Admission {
   SourceRates sources_;
   RateBucket all_;
   RateBucket answers_;
+  RateBucket refusals_;
 };
 
 /// The part of a node's limits that one of its `workers` keeps to: what counts for the node is divided, rounded up, and

@@ -64,6 +64,14 @@ struct AuthResponding {
   std::unique_ptr<AuthWork> work;
 };
 
+/// What an answer without protection says against a set-up. Anybody can have sent it (RFC 7296 2.21.1), so the set-up
+/// goes on; it ends so if nothing better comes, and this is the cause that people are told.
+struct UnprotectedHint {
+  Reason reason = Reason::kNone;
+  NotifyType notice{};  ///< The notification; 0 where one was missing.
+  uint8_t sent = 0;     ///< How often the request had been sent when the last such answer came.
+};
+
 /// Initiator: IKE_SA_INIT request sent.
 struct InitSent {
   KeyPair key_pair;
@@ -72,10 +80,8 @@ struct InitSent {
   policy::SelectorList trigger_local, trigger_remote;  ///< The packet's own selectors; empty without a trigger.
   Bytes cookie;
   uint8_t cookie_retries = 0, invalid_ke_retries = 0;
-  bool initial_contact = false;  ///< To be said in IKE_AUTH.
-  /// An error that came without protection: a hint only (RFC 7296 2.21.1), believed if nothing better comes before the
-  /// next repetition is due.
-  std::optional<NotifyType> hint;
+  bool initial_contact = false;         ///< To be said in IKE_AUTH.
+  std::optional<UnprotectedHint> hint;  ///< Gone with whatever better answer comes.
 };
 
 /// What the initiator keeps from IKE_SA_INIT for IKE_AUTH.
@@ -194,6 +200,10 @@ struct IkeSa {
   StateId state_id() const { return static_cast<StateId>(state.index()); }
   bool half_open() const {
     return !initiator && (state_id() == StateId::kInitPolicyWait || state_id() == StateId::kInitAnswered);
+  }
+  /// Whether both sides have proved who they are; what is asked under the IKE SA is answered from then on.
+  bool authenticated() const {
+    return state_id() == StateId::kEstablished || state_id() == StateId::kRekeyed || state_id() == StateId::kDeleting;
   }
   /// The keys, in the states that have them.
   KeySchedule* keys();

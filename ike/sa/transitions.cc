@@ -10,7 +10,7 @@
 namespace ipsec::ike {
 namespace {
 
-constexpr std::array kAuthRequest = {PayloadType::kIdI, PayloadType::kAuth};
+constexpr std::array kAuthRequest = {PayloadType::kIdI};
 
 constexpr std::array kCreateChildRequest = {PayloadType::kSa, PayloadType::kNonce};
 
@@ -22,7 +22,8 @@ constexpr std::array kTransitions = {
                .role = MessageRole::kResponse,
                .required = {},
                .handle = &on_init_response},
-    // R: --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}. Without AUTH the peer wants EAP, which is not served.
+    // R: --> HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}. Without AUTH the peer wants EAP (2.16), which the handler
+    // refuses.
     Transition{.story = "IKE_AUTH requested; asking who the peer is",
                .from = StateId::kInitAnswered,
                .exchange = Exchange::kIkeAuth,

@@ -10,22 +10,20 @@ namespace {
 constexpr size_t kKeyHashBytes = 20;  // RFC 7296 section 3.7: SHA-1 of a public key
 constexpr uint8_t kX509Signature = 4;
 
-Status check_size(const ByteReader& rest, std::string_view field) {
-  if (rest.remaining() <= kCertificateBytesMax) return {};
-  return Error(Reason::kLimitReached, std::string(field) + ": " + std::to_string(rest.remaining()) + " bytes");
-}
-
 }  // namespace
 
 Result<CertPayload> CertPayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t encoding, body.u8(), "encoding");
   if (body.done()) return Error(Reason::kMalformed, "certificate data: none");
-  TRY(check_size(body, "certificate data"), "");
+  if (body.remaining() > kCertificateBytesMax) return CertPayload{.encoding = encoding, .data = {}, .left_out = true};
   const ByteView data = body.rest();
   return CertPayload{.encoding = encoding, .data = {data.begin(), data.end()}};
 }
 
-Reason CertPayload::oddity() const { return encoding == kX509Signature ? Reason::kNone : Reason::kCertificateEncoding; }
+Reason CertPayload::oddity() const {
+  if (left_out) return Reason::kIkeSkipped;
+  return encoding == kX509Signature ? Reason::kNone : Reason::kCertificateEncoding;
+}
 
 void CertPayload::write(ByteWriter& out) const {
   out.u8(encoding);
@@ -34,11 +32,12 @@ void CertPayload::write(ByteWriter& out) const {
 
 Result<CertReqPayload> CertReqPayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t encoding, body.u8(), "encoding");
-  TRY(check_size(body, "certification authorities"), "");
   if (encoding == kX509Signature && body.remaining() % kKeyHashBytes != 0) {
     return Error(Reason::kMalformed,
                  "certification authorities: " + std::to_string(body.remaining()) + " bytes are not whole hashes");
   }
+  if (body.remaining() > kCertificateBytesMax)
+    return CertReqPayload{.encoding = encoding, .authorities = {}, .left_out = true};
   const ByteView authorities = body.rest();
   return CertReqPayload{.encoding = encoding, .authorities = {authorities.begin(), authorities.end()}};
 }

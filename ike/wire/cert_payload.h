@@ -8,12 +8,14 @@ namespace ipsec::ike {
 ///      0                   1                   2                   3
 ///     | Cert Encoding |                                               |
 ///     ~                       Certificate Data                        ~
-/// Not judged here beyond its size (limits.h: kCertificateBytesMax); empty data is malformed.
+/// Nobody reads certificates in this version: data beyond kCertificateBytesMax is left out. Empty data is malformed.
 struct CertPayload {
   uint8_t encoding = 4;  ///< 4: X.509 certificate - signature.
   Bytes data;
+  bool left_out = false;  ///< Whether the data was too long to be kept.
 
-  /// kCertificateEncoding for anything but an X.509 certificate, which nobody here could read; otherwise kNone.
+  /// kIkeSkipped for data that was left out, kCertificateEncoding for anything but an X.509 certificate, which nobody
+  /// here could read; otherwise kNone.
   Reason oddity() const;
   static Result<CertPayload> parse(ByteReader body);
   void write(ByteWriter& out) const;
@@ -26,6 +28,10 @@ struct CertPayload {
 struct CertReqPayload {
   uint8_t encoding = 4;
   Bytes authorities;
+  bool left_out = false;  ///< Whether there were too many to be kept.
+
+  /// kIkeSkipped for authorities that were left out; otherwise kNone.
+  Reason oddity() const { return left_out ? Reason::kIkeSkipped : Reason::kNone; }
   static Result<CertReqPayload> parse(ByteReader body);
   void write(ByteWriter& out) const;
 };

@@ -21,6 +21,14 @@ Result<ConfigPayload::Attribute> parse_attribute(ByteReader& body) {
                                   .value = {value.begin(), value.end()}};
 }
 
+/// Reads over one attribute: only its length has to be right.
+Status skip_attribute(ByteReader& body) {
+  TRY(body.u16(), "type");
+  TRY_ASSIGN(const uint16_t length, body.u16(), "length");
+  TRY(body.bytes(length), "value");
+  return {};
+}
+
 void write_attribute(const ConfigPayload::Attribute& attribute, ByteWriter& out) {
   VERIFY(attribute.value.size() <= UINT16_MAX);
   out.u16(attribute.type & kTypeMask);
@@ -32,14 +40,16 @@ void write_attribute(const ConfigPayload::Attribute& attribute, ByteWriter& out)
 
 Result<ConfigPayload> ConfigPayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t type, body.u8(), "CFG type");
-  if (type < static_cast<uint8_t>(Type::kRequest) || type > static_cast<uint8_t>(Type::kAck))
-    return Error(Reason::kMalformed, "CFG type: " + std::to_string(type));
   TRY(body.bytes(3), "reserved");  // RFC 7296 section 2.5: ignored
   ConfigPayload payload{.type = Type{type}, .attributes = {}};
   while (!body.done()) {
-    const std::string which = "attribute " + std::to_string(payload.attributes.size() + 1);
-    if (payload.attributes.size() == kConfigAttributesMax) return Error(Reason::kLimitReached, which);
-    TRY_ASSIGN(Attribute attribute, parse_attribute(body), which);
+    if (payload.attributes.size() == kConfigAttributesMax) {
+      TRY(skip_attribute(body), "attribute beyond " + std::to_string(kConfigAttributesMax));
+      ++payload.left_out;
+      continue;
+    }
+    TRY_ASSIGN(Attribute attribute, parse_attribute(body),
+               "attribute " + std::to_string(payload.attributes.size() + 1));
     payload.attributes.push_back(std::move(attribute));
   }
   return payload;

@@ -21,7 +21,10 @@ struct ConfigPayload {
   };
   Type type = Type::kRequest;
   std::vector<Attribute> attributes;
+  size_t left_out = 0;  ///< Attributes beyond kConfigAttributesMax.
 
+  /// Whether RFC 7296 defines this type of payload; nothing of any other one is used.
+  bool has_known_type() const { return type >= Type::kRequest && type <= Type::kAck; }
   /// How many attributes have a type that RFC 7296 does not define: they are passed over.
   size_t unknown_attributes() const;
   static Result<ConfigPayload> parse(ByteReader body);

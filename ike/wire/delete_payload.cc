@@ -1,5 +1,6 @@
 #include "ike/wire/delete_payload.h"
 
+#include <algorithm>
 #include <string>
 
 #include "ike/limits.h"
@@ -9,33 +10,40 @@ namespace {
 
 using policy::Protocol;
 
-/// Bytes of an SPI in this payload (RFC 7296 section 3.11): none for IKE, whose SPIs are in the header.
-Result<size_t> spi_bytes_of(Protocol protocol) {
+constexpr size_t kSpiBytes = 4;  // of a child SA
+
+/// What is wrong with an SPI of this size (RFC 7296 section 3.11): the SPIs of the IKE SA are in the header.
+Reason judge(Protocol protocol, uint8_t spi_bytes) {
   switch (protocol) {
-    case Protocol::kIke: return size_t{0};
+    case Protocol::kIke: return spi_bytes == 0 ? Reason::kNone : Reason::kIkeSpiSize;
     case Protocol::kAh:
-    case Protocol::kEsp: return size_t{4};
+    case Protocol::kEsp: return spi_bytes == kSpiBytes ? Reason::kNone : Reason::kIkeSpiSize;
     case Protocol::kNone: break;
   }
-  return Error(Reason::kIkeProtocolId, "protocol: " + std::to_string(static_cast<unsigned>(protocol)));
+  return Reason::kIkeProtocolId;
 }
 
 }  // namespace
 
 Result<DeletePayload> DeletePayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t protocol, body.u8(), "protocol");
-  TRY_ASSIGN(const size_t spi_bytes, spi_bytes_of(Protocol{protocol}), "");
-  TRY_ASSIGN(const uint8_t claimed_bytes, body.u8(), "SPI size");
-  if (claimed_bytes != spi_bytes) return Error(Reason::kIkeSpiSize, "SPI size: " + std::to_string(claimed_bytes));
+  TRY_ASSIGN(const uint8_t spi_bytes, body.u8(), "SPI size");
   TRY_ASSIGN(const uint16_t count, body.u16(), "number of SPIs");
-  if (spi_bytes == 0 && count != 0) return Error(Reason::kMalformed, "number of SPIs: " + std::to_string(count));
-  if (count > kSpisPerDeleteMax) return Error(Reason::kLimitReached, "number of SPIs: " + std::to_string(count));
-  DeletePayload payload{.protocol = Protocol{protocol}, .spis = {}};
-  payload.spis.reserve(count);
-  for (uint16_t i = 1; i <= count; ++i) {
+  DeletePayload payload{.protocol = Protocol{protocol}, .spis = {}, .oddity = judge(Protocol{protocol}, spi_bytes)};
+  if (spi_bytes == 0 && count != 0) payload.oddity = Reason::kIkeSpiSize;
+  if (payload.oddity != Reason::kNone) {
+    TRY(body.bytes(size_t{count} * spi_bytes), "SPIs");
+    TRY(body.expect_done(), "after the SPIs");
+    return payload;
+  }
+  const size_t kept = std::min<size_t>(count, kSpisPerDeleteMax);
+  payload.spis.reserve(kept);
+  for (size_t i = 1; i <= kept; ++i) {
     TRY_ASSIGN(const uint32_t spi, body.u32(), "SPI " + std::to_string(i));
     payload.spis.push_back(spi);
   }
+  payload.left_out = count - kept;
+  TRY(body.bytes(payload.left_out * kSpiBytes), "SPIs");
   TRY(body.expect_done(), "after the SPIs");
   return payload;
 }

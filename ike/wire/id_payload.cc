@@ -36,10 +36,23 @@ Status check(IdType type, ByteView data) {
     case IdType::kDerAsn1Gn:
     case IdType::kKeyId: return {};
   }
-  return Error(Reason::kIdentityType, "identification type: " + std::to_string(static_cast<unsigned>(type)));
+  return {};  // a type that is not known has no form that could be wrong
 }
 
 }  // namespace
+
+bool IdPayload::has_known_type() const {
+  switch (identity.type) {
+    case IdType::kIpv4:
+    case IdType::kIpv6:
+    case IdType::kFqdn:
+    case IdType::kRfc822:
+    case IdType::kDerAsn1Dn:
+    case IdType::kDerAsn1Gn:
+    case IdType::kKeyId: return true;
+  }
+  return false;
+}
 
 IdPayload IdPayload::of(const policy::Identity& identity) {
   ByteWriter body(kBeforeData + identity.data.size());
@@ -51,16 +64,16 @@ IdPayload IdPayload::of(const policy::Identity& identity) {
 
 Result<IdPayload> IdPayload::parse(ByteReader body) {
   ByteReader copy = body;
-  const ByteView whole = copy.rest();
+  const bool left_out = body.remaining() > kBeforeData + kIdentityBytesMax;
+  TRY_ASSIGN(const ByteView whole, copy.bytes(std::min(body.remaining(), kBeforeData + kIdentityBytesMax)), "");
   TRY_ASSIGN(const uint8_t type, body.u8(), "identification type");
   TRY(body.bytes(3), "reserved");  // RFC 7296 section 2.5: ignored, though AUTH covers them as they came
   if (body.done()) return Error(Reason::kMalformed, "identification data: none");
-  if (body.remaining() > kIdentityBytesMax)
-    return Error(Reason::kLimitReached, "identification data: " + std::to_string(body.remaining()) + " bytes");
-  const ByteView data = body.rest();
+  TRY_ASSIGN(const ByteView data, body.bytes(std::min(body.remaining(), kIdentityBytesMax)), "identification data");
   TRY(check(IdType{type}, data), "");
   return IdPayload{.identity = {.type = IdType{type}, .data = {data.begin(), data.end()}},
-                   .body = {whole.begin(), whole.end()}};
+                   .body = {whole.begin(), whole.end()},
+                   .left_out = left_out};
 }
 
 void IdPayload::write(ByteWriter& out) const {

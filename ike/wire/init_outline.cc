@@ -29,7 +29,7 @@ Result<InitOutline> InitOutline::read(PayloadType first, ByteView chain) {
   size_t count = 0;
   // What follows the type of an encrypted payload is a type inside it: the walk ends there.
   for (PayloadType type = first; type != PayloadType::kNone && type != PayloadType::kEncrypted;) {
-    if (++count > kPayloadsMax) return Error(Reason::kIkeTooManyPayloads);
+    if (++count > kPayloadsWalkedMax) return Error(Reason::kIkeTooManyPayloads);
     if (reader.remaining() < kGenericHeaderBytes) return Error(Reason::kTruncated);
     TRY_ASSIGN(const uint8_t next, reader.u8(), "");
     TRY_ASSIGN([[maybe_unused]] const uint8_t flags, reader.u8(), "");

@@ -1,6 +1,6 @@
 #include "ike/wire/notify_payload.h"
 
-#include <string>
+#include <algorithm>
 
 #include "ike/limits.h"
 
@@ -11,14 +11,14 @@ Result<NotifyPayload> NotifyPayload::parse(ByteReader body) {
   TRY_ASSIGN(const uint8_t spi_bytes, body.u8(), "SPI size");
   TRY_ASSIGN(const uint16_t type, body.u16(), "notify message type");
   TRY_ASSIGN(const ByteView spi, body.bytes(spi_bytes), "SPI");
-  if (body.remaining() > kNotifyBytesMax)
-    return Error(Reason::kLimitReached, "notification data: " + std::to_string(body.remaining()) + " bytes");
-  const ByteView data = body.rest();
+  const bool left_out = body.remaining() > kNotifyBytesMax;
+  TRY_ASSIGN(const ByteView data, body.bytes(std::min(body.remaining(), kNotifyBytesMax)), "notification data");
   // RFC 7296 section 3.10: without an SPI the protocol says nothing and is not looked at.
   return NotifyPayload{.protocol = spi.empty() ? policy::Protocol::kNone : policy::Protocol{protocol},
                        .type = NotifyType{type},
                        .spi = {spi.begin(), spi.end()},
-                       .data = {data.begin(), data.end()}};
+                       .data = {data.begin(), data.end()},
+                       .left_out = left_out};
 }
 
 Reason NotifyPayload::oddity() const {

@@ -7,7 +7,7 @@
 namespace ipsec::ike {
 
 /// Notify payload (RFC 7296 section 3.10). Types and protocols that are not known are kept; without an SPI the protocol
-/// is kNone, whatever was sent.
+/// is kNone, whatever was sent. Data beyond kNotifyBytesMax, more than any type that is known has, is left out.
 ///      0                   1                   2                   3
 ///     |  Protocol ID  |   SPI Size    |      Notify Message Type      |
 ///     ~                Security Parameter Index (SPI)                 ~
@@ -17,6 +17,7 @@ struct NotifyPayload {
   NotifyType type = NotifyType::kInvalidSyntax;
   Bytes spi;
   Bytes data;
+  bool left_out = false;  ///< Whether the data was longer than what is kept.
 
   /// What is wrong with the SPI and was passed over: kIkeProtocolId where no SA has that protocol, kIkeSpiSize where
   /// the SPI is none of its protocol (the IKE SA is named without one); kNone for nothing.

@@ -33,15 +33,32 @@ struct GenericHeader {
 /// Notes what is odd in a payload that was read; most kinds have nothing of that sort.
 template <typename P>
 void look_over(const P&, Payloads&) {}
-void look_over(const NotifyPayload& payload, Payloads& into) { into.pass_over(payload.oddity()); }
+void look_over(const NotifyPayload& payload, Payloads& into) {
+  into.pass_over(payload.oddity());
+  into.pass_over(Reason::kIkeSkipped, payload.left_out ? 1 : 0);
+}
 void look_over(const CertPayload& payload, Payloads& into) { into.pass_over(payload.oddity()); }
+void look_over(const CertReqPayload& payload, Payloads& into) { into.pass_over(payload.oddity()); }
+void look_over(const IdPayload& payload, Payloads& into) {
+  into.pass_over(Reason::kIkeSkipped, payload.left_out ? 1 : 0);
+}
+void look_over(const KePayload& payload, Payloads& into) {
+  into.pass_over(Reason::kIkeSkipped, payload.left_out ? 1 : 0);
+}
+void look_over(const DeletePayload& payload, Payloads& into) {
+  into.pass_over(payload.oddity);
+  into.pass_over(Reason::kIkeSkipped, payload.left_out);
+}
 void look_over(const ConfigPayload& payload, Payloads& into) {
   into.pass_over(Reason::kIkeAttributeIgnored, payload.unknown_attributes());
+  into.pass_over(Reason::kIkeSkipped, payload.left_out);
 }
 void look_over(const SaPayload& payload, Payloads& into) {
+  into.pass_over(Reason::kIkeSkipped, payload.left_out ? 1 : 0);
   for (const WireProposal& each : payload.proposals) {
     into.pass_over(each.oddity());
     into.pass_over(Reason::kTransformUnusable, each.transforms_left_out);
+    into.pass_over(Reason::kIntegrityBesideAead, policy::has_integrity_beside_aead(each.proposal) ? 1 : 0);
   }
 }
 
@@ -53,12 +70,55 @@ Status read_once(std::optional<P>& slot, ByteReader body, Payloads& into) {
   return {};
 }
 
+/// What nobody acts on is not read beyond `max`.
 template <typename P>
-Status read_more(std::vector<P>& list, ByteReader body, Payloads& into, size_t max = kPayloadsMax) {
-  if (list.size() >= max) return Error(Reason::kLimitReached, "more than " + std::to_string(max) + " of them");
+Status read_some(std::vector<P>& list, ByteReader body, Payloads& into, size_t max) {
+  if (list.size() >= max) return into.pass_over(Reason::kIkeSkipped), Status();
   TRY_ASSIGN(P payload, P::parse(body), "");
   look_over(payload, into);
   list.push_back(std::move(payload));
+  return {};
+}
+
+/// The first of its kind counts, for it would be ignored like the others.
+template <typename P>
+Status read_first(std::optional<P>& slot, ByteReader body, Payloads& into) {
+  if (slot) return into.pass_over(Reason::kIkeSkipped), Status();
+  return read_once(slot, body, into);
+}
+
+Status read_config(ByteReader body, Payloads& into) {
+  TRY(read_first(into.config, body, into), "");
+  if (into.config->has_known_type()) return {};
+  into.config.reset();
+  into.pass_over(Reason::kIkeSkipped);
+  return {};
+}
+
+/// A notification that says nothing which those before it do not say, as far as this version understands it.
+bool says_nothing_new(const NotifyPayload& payload, const Payloads& among) {
+  if (is_known(payload.type)) return among.notify(payload.type) != nullptr;
+  return !is_error(payload.type) || among.first_error() != nullptr;
+}
+
+/// Beyond kPayloadsMax only what is new: so as many more as there are types at most.
+Status read_notify(ByteReader body, Payloads& into) {
+  TRY_ASSIGN(NotifyPayload payload, NotifyPayload::parse(body), "");
+  if (into.notifies.size() >= kPayloadsMax && says_nothing_new(payload, into))
+    return into.pass_over(Reason::kIkeSkipped), Status();
+  look_over(payload, into);
+  into.notifies.push_back(std::move(payload));
+  return {};
+}
+
+/// No Delete is skipped that names something, so their number has a limit that is an error.
+Status read_delete(ByteReader body, Payloads& into) {
+  TRY_ASSIGN(DeletePayload payload, DeletePayload::parse(body), "");
+  look_over(payload, into);
+  if (payload.protocol != policy::Protocol::kIke && payload.spis.empty()) return {};
+  if (into.deletes.size() >= kPayloadsMax)
+    return Error(Reason::kIkeTooManyPayloads, "more than " + std::to_string(kPayloadsMax) + " of them");
+  into.deletes.push_back(std::move(payload));
   return {};
 }
 
@@ -81,17 +141,17 @@ Status read_payload(PayloadType type, bool critical, ByteReader body, Payloads& 
     case PayloadType::kKe: return read_once(into.ke, body, into);
     case PayloadType::kIdI: return read_once(into.id_i, body, into);
     case PayloadType::kIdR: return read_once(into.id_r, body, into);
-    case PayloadType::kCert: return read_more(into.certs, body, into, kCertificatesMax);
-    case PayloadType::kCertReq: return read_more(into.cert_requests, body, into, kCertificatesMax);
+    case PayloadType::kCert: return read_some(into.certs, body, into, kCertificatesMax);
+    case PayloadType::kCertReq: return read_some(into.cert_requests, body, into, kCertificatesMax);
     case PayloadType::kAuth: return read_once(into.auth, body, into);
     case PayloadType::kNonce: return read_once(into.nonce, body, into);
-    case PayloadType::kNotify: return read_more(into.notifies, body, into);
-    case PayloadType::kDelete: return read_more(into.deletes, body, into);
-    case PayloadType::kVendorId: return read_more(into.vendor_ids, body, into);
+    case PayloadType::kNotify: return read_notify(body, into);
+    case PayloadType::kDelete: return read_delete(body, into);
+    case PayloadType::kVendorId: return read_some(into.vendor_ids, body, into, kPayloadsMax);
     case PayloadType::kTsI: return read_once(into.ts_i, body, into);
     case PayloadType::kTsR: return read_once(into.ts_r, body, into);
-    case PayloadType::kConfig: return read_once(into.config, body, into);
-    case PayloadType::kEap: return read_once(into.eap, body, into);
+    case PayloadType::kConfig: return read_config(body, into);
+    case PayloadType::kEap: return read_first(into.eap, body, into);
     case PayloadType::kFragment:  // RFC 7383 is not announced, so a fragment is as unknown as any other type
     case PayloadType::kEncrypted:
     case PayloadType::kNone: break;
@@ -147,8 +207,8 @@ Result<Payloads> parse_payloads(PayloadType first, ByteView chain) {
   ByteReader reader(chain);
   size_t count = 0;
   for (PayloadType type = first; type != PayloadType::kNone;) {
-    if (++count > kPayloadsMax)
-      return Error(Reason::kIkeTooManyPayloads, "more than " + std::to_string(kPayloadsMax) + " payloads");
+    if (++count > kPayloadsWalkedMax)
+      return Error(Reason::kIkeTooManyPayloads, "more than " + std::to_string(kPayloadsWalkedMax) + " payloads");
     const size_t offset = chain.size() - reader.remaining();
     TRY_ASSIGN(const GenericHeader header, GenericHeader::parse(reader), name(type) + " payload");
     TRY_ASSIGN(ByteReader body, reader.sub(header.body_bytes), name(type) + " payload");

@@ -27,7 +27,8 @@ struct PassedOver {
 };
 
 /// The payloads of one message, by type. Payloads that may occur once and occur twice, and unknown critical ones, are
-/// errors of the parser; unknown ones that are not critical are counted and skipped (RFC 7296 section 2.5).
+/// errors of the parser; unknown ones that are not critical are counted and skipped (RFC 7296 section 2.5). So is what
+/// goes beyond a limit and would only be ignored: further certificates, vendor IDs, notifications that say nothing new.
 struct Payloads {
   std::optional<SaPayload> sa;
   std::optional<KePayload> ke;
@@ -43,8 +44,9 @@ struct Payloads {
   std::optional<ConfigPayload> config;
   std::optional<EapPayload> eap;
   size_t unknown = 0;
-  /// For whoever counts: kIkeCriticalIgnored, kIkeProtocolId, kIkeSpiSize, kIkeAttributeIgnored, kCertificateEncoding,
-  /// kTransformUnusable, kProposalUnusable, kProtocolNotServed, each at most once.
+  /// For whoever counts: kIkeCriticalIgnored, kIkeProtocolId, kIkeSpiSize, kIkeAttributeIgnored, kIkeSkipped,
+  /// kCertificateEncoding, kTransformUnusable, kProposalUnusable, kProtocolNotServed, kIntegrityBesideAead, each at
+  /// most once.
   std::vector<PassedOver> passed_over;
 
   /// The encrypted payload, always last (RFC 7296 section 3.14): where its generic header begins, in bytes from the
@@ -64,8 +66,8 @@ struct Payloads {
 
 /// Parses a chain whose first payload has type `first`. `chain` must be consumed exactly.
 /// Errors: kIkeCriticalPayload (detail holds the type as a decimal number first), kIkePayloadDuplicate,
-/// kIkeTooManyPayloads, kLimitReached, kIkeNonceSize, kIkeProtocolId, kIkeSpiSize, kIdentityType, kSelectorsEmpty,
-/// kMalformed and kTruncated with the path to the field.
+/// kIkeTooManyPayloads, kLimitReached, kIkeNonceSize, kSelectorsEmpty, kMalformed and kTruncated with the path to the
+/// field.
 Result<Payloads> parse_payloads(PayloadType first, ByteView chain);
 
 /// Writes payloads one after the other, linking each to the next by its type.

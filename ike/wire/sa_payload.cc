@@ -42,7 +42,7 @@ Result<Attributes> parse_attributes(ByteReader body) {
   Attributes found;
   for (size_t count = 1; !body.done(); ++count) {
     const std::string which = "attribute " + std::to_string(count);
-    if (count > kAttributesMax) return Error(Reason::kLimitReached, which);
+    if (count > kAttributesMax) return Attributes{.understood = false};
     TRY_ASSIGN(const uint16_t type, body.u16(), which + ": type");
     TRY_ASSIGN(const uint16_t value, body.u16(), which + ": value or length");
     if ((type & kFixedLengthFlag) == 0) {
@@ -51,8 +51,8 @@ Result<Attributes> parse_attributes(ByteReader body) {
     } else if (type != (kFixedLengthFlag | kKeyLength) || value == 0) {
       found.understood = false;
     } else if (found.key_bits != 0) {
-      // RFC 7296 section 3.3: a transform has no two attributes of one type.
-      return Error(Reason::kMalformed, which + ": a second key length");
+      // RFC 7296 section 3.3: a transform has no two attributes of one type. Nobody knows which of them counts.
+      found.understood = false;
     } else {
       found.key_bits = value;
     }
@@ -86,13 +86,11 @@ bool is_known_type(uint8_t type) {
   return type >= static_cast<uint8_t>(TransformType::kEncryption) && type <= static_cast<uint8_t>(TransformType::kEsn);
 }
 
-Status check_spi_bytes(Protocol protocol, uint8_t bytes) {
+bool is_spi_size(Protocol protocol, uint8_t bytes) {
   // RFC 7296 section 3.3.1: none in the initial exchange, 8 when an IKE SA is rekeyed, 4 for ESP and AH.
-  bool good = true;
-  if (protocol == Protocol::kIke) good = bytes == 0 || bytes == 8;
-  if (protocol == Protocol::kEsp || protocol == Protocol::kAh) good = bytes == 4;
-  if (!good) return Error(Reason::kIkeSpiSize, "SPI size: " + std::to_string(bytes));
-  return {};
+  if (protocol == Protocol::kIke) return bytes == 0 || bytes == 8;
+  if (protocol == Protocol::kEsp || protocol == Protocol::kAh) return bytes == 4;
+  return true;  // a protocol that is not known may have any
 }
 
 /// Reads exactly `count` transforms into `wire` and decides whether the proposal can be used.
@@ -134,8 +132,6 @@ Result<WireProposal> parse_proposal(ByteReader& payload) {
   TRY_ASSIGN(const uint8_t protocol, body.u8(), "protocol");
   TRY_ASSIGN(const uint8_t spi_bytes, body.u8(), "SPI size");
   TRY_ASSIGN(const uint8_t count, body.u8(), "number of transforms");
-  if (count > kTransformsMax) return Error(Reason::kLimitReached, "number of transforms: " + std::to_string(count));
-  TRY(check_spi_bytes(Protocol{protocol}, spi_bytes), "");
   TRY_ASSIGN(const ByteView spi, body.bytes(spi_bytes), "SPI");
 
   WireProposal wire{
@@ -143,8 +139,10 @@ Result<WireProposal> parse_proposal(ByteReader& payload) {
       .spi = {spi.begin(), spi.end()},
       .proposal = {.protocol = Protocol{protocol}, .transforms = {}},
       // AH is not implemented, and nobody can use a proposal without transforms.
-      .unusable = (Protocol{protocol} != Protocol::kIke && Protocol{protocol} != Protocol::kEsp) || count == 0};
-  TRY(parse_transforms(body, count, wire), "");
+      .unusable = (Protocol{protocol} != Protocol::kIke && Protocol{protocol} != Protocol::kEsp) || count == 0,
+      .odd_spi = !is_spi_size(Protocol{protocol}, spi_bytes)};
+  wire.unusable = wire.unusable || wire.odd_spi || count > kTransformsMax;
+  if (count <= kTransformsMax) TRY(parse_transforms(body, count, wire), "");
   TRY(check_last(last, kMoreProposals, payload), "");
   return wire;
 }
@@ -186,6 +184,7 @@ policy::Proposal WireProposal::offered() const {
 }
 
 Reason WireProposal::oddity() const {
+  if (odd_spi) return Reason::kIkeSpiSize;
   if (proposal.protocol == Protocol::kAh) return Reason::kProtocolNotServed;
   return unusable ? Reason::kProposalUnusable : Reason::kNone;
 }
@@ -194,14 +193,14 @@ Result<SaPayload> SaPayload::parse(ByteReader body) {
   SaPayload payload;
   if (body.done()) return Error(Reason::kMalformed, "no proposal");
   while (!body.done()) {
-    const std::string which = "proposal " + std::to_string(payload.proposals.size() + 1);
-    if (payload.proposals.size() == kProposalsMax) return Error(Reason::kLimitReached, which);
-    TRY_ASSIGN(WireProposal proposal, parse_proposal(body), which);
+    if (payload.proposals.size() == kProposalsMax) {
+      payload.left_out = true;
+      return payload;
+    }
+    TRY_ASSIGN(WireProposal proposal, parse_proposal(body), "proposal " + std::to_string(payload.proposals.size() + 1));
     // RFC 7296 section 3.3.1: numbers rise by one. The first is 1 in an offer and any in an answer, so it is not judged
-    // here.
-    if (!payload.proposals.empty() && proposal.number != payload.proposals.back().number + 1)
-      return Error(Reason::kMalformed, which + ": number: " + std::to_string(proposal.number) + " after " +
-                                           std::to_string(payload.proposals.back().number));
+    // here. Equal numbers once meant "both of them" (RFC 4306 section 3.3), which nobody here could answer.
+    if (!payload.proposals.empty() && proposal.number != payload.proposals.back().number + 1) proposal.unusable = true;
     payload.proposals.push_back(std::move(proposal));
   }
   return payload;

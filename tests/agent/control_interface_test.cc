@@ -8,8 +8,8 @@
 #include "agent/control/interface_text.h"
 #include "agent/control/methods.h"
 #include "agent/ctl/columns.h"
-#include "agent/drift_json.h"
-#include "agent/negotiation_json.h"
+#include "agent/show/drift_json.h"
+#include "agent/show/negotiation_json.h"
 #include "tests/agent/control_support.h"
 #include "tests/agent/negotiation_support.h"
 

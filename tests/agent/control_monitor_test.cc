@@ -126,7 +126,10 @@ TEST_CASE("monitor: events may be announced from inside a call") {
     std::function<void()> announce;
   } chatty;
   TestLoop loop;
-  Server server({.version = "1", .rules = {}, .credentials = [](int) -> Result<Credentials> { return Credentials{}; }},
+  Server server({.version = "1",
+                 .rules = {},
+                 .credentials = [](int) -> Result<Credentials> { return Credentials{}; },
+                 .now = [] { return Instant{}; }},
                 chatty, loop.watcher());
   chatty.announce = [&server] { server.on_new_events(); };
   int pair[2];

@@ -153,6 +153,24 @@ TEST_CASE("server: an operation is answered when its outcome is known, and calls
   CHECK(replies[1]["parameters"].contains("status"));
 }
 
+TEST_CASE("server: a configuration is applied while others are served, and its answer is the reply itself") {
+  World world;
+  world.backend.applies_later = true;
+  const int fd = world.connect();
+  CHECK(world.exchange(fd, call_bytes("ConfigApply")).empty());
+  REQUIRE(world.backend.waiting.size() == 1);
+
+  CHECK(world.call(world.connect(), "Status")["parameters"].contains("status"));
+  world.backend.waiting[0](json{{"ok", true}, {"errors", json::array()}});
+  const auto replies = world.read_replies(fd);
+
+  REQUIRE(replies.size() == 1);
+  CHECK(replies[0]["parameters"]["ok"] == true);
+  CHECK(world.exchange(fd, call_bytes("ConfigDiff")).empty());
+  world.backend.waiting[1](Error(Reason::kShutdown, "the daemon is stopping"));
+  CHECK(error_of(world.read_replies(fd).at(0)) == "net.ipsecd.control.Failed");
+}
+
 TEST_CASE("server: an outcome may come when the client, or the server, is gone") {
   World world;
   const int fd = world.connect();
@@ -194,10 +212,10 @@ TEST_CASE("list: rows are filtered, and a kind may be given in the singular") {
 }
 
 TEST_CASE("list: 100,000 rows stream in bounded parts, whatever parts the daemon makes") {
-  for (const size_t part : {0, 777}) {
+  for (const size_t part : {1, 17, 50}) {
     CAPTURE(part);
     World world;
-    world.backend.rows["tunnels"] = rows_of(part == 0 ? 100000 : 5000);
+    world.backend.rows["tunnels"] = rows_of(part == 50 ? 100000 : 5000);
     world.backend.rows_per_part = part;
     const int fd = world.connect();
 
@@ -228,7 +246,7 @@ TEST_CASE("list: without more, a list that is too long is refused and a shorter 
 TEST_CASE("list: a client that does not read makes no more rows than its queue holds, and holds up nobody") {
   World world;
   world.backend.rows["tunnels"] = rows_of(100000);
-  world.backend.rows_per_part = 1000;
+  world.backend.rows_per_part = 50;
   const int lazy = world.connect();
   const int other = world.connect();
   const std::string bytes = call_bytes("List", {{"kind", "tunnels"}}, {{"more", true}});
@@ -236,7 +254,7 @@ TEST_CASE("list: a client that does not read makes no more rows than its queue h
   REQUIRE(send(lazy, bytes.data(), bytes.size(), 0) > 0);
   world.loop.run_until_idle();
 
-  CHECK(world.backend.parts_asked < 50);
+  CHECK(world.backend.parts_asked < 400);  // of 2000
   CHECK(world.call(other, "Status")["parameters"].contains("status"));
 }
 
@@ -288,4 +306,79 @@ TEST_CASE("server: readers cannot take the places that are kept for root") {
   CHECK(World::is_closed(refused));
   CHECK(world.call(root, "Status")["parameters"].contains("status"));
   CHECK(world.server->counters().refused_clients == 1);
+}
+
+TEST_CASE(
+    "turns: many clients that ask for much have their turns in rounds of bounded time, and each gets its answer") {
+  World world;
+  world.backend.rows["tunnels"] = rows_of(2000);
+  world.backend.rows_per_part = 50;
+  world.tick = 100us;
+  std::vector<int> clients;
+  for (int i = 0; i < 20; ++i) clients.push_back(world.connect());
+  const std::string bytes = call_bytes("List", {{"kind", "tunnels"}}, {{"more", true}});
+  for (const int fd : clients) REQUIRE(send(fd, bytes.data(), bytes.size(), 0) > 0);
+
+  Duration longest{0};
+  for (bool went_on = true; went_on;) {
+    const Instant begun = world.time;
+    went_on = world.loop.run_once();
+    longest = std::max(longest, world.time - begun);
+  }
+
+  CHECK(longest <= kTurnMax + kClientTurnMax + 1ms);
+  CHECK(world.loop.rounds > 10);
+  for (const int fd : clients) {
+    size_t rows = 0;
+    for (const json& reply : world.read_replies(fd)) rows += reply["parameters"]["rows"].size();
+    CHECK(rows == 2000);
+  }
+}
+
+TEST_CASE("large calls: only documents may be so large, and they are taken apart on another thread") {
+  World world;
+  const int fd = world.connect(), other = world.connect();
+  const std::string large(kInlineBytesMax + 1, 'x');
+
+  CHECK(error_of(world.call(fd, "Show", {{"kind", "tunnel"}, {"name", large}})) == "net.ipsecd.control.Failed");
+  CHECK(error_of(world.call(fd, "Up", {{"tunnel", large}})) == "net.ipsecd.control.Failed");
+  CHECK(world.backend.operations.empty());
+  const json files = json::array({{{"name", "a.json"}, {"text", large + "bad"}}});
+  CHECK(world.call(fd, "ConfigCheck", {{"files", files}})["parameters"]["ok"] == false);
+  CHECK(error_of(world.call(fd, "ConfigCheck", {{"files", large}})) == "org.varlink.service.InvalidParameter");
+  world.backend.set_aside.emplace();
+  CHECK(world.exchange(fd, call_bytes("ConfigCheck", {{"files", files}})).empty());
+  CHECK(world.call(other, "Status")["parameters"].contains("status"));
+  for (const auto& each : std::exchange(*world.backend.set_aside, {})) each();
+  CHECK(world.exchange(fd, "").front()["parameters"]["ok"] == false);
+}
+
+TEST_CASE("large calls: who has gone before its document was checked is forgotten") {
+  World world;
+  world.backend.set_aside.emplace();
+  const int fd = world.connect();
+  CHECK(world.exchange(fd, call_bytes("ConfigCheck", {{"files", json::array()}})).empty());
+  shutdown(fd, SHUT_RDWR);
+  world.loop.run_until_idle();
+
+  for (const auto& each : std::exchange(*world.backend.set_aside, {})) each();
+  world.loop.run_until_idle();
+
+  CHECK(world.server->client_count() == 0);
+}
+
+TEST_CASE("config: the effective configuration comes whole in one reply, or with more in parts that merge") {
+  World world;
+  world.backend.rows["tunnels"] = rows_of(500);
+  const int fd = world.connect();
+
+  const json whole = world.call(fd, "ConfigEffective")["parameters"]["config"];
+  const auto replies = world.exchange(fd, call_bytes("ConfigEffective", {}, {{"more", true}}));
+
+  json merged = json::object();
+  for (const json& reply : replies) merged.merge_patch(reply["parameters"]["config"]);
+  CHECK(replies.size() == 3);
+  CHECK(whole["version"] == 1);
+  CHECK(whole["tunnels"].size() == 500);
+  CHECK(merged == whole);
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "tests/agent/control_support.h"
 
@@ -12,28 +13,58 @@ namespace ipsec::agent::control {
 
 using nlohmann::json;
 
-Result<json> FakeBackend::list(std::string_view kind) {
-  const auto it = rows.find(kind);
-  return it == rows.end() ? json::array() : it->second;
+namespace {
+
+/// Rows that stand in the backend, a few at each call.
+class FakeRows final : public RowSource {
+ public:
+  FakeRows(json rows, size_t most, size_t& asked) : rows_(std::move(rows)), most_(most), asked_(asked) {}
+  More next(std::vector<json>& rows) override {
+    ++asked_;
+    for (size_t i = 0; i < most_ && at_ < rows_.size(); ++i) rows.push_back(rows_[at_++]);
+    return at_ < rows_.size() ? More::kYes : More::kNo;
+  }
+
+ private:
+  json rows_;
+  size_t most_, at_ = 0;
+  size_t& asked_;
+};
+
+json rows_of(const FakeBackend& backend, std::string_view kind) {
+  const auto it = backend.rows.find(kind);
+  return it == backend.rows.end() ? json::array() : it->second;
 }
 
-Result<Backend::Part> FakeBackend::list_part(std::string_view kind, const std::string& after) {
-  ++parts_asked;
-  if (rows_per_part == 0) return Backend::list_part(kind, after);
-  const json all = list(kind).value();
-  const size_t begin = after.empty() ? 0 : std::stoul(after);
-  const size_t end = std::min(begin + rows_per_part, all.size());
-  Part part;
-  for (size_t i = begin; i < end; ++i) part.rows.push_back(all[i]);
-  if (end < all.size()) part.next = std::to_string(end);
-  return part;
+}  // namespace
+
+Result<std::unique_ptr<RowSource>> FakeBackend::list(std::string_view kind) {
+  return std::unique_ptr<RowSource>(std::make_unique<FakeRows>(rows_of(*this, kind), rows_per_part, parts_asked));
 }
 
-Result<json> FakeBackend::show(std::string_view kind, std::string_view name) {
-  const json all = list(kind).value();
-  for (const json& row : all)
-    if (row.value("name", "") == name) return row;
-  return Error(Reason::kNotFound, "no tunnel \"" + std::string(name) + "\"; did you mean \"branch-7\"?");
+Work FakeBackend::show(std::string_view kind, std::string_view name) {
+  for (const json& row : rows_of(*this, kind))
+    if (row.value("name", "") == name) return done_at_once(row);
+  return done_at_once(Error(Reason::kNotFound, "no tunnel \"" + std::string(name) + "\"; did you mean \"branch-7\"?"));
+}
+
+Backend::Effective FakeBackend::config_effective() {
+  json tunnels = json::array();
+  for (const json& row : rows_of(*this, "tunnels")) tunnels.push_back({row.value("name", ""), row});
+  return {.common = {{"version", 1}},
+          .tunnels = std::make_unique<FakeRows>(std::move(tunnels), rows_per_part, parts_asked)};
+}
+
+void FakeBackend::aside(std::function<void()> work, std::function<void()> then) {
+  if (set_aside) {
+    set_aside->push_back([work = std::move(work), then = std::move(then)] {
+      work();
+      then();
+    });
+    return;
+  }
+  work();
+  then();
 }
 
 void FakeBackend::up(const std::string& tunnel, const std::string& child, Done done) {
@@ -50,7 +81,7 @@ void FakeBackend::down(const std::string& tunnel, const std::string& child, Done
 }
 
 Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
-  const json all = list("failures").value();
+  const json all = rows_of(*this, "failures");
   if (peer.empty()) return all;
   json found = json::array();
   for (const json& each : all)
@@ -60,7 +91,7 @@ Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
 }
 
 Result<json> FakeBackend::drift(const std::optional<std::string>& netns) {
-  const json all = list("namespaces").value();
+  const json all = rows_of(*this, "namespaces");
   if (!netns) return all;
   for (const json& each : all)
     if (each.value("netns", "-") == *netns) return json::array({each});
@@ -75,20 +106,24 @@ void FakeBackend::rekey(const std::string& tunnel, const std::string& child, Rek
     waiting.push_back(std::move(done));
 }
 
-Result<json> FakeBackend::config_apply(ApplyMode mode) {
+void FakeBackend::config_apply(ApplyMode mode, Done done) {
   json outcome = config_check({{.name = "gw.json", .text = config_is_bad ? "bad" : "good"}});
   outcome["changes"] = config_is_bad ? json::array() : rows.contains("changes") ? rows["changes"] : json::array();
   if (mode == ApplyMode::kApply && !config_is_bad) ++applied;
-  return outcome;
+  if (applies_later)
+    waiting.push_back(std::move(done));
+  else
+    done(std::move(outcome));
 }
 
-Result<std::string> FakeBackend::metrics(const std::string& format, const ServerCounters& counters, size_t clients) {
-  if (format == "xml") return Error(Reason::kControlBadRequest, "format: openmetrics or prometheus, not \"xml\"");
-  return "# " + format + " " + std::to_string(counters.calls) + " calls of " + std::to_string(clients) + "\n" +
-         metrics_text;
+Work FakeBackend::metrics(const std::string& format, const ServerCounters& counters, size_t clients) {
+  if (format == "xml")
+    return done_at_once(Error(Reason::kControlBadRequest, "format: openmetrics or prometheus, not \"xml\""));
+  return done_at_once(json("# " + format + " " + std::to_string(counters.calls) + " calls of " +
+                           std::to_string(clients) + "\n" + metrics_text));
 }
 
-json FakeBackend::config_check(const std::vector<NamedText>& files) {
+json FakeBackend::config_check(const std::vector<NamedText>& files) const {
   json errors = json::array();
   for (const NamedText& file : files)
     if (file.text.find("bad") != std::string::npos)
@@ -120,7 +155,8 @@ Watcher TestLoop::watcher() {
             handlers_.at(fd).interest = interest;
             return {};
           },
-          .forget = [this](int fd) { handlers_.erase(fd); }};
+          .forget = [this](int fd) { handlers_.erase(fd); },
+          .post = [this](std::function<void()> action) { posted_.push_back(std::move(action)); }};
 }
 
 bool TestLoop::run_once(int wait_ms) {
@@ -129,7 +165,7 @@ bool TestLoop::run_once(int wait_ms) {
     const int write = entry.interest == Watcher::Interest::kReadWrite ? POLLOUT : 0;
     items.push_back({.fd = fd, .events = static_cast<short>(POLLIN | write), .revents = 0});
   }
-  if (poll(items.data(), items.size(), wait_ms) <= 0) return false;
+  if (poll(items.data(), items.size(), posted_.empty() ? wait_ms : 0) <= 0 && posted_.empty()) return false;
   for (const pollfd& item : items) {
     if (item.revents == 0) continue;
     const auto it = handlers_.find(item.fd);
@@ -137,18 +173,21 @@ bool TestLoop::run_once(int wait_ms) {
     const auto handler = it->second.handler;
     handler();
   }
+  if (!posted_.empty()) ++rounds;
+  for (const auto& action : std::exchange(posted_, {})) action();
   return true;
 }
 
 void TestLoop::run_until_idle() {
-  for (int rounds = 0; rounds < 100000 && run_once(); ++rounds) {
+  for (int i = 0; i < 100000 && run_once(); ++i) {
   }
 }
 
 World::World() {
   server = std::make_unique<Server>(Server::Options{.version = "1.2.3",
                                                     .rules = {.own_uid = 77, .readers = kReaders, .writers = kWriters},
-                                                    .credentials = [this](int) -> Result<Credentials> { return who; }},
+                                                    .credentials = [this](int) -> Result<Credentials> { return who; },
+                                                    .now = [this] { return time = time + tick; }},
                                     backend, loop.watcher());
 }
 

@@ -17,20 +17,20 @@ namespace ipsec::agent::control {
 /// A daemon without tunnels: answers what the test has put in.
 class FakeBackend : public Backend {
  public:
-  nlohmann::json status() override { return status_value; }
-  Result<nlohmann::json> list(std::string_view kind) override;
-  Result<Part> list_part(std::string_view kind, const std::string& after) override;
-  Result<nlohmann::json> show(std::string_view kind, std::string_view name) override;
+  Work status() override { return done_at_once(status_value); }
+  Result<std::unique_ptr<RowSource>> list(std::string_view kind) override;
+  Work show(std::string_view kind, std::string_view name) override;
   void up(const std::string& tunnel, const std::string& child, Done done) override;
   void down(const std::string& tunnel, const std::string& child, Done done) override;
   void rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) override;
   EventRing::Page events(uint64_t from, size_t most) override { return ring.read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
-  Result<std::string> metrics(const std::string& format, const ServerCounters& counters, size_t clients) override;
-  nlohmann::json config_check(const std::vector<NamedText>& files) override;
-  Result<nlohmann::json> config_apply(ApplyMode mode) override;
-  nlohmann::json config_effective() override { return {{"version", 1}}; }
+  Work metrics(const std::string& format, const ServerCounters& counters, size_t clients) override;
+  nlohmann::json config_check(const std::vector<NamedText>& files) const override;
+  void aside(std::function<void()> work, std::function<void()> then) override;
+  void config_apply(ApplyMode mode, Done done) override;
+  Effective config_effective() override;
 
   /// Appends events and returns the last sequence number.
   uint64_t add_events(size_t count, const std::string& object = "tunnel/branch-7");
@@ -38,14 +38,17 @@ class FakeBackend : public Backend {
   nlohmann::json status_value = {{"version", "1.2.3"}, {"health", "ok"}};
   std::map<std::string, nlohmann::json, std::less<>> rows;
   std::string metrics_text = "# EOF\n";
-  size_t rows_per_part = 0;  ///< 0: a list comes in one part.
+  size_t rows_per_part = 20;  ///< Of a list, at each call.
   size_t parts_asked = 0;
+  /// What was given to another thread, to be run by the test; at once without it.
+  std::optional<std::vector<std::function<void()>>> set_aside;
   EventRing ring{1000};
   std::vector<std::string> operations;  ///< "up branch-7/lan"
   std::vector<Done> waiting;            ///< Outcomes that the test gives.
   std::optional<nlohmann::json> outcome_at_once;
   size_t applied = 0;  ///< Configurations.
   bool config_is_bad = false;
+  bool applies_later = false;  ///< The test gives the outcome of config_apply, too.
 };
 
 /// An event loop over poll(2) that runs only as long as there is something to do.
@@ -56,6 +59,7 @@ class TestLoop {
   bool run_once(int wait_ms = 0);
   void run_until_idle();
   size_t watched() const { return handlers_.size(); }
+  size_t rounds = 0;  ///< In which posted functions ran.
 
  private:
   struct Entry {
@@ -63,6 +67,7 @@ class TestLoop {
     std::function<void()> handler;
   };
   std::map<int, Entry> handlers_;
+  std::vector<std::function<void()>> posted_;
 };
 
 /// A server with a fake backend; clients come over socket pairs and are whoever the test says.
@@ -86,6 +91,9 @@ class World {
 
   FakeBackend backend;
   TestLoop loop;
+  /// The clock goes on by this much whenever it is read.
+  Duration tick{0};
+  Instant time{};
   std::unique_ptr<Server> server;
 
  private:

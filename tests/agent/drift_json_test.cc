@@ -1,4 +1,4 @@
-#include "agent/drift_json.h"
+#include "agent/show/drift_json.h"
 
 #include <doctest/doctest.h>
 

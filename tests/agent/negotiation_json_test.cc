@@ -1,4 +1,4 @@
-#include "agent/negotiation_json.h"
+#include "agent/show/negotiation_json.h"
 
 #include "tests/agent/negotiation_support.h"
 

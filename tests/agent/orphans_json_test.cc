@@ -1,4 +1,4 @@
-#include "agent/orphans_json.h"
+#include "agent/show/orphans_json.h"
 
 #include <doctest/doctest.h>
 

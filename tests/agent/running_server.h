@@ -20,8 +20,10 @@ class RunningServer {
                      int fd, Watcher::Interest interest,
                      std::function<void()> handler) { return loop.watch(fd, translate(interest), std::move(handler)); },
         .change = [&loop](int fd, Watcher::Interest interest) { return loop.change(fd, translate(interest)); },
-        .forget = [&loop](int fd) { loop.forget(fd); }};
-    server_ = std::make_unique<Server>(Server::Options{.version = "1.2.3"}, backend, watcher);
+        .forget = [&loop](int fd) { loop.forget(fd); },
+        .post = [&loop](std::function<void()> action) { loop.post(std::move(action)); }};
+    server_ =
+        std::make_unique<Server>(Server::Options{.version = "1.2.3", .now = &agent::monotonic_now}, backend, watcher);
     started = server_->listen(path).ok();
     thread_ = std::thread([this] { loop_->run(); });
   }

@@ -11,7 +11,9 @@
 #include <string>
 #include <utility>
 
+#include "agent/limits.h"
 #include "tests/bench/flood.h"
+#include "tests/bench/flood_refused.h"
 #include "tests/bench/handshake.h"
 #include "tests/bench/limits.h"
 #include "tests/bench/offload.h"
@@ -21,11 +23,15 @@
 namespace {
 
 using namespace ipsec::bench;
+namespace agent = ipsec::agent;
 
 constexpr double kRatioMost = 1.45;  // engine alone against the crypto limit
 constexpr double kBytesMost = 3000;  // per IKE SA with its child
 constexpr size_t kMemoryCount = 10000;
 constexpr double kBogusMost = 3;  // microseconds per bogus request while cookies are on
+constexpr double kRefusedMost =
+    30;  // microseconds per request that is refused by policy, however many tunnels there are
+constexpr size_t kTunnelsOfAnyAddress = 100'000;
 constexpr double kHalfOpenBytesMost = 600;
 constexpr double kDumpAndDiffMost = 1000;  // milliseconds, for 100,000 objects
 constexpr double kCompletedLeast = 0.99;   // of real handshakes beside a flood, against none
@@ -133,6 +139,7 @@ int rekey(const Options& options) {
 
 int flood(const Options& options) {
   const FloodResult f = run_flood(options.count);
+  const RefusedFloodResult r = run_refused_flood(options.count, kTunnelsOfAnyAddress);
   const double ratio = f.completed_alone > 0 ? f.completed_flooded / f.completed_alone : 0;
   const std::pair<const char*, double> figures[] = {{"asked_for_cookie_us", f.asked_for_cookie},
                                                     {"wrong_cookie_us", f.wrong_cookie},
@@ -146,7 +153,13 @@ int flood(const Options& options) {
                                                     {"completed_ratio", ratio},
                                                     {"completed_ratio_no_cookies", f.completed_flooded_no_cookies},
                                                     {"handshake_us", f.handshake_alone},
-                                                    {"handshake_flooded_us", f.handshake_flooded}};
+                                                    {"handshake_flooded_us", f.handshake_flooded},
+                                                    {"refused_by_policy_us", r.refused},
+                                                    {"refused_flood_us", r.flood},
+                                                    {"refused_flood_cookies", r.cookies},
+                                                    {"letters_to_main", static_cast<double>(r.letters)},
+                                                    {"letters_to_main_bytes", static_cast<double>(r.bytes)},
+                                                    {"reports_dropped", static_cast<double>(r.dropped)}};
   if (!options.json)
     std::printf("bogus IKE_SA_INIT requests (at most %.1f us with cookies on, %.0f bytes per half-open IKE SA)\n",
                 kBogusMost, kHalfOpenBytesMost);
@@ -156,7 +169,9 @@ int flood(const Options& options) {
                  : std::printf("  %-40s %10.3f\n", name, value);
   if (options.json) std::printf("}\n");
   const bool cheap = std::max({f.asked_for_cookie, f.wrong_cookie, f.malformed, f.refused}) <= kBogusMost;
-  return cheap && f.half_open_bytes <= kHalfOpenBytesMost && ratio >= kCompletedLeast ? 0 : 1;
+  const bool bounded = r.letters <= agent::kMailboxLettersMax && r.bytes <= agent::kMailboxBytesMax;
+  const bool refusals_cheap = r.refused <= kRefusedMost && r.flood <= kBogusMost && bounded;
+  return cheap && refusals_cheap && f.half_open_bytes <= kHalfOpenBytesMost && ratio >= kCompletedLeast ? 0 : 1;
 }
 
 int reconcile(const Options& options) {

@@ -61,7 +61,7 @@ start_ipsecd() {
   local ns=$1 dir=/run/ipsecd-$1
   mkdir -p "$dir"
   ip netns exec "$ns" "$BUILD/agent/ipsecd" --config "$2" --config-dir /nonexistent --secrets-dir "$dir/secrets" --run-dir "$dir" \
-    --workers 2 > "${LOG_DIR:-/run}/ipsecd-$ns.log" 2>&1 &
+    --state-dir "$dir/state" --workers 2 > "${LOG_DIR:-/run}/ipsecd-$ns.log" 2>&1 &
   echo $! > "$dir/pid"
   wait_for 10 "ipsecd in $ns to listen" test -S "$dir/control"
 }

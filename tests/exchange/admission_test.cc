@@ -15,10 +15,21 @@ uint64_t counted(const World& world, Reason reason) { return world.b.engine().co
 /// Requests that look like a's, from wherever a test wants, with SPIs of their own. Nobody hears the answers.
 class Flood {
  public:
-  explicit Flood(World& world, uint64_t seed = 1) : world_(world), random_(seed) {
-    World other({.seed = seed + 1000});
+  explicit Flood(World& world, uint64_t seed = 1) : Flood(world, World::Options{.seed = seed}) {}
+  /// As of the initiator of such a world.
+  Flood(World& world, World::Options options) : world_(world), random_(options.seed) {
+    options.seed += 1000;
+    World other(options);
     other.initiate();
     bytes_ = other.wire.front().bytes;
+  }
+  /// Puts an unknown critical payload in front.
+  void append_critical() {
+    const Bytes payload = {bytes_[16], 0x80, 0, 4};
+    bytes_.insert(bytes_.begin() + 28, payload.begin(), payload.end());
+    bytes_[16] = 200;
+    bytes_[26] = static_cast<uint8_t>(bytes_.size() >> 8);
+    bytes_[27] = static_cast<uint8_t>(bytes_.size());
   }
 
   void send(const IpAddress& source, uint16_t port = 500) {
@@ -334,4 +345,56 @@ TEST_CASE("admission: strangers are answered at a bounded rate, whatever they se
   CHECK(counted(world, Reason::kIkeAnswerRate) == 1000);
   world.now = world.now + 1ms;
   CHECK(answers_to(1000) == kStatelessAnswersRate / 1000);
+}
+
+TEST_CASE("admission: a flood of requests that are refused brings cookies on, and they go when it is over") {
+  struct Case {
+    const char* what;
+    std::string proposals_of_flood;
+    bool know_address;
+  };
+  const Case cases[] = {// NOLINT(cppcoreguidelines-avoid-c-arrays)
+                        {"no proposal in common", "aes128gcm16-prfsha256-ecp256", true},
+                        {"an address that no tunnel is for", "aes256gcm16-prfsha384-x25519", false},
+                        {"another group", "aes256gcm16-prfsha384-ecp384-x25519", true}};
+  for (const Case& each : cases) {
+    CAPTURE(each.what);
+    World world({.seed = 31});
+    world.b.shell.know_address = each.know_address;
+    Flood flood(world, {.seed = 31, .ike_proposals_a = each.proposals_of_flood});
+    for (int i = 0; i < 10'000; ++i) flood.send(flood.any_source());
+
+    CHECK(world.b.engine().asks_for_cookies(world.now));
+    CHECK(counted(world, Reason::kIkeCookieSent) > 9'900);
+    CHECK(world.b.reports.size() < 100);
+    CHECK(world.b.engine().half_open() == 0);
+    // A peer pays a cookie, no more.
+    world.b.shell.know_address = true;
+    world.initiate();
+    world.deliver_all();
+    CHECK(world.a.state() == "established");
+    CHECK(world.delivered == 6);
+
+    world.now = world.now + 5s;
+    CHECK(!world.b.engine().asks_for_cookies(world.now));
+  }
+}
+
+TEST_CASE("admission: requests with an unknown critical payload are load like those that are refused") {
+  World world({.seed = 32});
+  Flood flood(world, {.seed = 32});
+  flood.append_critical();
+  for (int i = 0; i < 1'000; ++i) flood.send(flood.any_source());
+  CHECK(counted(world, Reason::kIkeCookieSent) > 900);
+}
+
+TEST_CASE("admission: refusals now and then bring no cookies") {
+  World world({.seed = 33});
+  Flood flood(world, {.seed = 33, .ike_proposals_a = "aes128gcm16-prfsha256-ecp256"});
+  for (int i = 0; i < 500; ++i) {
+    flood.send(flood.any_source());
+    world.now = world.now + 100ms;
+  }
+  CHECK(counted(world, Reason::kIkeCookieSent) == 0);
+  CHECK(counted(world, Reason::kNoProposalChosen) == 500);
 }

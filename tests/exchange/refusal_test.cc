@@ -63,7 +63,7 @@ TEST_CASE("refusal: an unprotected error is only believed when nothing better co
 
   world.deliver_all();
 
-  CHECK(world.a.engine().counters().get(Reason::kPeerError) == 1);
+  CHECK(world.a.engine().counters().get(Reason::kIkeUnprotectedError) == 1);
   CHECK(world.is_up_and_equal());
 }
 

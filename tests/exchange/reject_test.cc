@@ -22,7 +22,8 @@ enum class Length : uint8_t { kRight, kBeyondMessage, kImpossible };
 enum class Outcome : uint8_t {
   kInvalidSyntax,  ///< Answered so, and the IKE SA is over.
   kCriticalNamed,  ///< Answered so, and the IKE SA stays.
-  kPassedOver      ///< Answered as if it had not been there.
+  kPassedOver,     ///< Answered as if it had not been there.
+  kDeleted         ///< Answered with an empty message, and the IKE SA is over.
 };
 
 /// One payload, alone in an authentic INFORMATIONAL request.
@@ -49,8 +50,8 @@ constexpr OnePayload kPayloads[] = {
     {.row = 9, .type = T{200}, .body = "01020304", .length = Length::kBeyondMessage},
     {.row = 10, .type = T{200}, .body = "", .length = Length::kImpossible},
     {.row = 11, .type = T::kDelete, .body = "0304 0001 00000001 00000002"},
-    {.row = 12, .type = T::kDelete, .body = "0f04 0001 00000001"},
-    {.row = 13, .type = T::kDelete, .body = "0108 0001 0000000000000001"},
+    {.row = 12, .type = T::kDelete, .body = "0f04 0001 00000001", .outcome = Outcome::kPassedOver},
+    {.row = 13, .type = T::kDelete, .body = "0108 0001 0000000000000001", .outcome = Outcome::kDeleted},
     {.row = 14, .type = T::kEap, .body = "01"},
     {.row = 15, .type = T::kEap, .body = "01 07 0007 0161"},
     {.row = 16, .type = T::kEncrypted, .body = "00000000000000000000000000000000000000000000000000000000000000000000"},
@@ -81,9 +82,8 @@ constexpr OnePayload kPayloads[] = {
     {.row = 38, .type = T::kSa, .body = "00000014 01010001 0000000c 01000014 000e 0962"},
     {.row = 39, .type = T::kKe, .body = "", .length = Length::kImpossible},
     {.row = 46, .type = T::kTsR, .body = "0100"},
-    {.row = 47, .type = T::kIdI, .body = "0d000000 00"},
     {.row = 48, .type = T::kSa, .body = "00000010 01040001 00000008 0100001c", .outcome = Outcome::kPassedOver},
-    {.row = 49, .type = T::kSa, .body = "00000013 01030301 010203 00000008 0100001c"},
+    {.row = 49, .type = T::kSa, .body = "00000013 01030301 010203 00000008 0100001c", .outcome = Outcome::kPassedOver},
     {.row = 51, .type = T::kTsI, .body = "01000000 07000011 0000ffff 0a000000 0a000001 00"},
     {.row = 52, .type = T::kConfig, .body = "01000000 0078 0001 aa", .outcome = Outcome::kPassedOver},
     {.row = 53,
@@ -162,16 +162,18 @@ uint64_t esp_differs(const std::string& of_a, const std::string& of_b, Reason re
 uint64_t esn_differs(Reason reason) { return esp_differs("aes256gcm16-esn", "aes256gcm16-noesn", reason); }
 uint64_t cipher_differs(Reason reason) { return esp_differs("aes256gcm16", "aes128-sha256", reason); }
 
-uint64_t unknown_auth_method(Reason reason) {
+/// b's count of `reason` when a's IKE_AUTH request comes with another identity and another AUTH, which is refused.
+uint64_t refused_auth(Reason reason, const std::function<void(IdPayload&, AuthPayload&)>& change) {
   World world;
   world.initiate();
   world.deliver_one();
   world.deliver_one();
   Insider peer(world, world.a);
-  const Read proper = peer.read(world.wire.front().bytes);
+  Read proper = peer.read(world.wire.front().bytes);
+  change(*proper.payloads.id_i, *proper.payloads.auth);
   PayloadWriter request;
   request.add(PayloadType::kIdI, *proper.payloads.id_i);
-  request.add(AuthPayload{.method = AuthMethod{10}, .data = proper.payloads.auth->data});
+  request.add(*proper.payloads.auth);
   request.add(*proper.payloads.sa);
   request.add(PayloadType::kTsI, *proper.payloads.ts_i);
   request.add(PayloadType::kTsR, *proper.payloads.ts_r);
@@ -179,6 +181,13 @@ uint64_t unknown_auth_method(Reason reason) {
   CHECK(peer.ask(Exchange::kIkeAuth, request)->has_only(NotifyType::kAuthenticationFailed));
   CHECK(world.b.state() == "none");
   return counted(world, reason);
+}
+
+uint64_t unknown_auth_method(Reason reason) {
+  return refused_auth(reason, [](IdPayload&, AuthPayload& auth) { auth.method = AuthMethod{10}; });
+}
+uint64_t unknown_identity_type(Reason reason) {
+  return refused_auth(reason, [](IdPayload& id, AuthPayload&) { id.body[0] = 13; });
 }
 
 uint64_t public_value_of_wrong_size(Reason reason) {
@@ -267,6 +276,7 @@ constexpr Play kPlays[] = {
     {43, header_with<18, 32>},
     {44, header_with<27, 255>},
     {45, header_with<17, 0x10>},
+    {47, unknown_identity_type},
     {50, unknown_selector_type},
     {55, ah_and_esp},
     {56, esn_differs},
@@ -289,7 +299,7 @@ TEST_CASE("reject: an odd or broken payload in an authentic request is answered 
     const Reply answer = peer.ask(Exchange::kInformational, sent.type, chain_of(sent));
 
     CHECK(counted(world, reason) > before);
-    if (sent.outcome == Outcome::kPassedOver) {
+    if (sent.outcome == Outcome::kPassedOver || sent.outcome == Outcome::kDeleted) {
       CHECK(answer->chain.empty());
       CHECK(counted(world, reason) == before + 1);
     } else {
@@ -297,7 +307,8 @@ TEST_CASE("reject: an odd or broken payload in an authentic request is answered 
       CHECK(answer->has_only(sent.outcome == Outcome::kInvalidSyntax ? NotifyType::kInvalidSyntax
                                                                      : NotifyType::kUnsupportedCriticalPayload));
     }
-    CHECK(world.b.state() == (sent.outcome == Outcome::kInvalidSyntax ? "none" : "established"));
+    const bool over = sent.outcome == Outcome::kInvalidSyntax || sent.outcome == Outcome::kDeleted;
+    CHECK(world.b.state() == (over ? "none" : "established"));
   }
 }
 

@@ -66,7 +66,7 @@ TEST_CASE("childless: a side that does not take it ends the set-up, and says why
   using enum policy::ChildlessPolicy;
   World wants({.childless_a = kForce, .childless_b = kRefuse});
   wants.initiate();
-  wants.deliver_all();
+  wants.run_for(10s);
   CHECK(wants.a.state() == "none");
   CHECK(wants.a.reported(Reason::kChildlessRefused));
 

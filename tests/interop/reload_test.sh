@@ -59,9 +59,45 @@ kill -HUP "$(cat /run/ipsecd-gw/pid)"
 check "by SIGHUP neither, and the log tells" wait_for 5 "the log" grep -q 'not valid; nothing was changed' "$LOG_DIR/ipsecd-gw.log"
 cp /run/good.json /run/gw.json
 
+# ---- in place: a public address, a route protocol, a default block
+routes_of() { ip -n customers route show table all proto "$1" 2> /dev/null | grep -c '10.2.0.0/24'; }
+before=$(spis)
+edit 'config["tunnel_groups"]["core"]["public"]["addresses"].append("192.0.2.11")'
+check "one more public address" ctl gw config apply
+check "is listened at" wait_for 5 "sockets" bash -c "ip netns exec gw ss -Hlun | grep -q '192.0.2.11:500 '"
+edit 'config["tunnel_groups"]["core"].setdefault("routes", {})["protocol"] = 61'
+check "another route protocol" ctl gw config apply
+has_routes() { [ "$(routes_of "$1")" -gt 0 ]; }
+check "is that of the routes" wait_for 5 "the routes" has_routes 61
+edit 'config["tunnel_groups"]["core"]["default_block"] = True'
+check "a default block" ctl gw config apply
+check "none of them has touched an SA" is "$(spis)" "$before"
+check "nor a tunnel" state_is branch-4 up
+
+# ---- secrets
+key=/run/ipsecd-gw/secrets/peer.psk; mv $key $key.away
+check "a secret that has gone is refused" bash -c ". tests/demo/network.sh; ! ctl gw config apply > /run/bad.out && grep -q 'credentials' /run/bad.out"
+mkfifo -m 600 $key
+check "a pipe in its place, too, and at once" bash -c ". tests/demo/network.sh; ! timeout 5 $BUILD/agent/ctl/ipsecctl --socket /run/ipsecd-gw/control config apply > /run/bad.out && grep -q 'not a regular file' /run/bad.out"
+rm $key; mv $key.away $key
+check "and the key in force stays" bash -c ". tests/demo/network.sh; ctl gw rekey branch-4 --ike"
+(umask 077; echo "another secret of both sides" > $key)
+check "another key in its file is a change of its tunnels" bash -c ". tests/demo/network.sh; ctl gw config apply | grep -q 'branch-4 *in place'"
+secret gw peer.psk; ctl gw config apply > /dev/null
+check "no SA is touched by that" state_is branch-4 up
+
 kill -INT $stream; wait $stream
 echo "stream: $(grep transmitted /run/stream.out)"
 check "no packet of the stream was lost" grep -q ' 0% packet loss' /run/stream.out
-stop_ipsecd gw; stop_strongswan
+stop_ipsecd gw
+check "what was applied last is kept" grep -q branch-4 /run/ipsecd-gw/state/last-applied
+cp /run/bad.json /run/gw.json
+check "a start with a bad configuration goes on with it" start_ipsecd gw /run/gw.json
+check "its tunnels come up" wait_for 10 "branch-4 up" state_is branch-4 up
+check "and status warns of it" bash -c ". tests/demo/network.sh; ctl gw status | grep -q 'the one applied last is in force'"
+stop_ipsecd gw
+rm -r /run/ipsecd-gw/state
+check "without one there is no start" not timeout 5 ip netns exec gw "$BUILD/agent/ipsecd" --config /run/gw.json --config-dir /nonexistent --run-dir /run/ipsecd-gw --state-dir /run/ipsecd-gw/state
+stop_strongswan
 check "nothing is left" is "$(ip -n gw xfrm state | grep -c ^src)$(ip -n gw xfrm policy | grep -c ^src)" 00
 finish

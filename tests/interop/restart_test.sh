@@ -25,7 +25,7 @@ for round in 1 2 3; do
   check "round $round: the foreign SA and policy stand" foreign
   swan --terminate --ike gw4 --timeout 3 > /dev/null 2>&1; swan --terminate --ike gw4 --force --timeout 1 > /dev/null 2>&1
 done
-check "a second daemon on the same files does not start" bash -c "! timeout 5 ip netns exec gw $BUILD/agent/ipsecd --config /run/gw.json --config-dir /nonexistent --run-dir /run/ipsecd-gw > /run/second.out 2>&1"
+check "a second daemon on the same files does not start" bash -c "! timeout 5 ip netns exec gw $BUILD/agent/ipsecd --config /run/gw.json --config-dir /nonexistent --run-dir /run/ipsecd-gw --state-dir /run/ipsecd-gw/state > /run/second.out 2>&1"
 check "and the first one goes on" ctl gw status --json
 # The port is taken by another IKE daemon.
 stop_ipsecd gw

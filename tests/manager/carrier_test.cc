@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "agent/carriers_json.h"
+#include "agent/show/carriers_json.h"
 #include "policy/plan_carriers.h"
 #include "tests/manager/manager_world.h"
 

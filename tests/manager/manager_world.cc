@@ -334,7 +334,7 @@ size_t ManagerWorld::asked_at(std::string_view part) const {
 
 std::vector<std::string> ManagerWorld::differences() const {
   policy::NamespaceState in_public, in_private;
-  const auto rows = manager->shared().routes();
+  const auto rows = all_routes(manager->shared());
   const auto add_route = [&](const policy::RouteConfig& route) {
     const bool waits =
         std::ranges::any_of(rows, [&](const auto& each) { return each.route == route && each.waits_for.has_value(); });

@@ -34,6 +34,15 @@ struct ChildShape {
   std::string child = "lan", tunnel = "a";
 };
 
+/// All routes that are held, read as people's lists are: some places at a time.
+inline std::vector<agent::SharedObjects::RouteRow> all_routes(const agent::SharedObjects& shared) {
+  std::vector<agent::SharedObjects::RouteRow> all;
+  std::optional<agent::SharedObjects::RoutePlace> last;
+  for (auto some = shared.routes(last, 2); !some.empty(); some = shared.routes(last, 2))
+    all.insert(all.end(), some.begin(), some.end());
+  return all;
+}
+
 /// A manager between a fake kernel and recorded workers. The public side is namespace "pub" with device "ens1", the
 /// private side VRF "red" of namespace "priv".
 class ManagerWorld {

@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
 #include "agent/control/interface_text.h"
-#include "agent/metrics_view.h"
-#include "agent/status_json.h"
+#include "agent/show/metrics_view.h"
+#include "agent/show/status_json.h"
 #include "tests/manager/offload_child.h"
 
 using namespace ipsec;
@@ -15,7 +15,9 @@ using policy::OffloadPin;
 namespace {
 
 Exposition collect(ManagerWorld& world) {
+  const auto census = agent::Census::taken(*world.manager);
   return agent::collect_metrics({.manager = *world.manager,
+                                 .census = census,
                                  .version = "1.2.3",
                                  .started_at = {1795238030s},
                                  .health = "degraded",
@@ -155,8 +157,8 @@ TEST_CASE("metrics: each single refusal of a NIC is counted by its reason, and t
   up(world);
   CHECK(value(world, MetricFamily::kRefusals, {"pub", "ens1", "offload-refused"}) == 0);
   CHECK(value(world, MetricFamily::kRefusals, {"pub", "ens1", "offload-table-full"}) == 1);
-  const nlohmann::json status =
-      agent::status_json(*world.manager, {.version = "1", .count = [](Reason) { return uint64_t{0}; }});
+  const nlohmann::json status = agent::status_json(*world.manager, agent::Census::taken(*world.manager),
+                                                   {.version = "1", .count = [](Reason) { return uint64_t{0}; }});
   CHECK(status["offload_refusals"] ==
         nlohmann::json{{{"device", "ens1"}, {"netns", "pub"}, {"code", "offload-table-full"}, {"count", 1}}});
 
@@ -177,8 +179,8 @@ TEST_CASE("metrics: the status has the keys that the interface describes") {
     const size_t begin = all.find("type " + type + " (");
     return std::string(all.substr(begin, all.find(")\n", begin) - begin));
   };
-  const nlohmann::json status =
-      agent::status_json(*world.manager, {.version = "1", .count = [](Reason) { return uint64_t{0}; }});
+  const nlohmann::json status = agent::status_json(*world.manager, agent::Census::taken(*world.manager),
+                                                   {.version = "1", .count = [](Reason) { return uint64_t{0}; }});
   const auto check = [&](const std::string& type, const nlohmann::json& object) {
     for (const auto& each : object.items())
       CHECK_MESSAGE(members_of(type).find(each.key() + ": ") != std::string::npos, type, " has ", each.key());

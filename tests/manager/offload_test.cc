@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
-#include "agent/offload_json.h"
+#include "agent/show/offload_json.h"
 #include "policy/plan_routes.h"
 #include "tests/manager/offload_child.h"
 
@@ -481,7 +481,7 @@ TEST_CASE(
   up(world);
   const auto held = [&] {
     std::vector<policy::RouteConfig> routes;
-    for (const auto& each : world.manager->shared().routes())
+    for (const auto& each : all_routes(world.manager->shared()))
       if (policy::is_peer_route(each.route)) routes.push_back(each.route);
     return routes;
   };

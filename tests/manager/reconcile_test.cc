@@ -97,6 +97,46 @@ TEST_CASE("reconcile: a route that was removed is back; removals of others' rout
   CHECK(world.kernel.reads() == reads);
 }
 
+TEST_CASE("reconcile: one object that somebody removed is put back by its key, at once and without a complete read") {
+  Settled world;
+  world.pass(5s);
+  const auto policy = world.pub().policies.begin()->first;
+  const auto route = world.priv().routes.begin()->second.config;
+  const size_t reads = world.kernel.reads();
+
+  world.pub().policies.erase(policy);
+  world.tell(policy::PolicyDisturbed{.netns = "pub", .key = policy});
+  CHECK(world.kernel.ours() == world.before);
+  world.priv().routes.clear();
+  world.tell(policy::RouteRemoved{.netns = "priv", .destination = route.destination, .metric = route.metric});
+  CHECK(world.kernel.ours() == world.before);
+  CHECK(world.kernel.reads() == reads);
+
+  world.pass(5s);
+  CHECK(world.kernel.reads() > reads);  // which confirms it
+  CHECK(world.events_of(Reason::kReconciled).size() == 2);
+}
+
+TEST_CASE(
+    "reconcile: an SA that somebody removed is replaced by its key; who removes policies one by one gains no reads") {
+  Settled world;
+  world.pass(5s);
+  const size_t reads = world.kernel.reads();
+
+  world.pub().sas.erase(world.out_key());
+  world.tell(policy::SaRemoved{.netns = "pub", .key = world.out_key()});
+  CHECK(world.workers.rekeys.size() == 1);
+  CHECK(world.kernel.reads() == reads);
+
+  const auto policy = world.pub().policies.begin()->first;
+  for (int i = 0; i < 50; ++i) {
+    world.pub().policies.erase(policy);
+    world.tell(policy::PolicyDisturbed{.netns = "pub", .key = policy});
+    CHECK(world.pub().policies.contains(policy));
+  }
+  CHECK(world.kernel.reads() == reads);
+}
+
 TEST_CASE("reconcile: our own operations cause no read, however many there are") {
   Settled world;
   const size_t reads = world.kernel.reads();
@@ -230,6 +270,29 @@ TEST_CASE("reconcile: a packet that asks for an SA that is up shows that the SA 
   world.pub().sas.erase(world.out_key());
   world.tell(world.acquire_for());
   CHECK(world.workers.rekeys.size() == 1);
+}
+
+TEST_CASE("reconcile: an acquire whose event was lost is found in the kernel, and raises its tunnel") {
+  ManagerWorld world;
+  world.start({{.start = "traffic"}});
+  world.manager->look_after(world.now, {"pub", "priv"});
+  world.run();
+  world.pass(2s);
+  REQUIRE(world.workers.initiations.empty());
+  const agent::TunnelRow& row = world.manager->tunnels().at("a");
+  FakeKernel::Sa pending{.state = {}, .config = {}, .maker = ipsec::testing::Maker::kForeign};
+  pending.state.key = {.destination = *row.tunnel->remote, .spi = {}};
+  pending.state.reqid = row.children.at("lan").ids.reqid;
+  pending.state.if_id = row.if_id;
+  pending.state.larval = true;
+  world.kernel.in("pub").sas.emplace(policy::SaKey(pending.state.key), std::move(pending));
+
+  world.kernel.emit(policy::ResyncNeeded{"pub"});
+  world.run();
+  world.pass(2s);
+
+  CHECK(world.workers.initiations.size() == 1);
+  CHECK(world.counters.get(Reason::kAcquireRecovered) == 1);
 }
 
 TEST_CASE("reconcile: a NIC that goes down drops its SAs without a word; they are replaced at once") {

@@ -41,7 +41,7 @@ struct World : ManagerWorld {
   /// Names of the tunnels whose route waits, and for whom.
   Texts waiting() const {
     Texts texts;
-    for (const auto& each : manager->shared().routes())
+    for (const auto& each : all_routes(manager->shared()))
       if (each.waits_for)
         texts.push_back(manager->tunnel_of(each.tunnel) + " for " + manager->tunnel_of(*each.waits_for));
     return texts;

@@ -43,7 +43,8 @@ TEST_CASE("config changes: what only we go by is taken over in place") {
         Document{.child_policy = R"(, "idle": "end")"}, Document{.child = R"(, "start": "now")"},
         Document{.tunnel = R"(, "routes": [{ "prefix": "10.2.1.0/24" }])"},
         Document{.tunnel = R"(, "addresses": ["10.255.0.1/30"])"},
-        Document{.group = R"(, "routes": { "gateway_addresses": true })"}}) {
+        Document{.group = R"(, "routes": { "gateway_addresses": true })"},
+        Document{.group = R"(, "routes": { "selectors": false })"}, Document{.group = R"(, "default_block": true)"}}) {
     const TunnelChange made = change(to);
     CHECK(made.kind == Kind::kInPlace);
     CHECK(made.settings.size() == 1);
@@ -96,7 +97,7 @@ TEST_CASE("config changes: another end, name or place is another tunnel") {
   for (const Document& to :
        {Document{.remote = "198.51.100.8"}, Document{.tunnel = R"(, "local_id": "x.example")"},
         Document{.tunnel = R"(, "remote_id": "y.example")"}, Document{.group = R"(, "private": { "vrf": "blue" })"},
-        Document{.group = R"(, "enabled": false)"}, Document{.group = R"(, "routes": { "selectors": false })"}}) {
+        Document{.group = R"(, "enabled": false)"}}) {
     const TunnelChange made = change(to);
     CHECK(made.kind == Kind::kRestart);
     CHECK(made.children_rekeyed.empty());
@@ -113,7 +114,6 @@ TEST_CASE("config changes: the way of attachment is a place, however it was chos
   const char* const policy = R"(, "attachment": "policy")";
   CHECK(change({.group = policy}).kind == Kind::kRestart);
   CHECK(tunnel_changes(*config_of({}), *config_of({.group = R"(, "attachment": "interface")"})).empty());
-  CHECK(change({.group = R"(, "default_block": true)"}).kind == Kind::kRestart);
   const std::string exceptions =
       std::string(policy) + R"(, "exceptions": [{ "action": "bypass", "remote": ["10.9.0.0/16"] }])";
   const TunnelChange made = change({.group = exceptions}, {.group = policy});

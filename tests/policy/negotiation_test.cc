@@ -64,14 +64,32 @@ TEST_CASE("choose: our order counts, and each type must meet") {
   CHECK(text_of(choose(ours, ike("aes256-sha256-x25519"), KeyExchangeUse::kRequired)) == "none");
 }
 
-TEST_CASE("choose: INTEG = NONE beside an AEAD is accepted, a real integrity transform is not") {
+TEST_CASE("choose: an integrity transform beside an AEAD, NONE or a real one, is left out of what is chosen") {
   LEDGER("3.3-05");
-  auto offered = ike("aes256gcm16-prfsha384-x25519");
+  const auto configured = ike("aes256gcm16-prfsha384-x25519");
+  auto offered = configured;
+  CHECK(!has_integrity_beside_aead(offered[0]));
   offered[0].transforms.push_back({TransformType::kIntegrity, kAuthNone});
-  CHECK(text_of(choose(ike("aes256gcm16-prfsha384-x25519"), offered, KeyExchangeUse::kRequired)) ==
-        "aes256gcm16-prfsha384-x25519");
+  CHECK(text_of(choose(configured, offered, KeyExchangeUse::kRequired)) == "aes256gcm16-prfsha384-x25519");
+  CHECK(!has_integrity_beside_aead(offered[0]));
   offered[0].transforms.back().id = kAuthHmacSha256_128;
-  CHECK(text_of(choose(ike("aes256gcm16-prfsha384-x25519"), offered, KeyExchangeUse::kRequired)) == "none");
+  CHECK(text_of(choose(configured, offered, KeyExchangeUse::kRequired)) == "aes256gcm16-prfsha384-x25519");
+  CHECK(has_integrity_beside_aead(offered[0]));
+  // One offer with both kinds of ciphers: each is chosen with what belongs to it.
+  offered[0].transforms.push_back({TransformType::kEncryption, kEncrAesCbc, 256});
+  CHECK(text_of(choose(configured, offered, KeyExchangeUse::kRequired)) == "aes256gcm16-prfsha384-x25519");
+  CHECK(text_of(choose(ike("aes256-sha256-prfsha384-x25519"), offered, KeyExchangeUse::kRequired)) ==
+        "aes256-prfsha384-sha256-x25519");
+  CHECK(!has_integrity_beside_aead(ike("aes256-sha256-prfsha384-x25519")[0]));
+}
+
+TEST_CASE("answer: an integrity transform beside an AEAD was not offered, so it is not accepted") {
+  const auto offered = ike("aes256gcm16-prfsha384-x25519");
+  Proposal answer = offered[0];
+  answer.transforms.push_back({TransformType::kIntegrity, kAuthNone});
+  CHECK(check_answer(offered, answer).ok());
+  answer.transforms.back().id = kAuthHmacSha256_128;
+  CHECK(check_answer(offered, answer).error().reason() == Reason::kNoProposalChosen);
 }
 
 TEST_CASE("choose: an ESP offer without ESN means 32-bit numbers, and PFS groups do not count in IKE_AUTH") {

@@ -243,6 +243,37 @@ TEST_CASE("reconciler: however many signs there are, one read a second follows; 
   CHECK(world.reads >= 10);
 }
 
+TEST_CASE("reconciler: after a read that took long the next one waits ten times as long, whatever is gone") {
+  World world(1);
+  Reconciler& reconciler = world.reconciler;
+  reconciler.hint(world.now, Hint::kPerhaps);
+  REQUIRE(reconciler.read_due(world.now));
+  reconciler.on_read(world.now, {}, 20000, 500ms);
+
+  reconciler.hint(world.now + 10ms, Hint::kGone);
+
+  CHECK(!reconciler.read_due(world.now + 4999ms));
+  CHECK(reconciler.read_due(world.now + 5s));
+}
+
+TEST_CASE("reconciler: objects are put right by their keys, so many in a second; what is more waits for a read") {
+  World world(1);
+  Reconciler& reconciler = world.reconciler;
+  reconciler.hint(world.now, Hint::kPerhaps);
+  world.run();
+
+  size_t repaired = 0;
+  for (int i = 0; i < 1000; ++i) repaired += reconciler.may_repair(world.now) ? 1 : 0;
+  CHECK(repaired == kKeyedRepairsMax);
+  CHECK(reconciler.may_repair(world.now + kReadGap));
+  reconciler.on_sa_gone(world.now + kReadGap, sa_key(1));
+  const auto action = reconciler.poll();
+  REQUIRE(action);
+  CHECK(std::holds_alternative<ReplaceSa>(*action));
+  reconciler.on_sa_gone(world.now + kReadGap, sa_key(1));  // said twice, asked once
+  CHECK(!reconciler.poll());
+}
+
 TEST_CASE("reconciler: a namespace that is gone is waited for, said once, and filled as soon as it is back") {
   World world(1);
   world.desired = one_tunnel();

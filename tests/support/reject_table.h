@@ -25,8 +25,8 @@ inline constexpr Rejected kRejected[] = {  // NOLINT(cppcoreguidelines-avoid-c-a
     {9, "any payload: cut off", Reason::kTruncated},
     {10, "any payload: impossible length", Reason::kMalformed},
     {11, "delete: length does not fit count and size of SPIs", Reason::kMalformed},
-    {12, "delete: unknown protocol", Reason::kIkeProtocolId},
-    {13, "delete: an SPI for the IKE SA", Reason::kIkeSpiSize},
+    {12, "delete: unknown protocol", Reason::kIkeProtocolId},  // passed over: it names nothing
+    {13, "delete: an SPI for the IKE SA", Reason::kIkeSpiSize},  // deletes it all the same
     {14, "EAP: cut off", Reason::kTruncated},
     {15, "EAP: wrong length", Reason::kMalformed},
     {16, "encrypted: nested", Reason::kIkeNestedEncryption},
@@ -60,9 +60,9 @@ inline constexpr Rejected kRejected[] = {  // NOLINT(cppcoreguidelines-avoid-c-a
     {44, "header: length is not that of the datagram", Reason::kIkeLength},
     {45, "header: major version 1", Reason::kIkeVersion},
     {46, "anything: cut off", Reason::kTruncated},
-    {47, "identification: kind not accepted", Reason::kIdentityType},
+    {47, "identification: kind not accepted", Reason::kIdentityType},  // fails the authentication
     {48, "proposal: unknown protocol", Reason::kProposalUnusable},
-    {49, "proposal: wrong size of its SPI", Reason::kIkeSpiSize},
+    {49, "proposal: wrong size of its SPI", Reason::kIkeSpiSize},  // passed over: others go on
     {50, "traffic selector: unknown type", Reason::kSelectorType},
     {51, "traffic selector: wrong length for its type", Reason::kMalformed},
     {52, "configuration: unknown attribute", Reason::kIkeAttributeIgnored},

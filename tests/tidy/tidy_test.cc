@@ -169,7 +169,7 @@ TEST_CASE("hygiene: nothing is left for later, no name spills out of a header, n
 
 TEST_CASE("hygiene: every folder says on one page what it is") {
   for (const char* folder : {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control",
-                             "agent/ctl", "agent/metrics", "agent/service", "systemd", "tests"}) {
+                             "agent/ctl", "agent/metrics", "agent/service", "agent/show", "systemd", "tests"}) {
     const std::string path = std::string(SOURCE_FOLDER) + "/" + folder + "/README.md";
     CHECK_MESSAGE(std::filesystem::exists(path), folder, " has no README.md");
     std::ifstream in(path);

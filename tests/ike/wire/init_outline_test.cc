@@ -98,7 +98,7 @@ TEST_CASE("outline: cut at any byte it is refused") {
 TEST_CASE("outline: a payload shorter than its own header is malformed, and too many payloads are too many") {
   CHECK(refusal(PayloadType::kSa, bytes_of("00000003")) == Reason::kMalformed);
   Bytes many;
-  for (size_t i = 0; i <= kPayloadsMax; ++i)
+  for (size_t i = 0; i <= kPayloadsWalkedMax; ++i)
     for (uint8_t byte : {43, 0, 0, 4}) many.push_back(byte);
   CHECK(refusal(PayloadType::kVendorId, many) == Reason::kIkeTooManyPayloads);
 }

@@ -45,8 +45,13 @@ TEST_CASE("notify: each error names its field") {
   CHECK(refused<NotifyPayload>("00") == "truncated | SPI size: need 1 bytes, have 0");
   CHECK(refused<NotifyPayload>("000040") == "truncated | notify message type: need 2 bytes, have 1");
   CHECK(refused<NotifyPayload>("03044009c1") == "truncated | SPI: need 4 bytes, have 1");
-  CHECK(parsed<NotifyPayload>(Bytes(4 + kNotifyBytesMax)).ok());
-  CHECK(refused<NotifyPayload>(Bytes(5 + kNotifyBytesMax)) == "limit-reached | notification data: 2049 bytes");
+}
+
+TEST_CASE("notify: data beyond the limit is left out, and said so") {
+  CHECK(!parsed<NotifyPayload>(Bytes(4 + kNotifyBytesMax)).value().left_out);
+  const NotifyPayload cut = parsed<NotifyPayload>(Bytes(5 + kNotifyBytesMax)).value();
+  CHECK(cut.left_out);
+  CHECK(cut.data.size() == kNotifyBytesMax);
 }
 
 TEST_CASE("notify: an SPI that its protocol does not have is kept, and told to whoever counts") {
@@ -80,14 +85,38 @@ TEST_CASE("delete: each error names its field") {
   CHECK(refused<DeletePayload>("") == "truncated | protocol: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("03") == "truncated | SPI size: need 1 bytes, have 0");
   CHECK(refused<DeletePayload>("0304 00") == "truncated | number of SPIs: need 2 bytes, have 1");
-  CHECK(refused<DeletePayload>("0004 0000") == "ike-protocol-id | protocol: 0");
-  CHECK(refused<DeletePayload>("0404 0000") == "ike-protocol-id | protocol: 4");
-  CHECK(refused<DeletePayload>("0308 0000") == "ike-spi-size | SPI size: 8");
-  CHECK(refused<DeletePayload>("0104 0000") == "ike-spi-size | SPI size: 4");
-  CHECK(refused<DeletePayload>("0100 0001") == "malformed | number of SPIs: 1");
-  CHECK(refused<DeletePayload>("0304 0101") == "limit-reached | number of SPIs: 257");
+  CHECK(refused<DeletePayload>("0404 0001 00") == "truncated | SPIs: need 4 bytes, have 1");
+  CHECK(refused<DeletePayload>("0408 0001 0000000000000001 00") == "malformed | after the SPIs: 1 bytes too many");
+  CHECK(refused<DeletePayload>("0304 0101") == "truncated | SPI 1: need 4 bytes, have 0");
   CHECK(refused<DeletePayload>("0304 0002 00000001 00") == "truncated | SPI 2: need 4 bytes, have 1");
   CHECK(refused<DeletePayload>("0304 0001 00000001 00") == "malformed | after the SPIs: 1 bytes too many");
+}
+
+TEST_CASE("delete: what names nothing is read, names nothing, and says why") {
+  const auto oddity = [](std::string_view hex) {
+    const DeletePayload payload = parsed<DeletePayload>(hex).value();
+    CHECK(payload.spis.empty());
+    return payload.oddity;
+  };
+  CHECK(oddity("0004 0001 00000001") == Reason::kIkeProtocolId);
+  CHECK(oddity("0404 0000") == Reason::kIkeProtocolId);
+  CHECK(oddity("0308 0001 0000000000000001") == Reason::kIkeSpiSize);
+  CHECK(oddity("0300 0001") == Reason::kIkeSpiSize);
+  CHECK(oddity("0108 0001 0000000000000001") == Reason::kIkeSpiSize);
+  CHECK(oddity("0100 0001") == Reason::kIkeSpiSize);
+  CHECK(oddity("0100 0000") == Reason::kNone);
+}
+
+TEST_CASE("delete: of more SPIs than any IKE SA has children the first ones are looked at") {
+  Bytes many = bytes_of("03 04 0101");
+  many.resize(4 + 4 * (kSpisPerDeleteMax + 1));
+  many[7] = 9;
+  const DeletePayload payload = parsed<DeletePayload>(many).value();
+  CHECK(payload.spis.size() == kSpisPerDeleteMax);
+  CHECK(payload.spis.front() == 9);
+  CHECK(payload.left_out == 1);
+  many.pop_back();
+  CHECK(refused<DeletePayload>(many) == "truncated | SPIs: need 4 bytes, have 3");
 }
 
 TEST_CASE("configuration: a request with an empty attribute is read and written; the reserved bit is ignored") {
@@ -120,15 +149,26 @@ TEST_CASE("configuration: attributes that RFC 7296 does not define are kept and 
 
 TEST_CASE("configuration: each error names its field") {
   CHECK(refused<ConfigPayload>("") == "truncated | CFG type: need 1 bytes, have 0");
-  CHECK(refused<ConfigPayload>("00000000") == "malformed | CFG type: 0");
-  CHECK(refused<ConfigPayload>("05000000") == "malformed | CFG type: 5");
   CHECK(refused<ConfigPayload>("0100") == "truncated | reserved: need 3 bytes, have 1");
   CHECK(refused<ConfigPayload>("01000000 00") == "truncated | attribute 1: type: need 2 bytes, have 1");
   CHECK(refused<ConfigPayload>("01000000 00010000 000100") == "truncated | attribute 2: length: need 2 bytes, have 1");
   CHECK(refused<ConfigPayload>("01000000 0001000201") == "truncated | attribute 1: value: need 2 bytes, have 1");
+}
+
+TEST_CASE("configuration: a type that is not known is kept, so that the payload can be passed over") {
+  for (const char* type : {"00000000", "05000000", "ff000000"}) {
+    CHECK(!parsed<ConfigPayload>(type).value().has_known_type());
+  }
+  for (const char* type : {"01000000", "04000000"}) CHECK(parsed<ConfigPayload>(type).value().has_known_type());
+}
+
+TEST_CASE("configuration: attributes beyond the limit are left out, and their lengths checked all the same") {
   Bytes many(4 + 4 * kConfigAttributesMax);
   many[0] = 1;
-  CHECK(parsed<ConfigPayload>(many).ok());
+  CHECK(parsed<ConfigPayload>(many).value().left_out == 0);
   many.resize(many.size() + 4);
-  CHECK(refused<ConfigPayload>(many) == "limit-reached | attribute 65");
+  CHECK(parsed<ConfigPayload>(many).value().left_out == 1);
+  CHECK(parsed<ConfigPayload>(many).value().attributes.size() == kConfigAttributesMax);
+  many.resize(many.size() + 3);
+  CHECK(refused<ConfigPayload>(many) == "truncated | attribute beyond 64: length: need 2 bytes, have 1");
 }
