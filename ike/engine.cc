@@ -171,6 +171,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
     case MessageWindow::Verdict::kNew: break;
     case MessageWindow::Verdict::kInProgress: return core.count(Reason::kIkeRetransmitted);
+    case MessageWindow::Verdict::kBeyond: return core.count(Reason::kIkeWindow);
     case MessageWindow::Verdict::kForeign: return core.count(Reason::kIkeMessageId);
     case MessageWindow::Verdict::kRepeated: {
       Answered& answered = *sa.window.answered;

@@ -66,6 +66,19 @@ void send_delete_ike(EngineCore& core, Instant now, IkeSa& sa) {
     core.destroy(sa, sent.error().reason());
 }
 
+/// The peer's request that waits for the kernel gets its answer before the IKE SA ends: without one the window would
+/// stay shut for the peer's own Delete (RFC 7296 2.3, 2.25.2).
+void put_off_pending_request(EngineCore& core, Instant now, IkeSa& sa) {
+  const auto* established = std::get_if<Established>(&sa.state);
+  if (established == nullptr || !established->peer) return;
+  const PeerExchange& peer = *established->peer;
+  PayloadWriter out;
+  out.add(notify(NotifyType::kTemporaryFailure));
+  Status sent =
+      core.send_response(now, sa, Exchange::kCreateChildSa, peer.message_id, peer.request_hash, peer.path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
+}
+
 /// Our Delete of children is answered.
 void deletes_answered(EngineCore& core, Instant now, IkeSa& sa) {
   auto* established = std::get_if<Established>(&sa.state);
@@ -151,6 +164,7 @@ void on_informational_response(EngineCore& core, Instant now, IkeSa& sa, const M
 }
 
 void start_delete_ike(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::optional<NotifyType> notice) {
+  put_off_pending_request(core, now, sa);
   abandon_exchanges(core, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state)) {
     for (const ChildSa& child : established->children) {
