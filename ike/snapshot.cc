@@ -61,6 +61,12 @@ void fields(A& a, AuthPayload& v) {
   a(v.method, v.data);
 }
 template <typename A>
+void fields(A& a, RateBucket& v) {
+  Instant full_at = v.full_at();
+  a(full_at);
+  if constexpr (A::kReading) v = RateBucket(full_at);
+}
+template <typename A>
 void fields(A& a, Outstanding& v) {
   a(v.message_id, v.exchange, v.bytes, v.path, v.sent, v.tries, v.next_at, v.interval);
 }
@@ -173,8 +179,8 @@ void rest_of(A& a, AuthFinishing& v) {
 }
 template <typename A>
 void rest_of(A& a, Established& v) {
-  a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.closing,
-    v.put_off_since, v.keepalive_at, v.waits_for_pace);
+  a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.replaced, v.requests,
+    v.comebacks, v.closing, v.put_off_since, v.keepalive_at, v.waits_for_pace);
   pointed_fields(a, v.own);
   pointed_fields(a, v.peer);
 }

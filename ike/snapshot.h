@@ -9,7 +9,7 @@ namespace ipsec::ike {
 
 /// The format's version. Raise it whenever a field is added; older ones are refused with kUnsupported (their IKE SAs
 /// are set up anew).
-inline constexpr uint16_t kSnapshotVersion = 4;
+inline constexpr uint16_t kSnapshotVersion = 5;
 
 /// Everything that an IKE SA is, in any state: for restart, upgrade and takeover (architecture, decision 7). Points in
 /// time are stored as what remains of them, so that a snapshot moves between boots and nodes. Holds keys, hence a

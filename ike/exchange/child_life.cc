@@ -173,15 +173,30 @@ void move_children(EngineCore& core, IkeSa& from, IkeSa& to) {
       target.tasks.push_back(std::move(task));
     }
   source.tasks.clear();
+  for (IkeSaId each : std::exchange(source.replaced, {})) target.replaced.push_back(each);
   std::ranges::copy(source.deletes_waiting, std::back_inserter(target.deletes_waiting));
   source.deletes_waiting.clear();
   target.predecessor.reset();
   from.successor = to.id;
   core.report(to, Reason::kIkeRekeyed, {field("peer", to_string(to.path.remote)), field("children", uint64_t{living})});
   core.act(std::move(moved));
+  stand_for(core, to, from.id);
   core.snapshot_changed(to);
   core.snapshot_changed(from);
   core.arm(to);
+}
+
+void end_replaced(EngineCore& core, IkeSaId old) {
+  IkeSa* sa = core.find(old);
+  if (sa == nullptr || (sa->state_id() != StateId::kRekeyed && sa->state_id() != StateId::kDeleting)) return;
+  core.destroy(*sa, Reason::kIkePredecessors, {field("peer", to_string(sa->path.remote))});
+}
+
+void stand_for(EngineCore& core, IkeSa& standing, IkeSaId old) {
+  auto& replaced = established_of(standing).replaced;
+  std::erase_if(replaced, [&](IkeSaId each) { return each == old || core.find(each) == nullptr; });
+  replaced.push_back(old);
+  for (; replaced.size() > kPredecessorsMax; replaced.erase(replaced.begin())) end_replaced(core, replaced.front());
 }
 
 void adopt_by_rival(EngineCore& core, IkeSa& old) {

@@ -60,6 +60,10 @@ void close_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child, Reaso
 void bury_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id, Reason reason);
 /// All children of `from`, and what waits for them, belong to `to` from now on.
 void move_children(EngineCore& core, IkeSa& from, IkeSa& to);
+/// `standing` takes the place of `old`, too, which waits for its Delete. Of more than a few such the oldest is ended.
+void stand_for(EngineCore& core, IkeSa& standing, IkeSaId old);
+/// Ends an IKE SA that was replaced and never deleted. Nothing happens when it is gone.
+void end_replaced(EngineCore& core, IkeSaId old);
 /// While two rekeys of an IKE SA cross, the children stay with the old one; this gives them to the one that the peer
 /// made, because it turns out to stand.
 void adopt_by_rival(EngineCore& core, IkeSa& old);

@@ -1,5 +1,6 @@
 #include "ike/wire/delete_payload.h"
 
+#include <algorithm>
 #include <string>
 
 #include "ike/limits.h"
@@ -29,10 +30,9 @@ Result<DeletePayload> DeletePayload::parse(ByteReader body) {
   if (claimed_bytes != spi_bytes) return Error(Reason::kIkeSpiSize, "SPI size: " + std::to_string(claimed_bytes));
   TRY_ASSIGN(const uint16_t count, body.u16(), "number of SPIs");
   if (spi_bytes == 0 && count != 0) return Error(Reason::kMalformed, "number of SPIs: " + std::to_string(count));
-  if (count > kSpisPerDeleteMax) return Error(Reason::kLimitReached, "number of SPIs: " + std::to_string(count));
   DeletePayload payload{.protocol = Protocol{protocol}, .spis = {}};
-  payload.spis.reserve(count);
-  for (uint16_t i = 1; i <= count; ++i) {
+  payload.spis.reserve(std::min(size_t{count}, body.remaining() / 4));  // the message bounds them, not its claim
+  for (uint32_t i = 1; i <= count; ++i) {
     TRY_ASSIGN(const uint32_t spi, body.u32(), "SPI " + std::to_string(i));
     payload.spis.push_back(spi);
   }
