@@ -1,6 +1,7 @@
 #include "ike/snapshot.h"
 
 #include "ike/snapshot_archive.h"
+#include "ike/snapshot_check.h"
 
 namespace ipsec {
 
@@ -333,6 +334,7 @@ Result<std::unique_ptr<IkeSa>> read_snapshot(const Secret& snapshot, Instant now
   TRY(in.finish(), "");
   TRY(check_children(*sa), "");
   if (!sa->is_consistent()) return Error(Reason::kMalformed, "the parts do not fit each other");
+  TRY(check_contents(*sa), "");
   return sa;
 }
 
