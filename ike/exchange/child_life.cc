@@ -47,10 +47,19 @@ bool waits_for_peer(const Established& established, const Task& task) {
   return task.kind == Task::Kind::kRekeyChild && established.peer->child.replaces == task.child;
 }
 
+bool deletes_wait_for_peer(const Established& established) {
+  // Our response leaves first: a peer that sees our Delete of what both have rekeyed before takes its own rekey for one
+  // of a child that is gone, and keeps what it makes beside ours.
+  return !established.deletes_waiting.empty() && established.peer && established.peer->child.replaces;
+}
+
 void serve(EngineCore& core, Instant now, IkeSa& sa) {
   auto* established = std::get_if<Established>(&sa.state);
   if (established == nullptr || sa.window.outstanding) return;
-  if (!established->deletes_waiting.empty()) return send_waiting_deletes(core, now, sa);
+  if (!established->deletes_waiting.empty()) {
+    if (deletes_wait_for_peer(*established)) return;  // the end of the peer's exchange comes here again
+    return send_waiting_deletes(core, now, sa);
+  }
   if (established->own) return;  // answered, and now with the kernel: one after the other
   auto due = std::ranges::find_if(established->tasks, [&](const Task& each) {
     return each.not_before <= now && !waits_for_peer(*established, each);

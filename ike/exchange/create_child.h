@@ -20,6 +20,8 @@ void on_create_child_ignored(EngineCore& core, Instant now, IkeSa& sa, const Mes
 Status add_task(EngineCore& core, Instant now, IkeSa& sa, Task task);
 /// Whether `task` has to wait until the peer's CREATE_CHILD_SA that the kernel is working on is over.
 bool waits_for_peer(const Established& established, const Task& task);
+/// Whether our Deletes, and with them all that comes after, wait until the peer's rekey of a child is answered.
+bool deletes_wait_for_peer(const Established& established);
 /// Begins our next request when the window is free: Deletes first, then tasks whose time has come.
 void serve(EngineCore& core, Instant now, IkeSa& sa);
 
