@@ -43,7 +43,7 @@ struct IkeEngine::Impl {
   void on_deadline(Instant now, IkeSa& sa);
   template <typename Value>
   void answer_child(Instant now, IkeSa& sa, AskId ask, const Value& value);
-  IkeSa* owner_of(IkeSaId ike, ChildId child);
+  IkeSa* owner_of(IkeSaId ike, std::optional<ChildId> child = std::nullopt);
   void settle(IkeSaId id);
   void serve_waiting(Instant now);
 
@@ -67,7 +67,8 @@ void IkeEngine::Impl::settle(IkeSaId id) {
 void IkeEngine::adopt(const FindTunnel& find) {
   for (auto& [id, sa] : impl_->core.sas) {
     if (!sa->tunnel) continue;  // asks for its peer yet, and gets the new one
-    if (auto tunnel = find(sa->tunnel->name)) sa->next_tunnel = std::move(tunnel);
+    // What has no IKE any more ends by itself: whoever changed it closes its IKE SAs.
+    if (auto tunnel = find(sa->tunnel->name); tunnel && tunnel->ike_policy) sa->next_tunnel = std::move(tunnel);
     impl_->settle(id);
   }
 }
@@ -172,6 +173,7 @@ void IkeEngine::Impl::on_request(Instant now, IkeSa& sa, const Path& path, const
   switch (sa.window.judge_request(header.message_id, datagram_hash(datagram))) {
     case MessageWindow::Verdict::kNew: break;
     case MessageWindow::Verdict::kInProgress: return core.count(Reason::kIkeRetransmitted);
+    case MessageWindow::Verdict::kBeyond: return core.count(Reason::kIkeWindow);
     case MessageWindow::Verdict::kForeign: return core.count(Reason::kIkeMessageId);
     case MessageWindow::Verdict::kRepeated: {
       Answered& answered = *sa.window.answered;
@@ -449,12 +451,12 @@ void IkeEngine::close_ike(Instant now, IkeSaId ike, Reason reason, CloseMode mod
   impl_->serve_waiting(now);
 }
 
-/// The IKE SA that a child belongs to now: the shell may not know of a rekey yet.
-IkeSa* IkeEngine::Impl::owner_of(IkeSaId ike, ChildId child) {
+/// The IKE SA that a child, or with nothing said any, belongs to now: the shell may not know of a rekey yet.
+IkeSa* IkeEngine::Impl::owner_of(IkeSaId ike, std::optional<ChildId> child) {
   IkeSa* sa = core.find(ike);
   for (int steps = 0; sa != nullptr && steps < 8; ++steps) {
     auto* established = std::get_if<Established>(&sa->state);
-    if (established != nullptr && (!child || established->child(child) != nullptr)) return sa;
+    if (established != nullptr && (!child || established->child(*child) != nullptr)) return sa;
     sa = sa->successor ? core.find(*sa->successor) : nullptr;
   }
   return nullptr;
@@ -475,7 +477,7 @@ void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reas
 
 Status IkeEngine::create_child(Instant now, IkeSaId ike, std::string_view child,
                                std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
-  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  IkeSa* sa = impl_->owner_of(ike);
   if (sa == nullptr) return Error(Reason::kNotFound, "an established IKE SA");
   if (sa->tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
   Task task{.kind = Task::Kind::kCreateChild, .name = std::string(child), .reason = Reason::kTrafficStart};
@@ -500,7 +502,7 @@ void IkeEngine::rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reas
 }
 
 void IkeEngine::rekey_ike(Instant now, IkeSaId ike, Reason reason) {
-  IkeSa* sa = impl_->owner_of(ike, ChildId());
+  IkeSa* sa = impl_->owner_of(ike);
   if (sa == nullptr) return;
   const IkeSaId id = sa->id;
   if (reason != Reason::kNone) impl_->core.report(*sa, reason);

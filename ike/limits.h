@@ -15,7 +15,7 @@ inline constexpr size_t kProposalsMax = 64;         ///< Proposals per SA payloa
 inline constexpr size_t kTransformsMax = 128;       ///< Transforms per proposal.
 inline constexpr size_t kAttributesMax = 8;         ///< Attributes per transform.
 inline constexpr size_t kSelectorsMax = 255;        ///< Selectors per TS payload (its counter has 8 bits).
-inline constexpr size_t kSpisPerDeleteMax = 256;    ///< SPIs per Delete payload that are looked at.
+inline constexpr size_t kSpisPerDeleteMax = 255;    ///< SPIs per Delete payload that we build; peers may name more.
 inline constexpr size_t kNotifyBytesMax = 2048;     ///< Bytes of notification data.
 inline constexpr size_t kCertificateBytesMax = 16384;  ///< Bytes of one certificate payload.
 inline constexpr size_t kCertificatesMax = 8;      ///< CERT payloads per message that are kept, and as many CERTREQ.
@@ -25,8 +25,8 @@ inline constexpr size_t kNonceBytesMax = 256;
 inline constexpr size_t kCookieBytesMax = 64;       ///< RFC 7296 section 2.6.
 inline constexpr size_t kConfigAttributesMax = 64;  ///< Attributes per CP payload.
 
-inline constexpr size_t kChildrenPerIkeSaMax = 64;    ///< Child SAs per IKE SA.
-inline constexpr size_t kActionsMax = 1 << 20;        ///< Actions waiting to be polled.
+inline constexpr size_t kChildrenBesideMax = 8;  ///< Child SAs per IKE SA beyond children_max, replaced ones included.
+inline constexpr size_t kActionsMax = 1 << 20;   ///< Actions waiting to be polled.
 inline constexpr size_t kInvalidKeRetriesMax = 2;     ///< INVALID_KE_PAYLOAD answers followed per negotiation.
 inline constexpr uint8_t kUnprotectedErrorTries = 3;  ///< Transmissions before an error without protection is believed.
 inline constexpr size_t kCookieRetriesMax = 2;        ///< COOKIE answers followed per negotiation.
@@ -42,6 +42,7 @@ inline constexpr uint32_t kStatelessAnswersRate = 100'000;  ///< Per second and 
 inline constexpr uint32_t kRefusalsLeast = 10;  ///< IKE_SA_INIT requests refused per second that are no load.
 inline constexpr Duration kPutOffMost = 300s;   ///< TEMPORARY_FAILURE alone for this long closes the IKE SA (2.25).
 inline constexpr size_t kTasksMax = 128;        ///< Requests of ours waiting within one IKE SA.
+inline constexpr size_t kPredecessorsMax = 2;   ///< Replaced IKE SAs of one peer that wait for their Delete.
 inline constexpr size_t kRekeysAtOnce = 256;    ///< Rekeys of ours under way per worker; the others wait.
 inline constexpr uint32_t kMessageIdRekey =
     0xf0000000;  ///< From this message ID on the IKE SA is rekeyed (RFC 7296 2.2).

@@ -1,6 +1,7 @@
 #include "ike/snapshot.h"
 
 #include "ike/snapshot_archive.h"
+#include "ike/snapshot_check.h"
 
 namespace ipsec {
 
@@ -59,6 +60,12 @@ void fields(A& a, IkeSuite& v) {
 template <typename A>
 void fields(A& a, AuthPayload& v) {
   a(v.method, v.data);
+}
+template <typename A>
+void fields(A& a, RateBucket& v) {
+  Instant full_at = v.full_at();
+  a(full_at);
+  if constexpr (A::kReading) v = RateBucket(full_at);
 }
 template <typename A>
 void fields(A& a, Outstanding& v) {
@@ -177,8 +184,8 @@ void rest_of(A& a, AuthFinishing& v) {
 }
 template <typename A>
 void rest_of(A& a, Established& v) {
-  a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.closing,
-    v.put_off_since, v.keepalive_at, v.waits_for_pace);
+  a(v.children, v.deletes_waiting, v.deletes_sent, v.tasks, v.rekey_at, v.until, v.predecessor, v.replaced, v.requests,
+    v.comebacks, v.closing, v.put_off_since, v.keepalive_at, v.waits_for_pace);
   pointed_fields(a, v.own);
   pointed_fields(a, v.peer);
 }
@@ -331,6 +338,7 @@ Result<std::unique_ptr<IkeSa>> read_snapshot(const Secret& snapshot, Instant now
   TRY(in.finish(), "");
   TRY(check_children(*sa), "");
   if (!sa->is_consistent()) return Error(Reason::kMalformed, "the parts do not fit each other");
+  TRY(check_contents(*sa), "");
   return sa;
 }
 

@@ -60,7 +60,7 @@ class SnapshotReader {
   Status finish();
 
  private:
-  static constexpr uint32_t kElementsMax = 4096;
+  static constexpr uint32_t kElementsMax = 8192;
   template <typename T>
   void get(T& value);
   template <typename T>

@@ -47,10 +47,19 @@ bool waits_for_peer(const Established& established, const Task& task) {
   return task.kind == Task::Kind::kRekeyChild && established.peer->child.replaces == task.child;
 }
 
+bool deletes_wait_for_peer(const Established& established) {
+  // Our response leaves first: a peer that sees our Delete of what both have rekeyed before takes its own rekey for one
+  // of a child that is gone, and keeps what it makes beside ours.
+  return !established.deletes_waiting.empty() && established.peer && established.peer->child.replaces;
+}
+
 void serve(EngineCore& core, Instant now, IkeSa& sa) {
   auto* established = std::get_if<Established>(&sa.state);
   if (established == nullptr || sa.window.outstanding) return;
-  if (!established->deletes_waiting.empty()) return send_waiting_deletes(core, now, sa);
+  if (!established->deletes_waiting.empty()) {
+    if (deletes_wait_for_peer(*established)) return;  // the end of the peer's exchange comes here again
+    return send_waiting_deletes(core, now, sa);
+  }
   if (established->own) return;  // answered, and now with the kernel: one after the other
   auto due = std::ranges::find_if(established->tasks, [&](const Task& each) {
     return each.not_before <= now && !waits_for_peer(*established, each);
@@ -173,15 +182,30 @@ void move_children(EngineCore& core, IkeSa& from, IkeSa& to) {
       target.tasks.push_back(std::move(task));
     }
   source.tasks.clear();
+  for (IkeSaId each : std::exchange(source.replaced, {})) target.replaced.push_back(each);
   std::ranges::copy(source.deletes_waiting, std::back_inserter(target.deletes_waiting));
   source.deletes_waiting.clear();
   target.predecessor.reset();
   from.successor = to.id;
   core.report(to, Reason::kIkeRekeyed, {field("peer", to_string(to.path.remote)), field("children", uint64_t{living})});
   core.act(std::move(moved));
+  stand_for(core, to, from.id);
   core.snapshot_changed(to);
   core.snapshot_changed(from);
   core.arm(to);
+}
+
+void end_replaced(EngineCore& core, IkeSaId old) {
+  IkeSa* sa = core.find(old);
+  if (sa == nullptr || (sa->state_id() != StateId::kRekeyed && sa->state_id() != StateId::kDeleting)) return;
+  core.destroy(*sa, Reason::kIkePredecessors, {field("peer", to_string(sa->path.remote))});
+}
+
+void stand_for(EngineCore& core, IkeSa& standing, IkeSaId old) {
+  auto& replaced = established_of(standing).replaced;
+  std::erase_if(replaced, [&](IkeSaId each) { return each == old || core.find(each) == nullptr; });
+  replaced.push_back(old);
+  for (; replaced.size() > kPredecessorsMax; replaced.erase(replaced.begin())) end_replaced(core, replaced.front());
 }
 
 void adopt_by_rival(EngineCore& core, IkeSa& old) {

@@ -20,6 +20,8 @@ void on_create_child_ignored(EngineCore& core, Instant now, IkeSa& sa, const Mes
 Status add_task(EngineCore& core, Instant now, IkeSa& sa, Task task);
 /// Whether `task` has to wait until the peer's CREATE_CHILD_SA that the kernel is working on is over.
 bool waits_for_peer(const Established& established, const Task& task);
+/// Whether our Deletes, and with them all that comes after, wait until the peer's rekey of a child is answered.
+bool deletes_wait_for_peer(const Established& established);
 /// Begins our next request when the window is free: Deletes first, then tasks whose time has come.
 void serve(EngineCore& core, Instant now, IkeSa& sa);
 
@@ -60,6 +62,10 @@ void close_child(EngineCore& core, Instant now, IkeSa& sa, ChildSa& child, Reaso
 void bury_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id, Reason reason);
 /// All children of `from`, and what waits for them, belong to `to` from now on.
 void move_children(EngineCore& core, IkeSa& from, IkeSa& to);
+/// `standing` takes the place of `old`, too, which waits for its Delete. Of more than a few such the oldest is ended.
+void stand_for(EngineCore& core, IkeSa& standing, IkeSaId old);
+/// Ends an IKE SA that was replaced and never deleted. Nothing happens when it is gone.
+void end_replaced(EngineCore& core, IkeSaId old);
 /// While two rekeys of an IKE SA cross, the children stay with the old one; this gives them to the one that the peer
 /// made, because it turns out to stand.
 void adopt_by_rival(EngineCore& core, IkeSa& old);

@@ -4,6 +4,7 @@
 #include "ike/exchange/collision.h"
 #include "ike/exchange/create_child.h"
 #include "ike/exchange/informational.h"
+#include "ike/exchange/room.h"
 #include "ike/notify_for_error.h"
 
 namespace ipsec::ike {
@@ -165,7 +166,8 @@ Result<PendingChild> take_child(EngineCore& core, const IkeSa& sa, OwnExchange& 
 void on_child_response(EngineCore& core, Instant now, IkeSa& sa, const Payloads& answer) {
   OwnExchange& own = *established_of(sa).own;
   const policy::ChildConfig* config = sa.tunnel->child(own.task.name);
-  VERIFY(config != nullptr);
+  if (config == nullptr)
+    return fail(core, now, sa, Error(Reason::kCancelled, "not configured any more"), nullptr, answer.sa.has_value());
   const ChildSa* old = is_rekey(own.task) ? established_of(sa).child(own.task.child) : nullptr;
   auto read = read_child_answer({*sa.tunnel, *config, own.offered, own.offered_local, own.offered_remote, answer,
                                  old != nullptr ? old->spec.get() : nullptr});
@@ -206,17 +208,36 @@ void prevail(EngineCore& core, Instant now, IkeSa& sa, const OwnExchange& own) {
   rival->until = now + kRekeyGuard;
 }
 
+/// Nothing was sent yet, and nothing will be: whoever asked for a new child is told.
+void give_up(EngineCore& core, const IkeSa& sa, const Task& task, const Error& error) {
+  if (is_rekey(task)) return core.count(error.reason());
+  core.act(ChildFailed{sa.id, sa.tunnel, task.name, error.reason(), error.text()});
+}
+
+/// The IKE SA has all the children that it may have: a rekey waits, a new child is given up.
+void wait_for_room(EngineCore& core, Instant now, IkeSa& sa, Task task) {
+  const uint64_t limit = sa.tunnel->ike_policy->children_max;
+  core.report(sa, Reason::kChildLimit, {field("limit", limit)});
+  if (!is_rekey(task)) return give_up(core, sa, task, Error(Reason::kChildLimit, "too many children stand"));
+  (void)try_again(core, now, sa, std::move(task));
+}
+
 }  // namespace
 
 void begin_child(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   Established& established = established_of(sa);
   const policy::ChildConfig* config = config_of(sa, task);
-  if (config == nullptr) return;  // deleted, or replaced by the peer, while the task waited
+  // A child that is to be rekeyed was deleted, or replaced by the peer, while the task waited: then nothing is left to
+  // do. A new one has left the configuration.
+  if (config == nullptr) return give_up(core, sa, task, Error(Reason::kCancelled, "not configured any more"));
+  if (!make_room_for_own(core, sa)) return wait_for_room(core, now, sa, std::move(task));
   auto own = std::make_unique<OwnExchange>();
   own->offered = esp_offer(*config->policy, ChildExchange::kCreateChild);
+  if (own->offered.empty())
+    return give_up(core, sa, task, Error(Reason::kNoProposalChosen, "no ESP proposal is configured"));
   if (const policy::Transform* group = own->offered.front().first(policy::TransformType::kKeyExchange)) {
     auto pair = core.crypto.generate(group->id, core.random);
-    if (!pair.ok()) return core.count(pair.error().reason());
+    if (!pair.ok()) return give_up(core, sa, task, pair.error());
     own->key_pair = std::move(*pair);
   }
   own->nonce = core.fresh_nonce();

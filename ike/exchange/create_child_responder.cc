@@ -4,6 +4,7 @@
 #include "ike/exchange/collision.h"
 #include "ike/exchange/create_child.h"
 #include "ike/exchange/informational.h"
+#include "ike/exchange/room.h"
 #include "ike/notify_for_error.h"
 
 namespace ipsec::ike {
@@ -23,29 +24,6 @@ ChildSa* rekeyed_child(Established& established, const NotifyPayload& rekey) {
   for (ChildSa& child : established.children)
     if (child.spec->spi_out == spi && (found == nullptr || found->phase == ChildPhase::kLingering)) found = &child;
   return found;
-}
-
-/// Children that count against the limit: not those that are being replaced or deleted.
-size_t living_children(const Established& established) {
-  return static_cast<size_t>(std::ranges::count_if(established.children, [](const ChildSa& child) {
-    return child.phase == ChildPhase::kInUse || child.phase == ChildPhase::kAwaitingUse;
-  }));
-}
-
-/// Whether there is room for a new child; makes room where configured so.
-bool make_room(EngineCore& core, Instant now, IkeSa& sa) {
-  Established& established = established_of(sa);
-  const policy::IkePolicy& policy = *sa.tunnel->ike_policy;
-  if (established.children.size() >= 2 * kChildrenPerIkeSaMax) return false;
-  if (living_children(established) < policy.children_max) return true;
-  if (policy.children_overload == policy::ChildOverload::kRefuse) return false;
-  auto oldest = std::ranges::find_if(established.children,
-                                     [](const ChildSa& child) { return child.phase == ChildPhase::kInUse; });
-  if (oldest == established.children.end()) return false;
-  core.report(sa, Reason::kChildLimit,
-              {field("limit", uint64_t{policy.children_max}), field("detail", "the oldest goes")});
-  retire_child(core, now, sa, *oldest);
-  return true;
 }
 
 /// Whether an offer is for an IKE SA: so says its first usable proposal, and where there is none, the first one.
@@ -120,18 +98,42 @@ Result<std::unique_ptr<PeerExchange>> prepare(EngineCore& core, const IkeSa& sa,
   return peer;
 }
 
-/// Negotiates a child; `old` is replaced by it (rekey), or nullptr.
-void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message, ChildSa* old) {
+using Decided = std::variant<ChildDecision, ChildRefusal>;
+
+/// What the configuration makes of the request; `old` is to be replaced (rekey), or nullptr.
+Decided decide(const IkeSa& sa, const Payloads& request, const ChildSa* old) {
+  const Asked asked = read_offer(*request.sa);
+  return decide_child(*sa.tunnel, {.offered = asked.offered,
+                                   .spis = asked.spis,
+                                   .ts_i = request.ts_i->selectors,
+                                   .ts_r = request.ts_r->selectors,
+                                   .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
+                                   .exchange = ChildExchange::kCreateChild,
+                                   .replaced = old != nullptr ? old->spec.get() : nullptr});
+}
+
+bool is_up(const Established& established, const std::string& name) {
+  return std::ranges::any_of(established.children, [&](const ChildSa& each) {
+    return each.spec->child == name && (each.phase == ChildPhase::kInUse || each.phase == ChildPhase::kAwaitingUse);
+  });
+}
+
+/// Whether a further child is asked for that is configured and not up. A peer may set up all that it is configured for
+/// at once: that has a rate of its own, one of each per second, so that children which come and go are not free.
+/// `decided`: what was found out on the way.
+bool comes_up(Instant now, IkeSa& sa, const Payloads& request, std::optional<Decided>& decided) {
+  Established& established = established_of(sa);
+  if (request.notify(NotifyType::kRekeySa) != nullptr || !request.ts_i || !request.ts_r) return false;
+  if (!established.comebacks.take(now, static_cast<uint32_t>(sa.tunnel->children.size()))) return false;
+  decided = decide(sa, request, nullptr);
+  const auto* decision = std::get_if<ChildDecision>(&*decided);
+  return decision != nullptr && !is_up(established, decision->config->name);
+}
+
+/// Makes the child that was decided on; `old` is replaced by it (rekey), or nullptr.
+void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message, ChildSa* old, Decided decided) {
   Established& established = established_of(sa);
   const Payloads& request = message.payloads;
-  const Asked asked = read_offer(*request.sa);
-  auto decided = decide_child(*sa.tunnel, {.offered = asked.offered,
-                                           .spis = asked.spis,
-                                           .ts_i = request.ts_i->selectors,
-                                           .ts_r = request.ts_r->selectors,
-                                           .wants_transport = request.notify(NotifyType::kUseTransportMode) != nullptr,
-                                           .exchange = ChildExchange::kCreateChild,
-                                           .replaced = old != nullptr ? old->spec.get() : nullptr});
   if (const auto* refusal = std::get_if<ChildRefusal>(&decided)) return refuse(core, now, sa, message, *refusal);
   const ChildDecision& decision = std::get<ChildDecision>(decided);
   if (decision.group != 0 && (!request.ke || request.ke->group != decision.group))
@@ -212,13 +214,16 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
   Established& established = established_of(sa);
   const Payloads& request = message.payloads;
   sa.window.expected = message.header.message_id + 1;
-  if (!core.admission.rekey_allowed(now, established.requests)) {
+  const bool about_ike = is_for_ike(*request.sa);
+  std::optional<Decided> decided;
+  const bool free = !about_ike && comes_up(now, sa, request, decided);
+  if (!free && !core.admission.rekey_allowed(now, established.requests)) {
     core.report(
         sa, Reason::kIkeRekeyRate,
         {field("peer", to_string(message.path.remote)), field("limit", uint64_t{core.options.admission.rekey_rate})});
     return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
   }
-  if (is_for_ike(*request.sa)) return on_rekey_ike_request(core, now, sa, message);
+  if (about_ike) return on_rekey_ike_request(core, now, sa, message);
   if (!request.ts_i || !request.ts_r)
     return answer_invalid(core, now, sa, message, Error(Reason::kIkePayloadMissing, "TSi or TSr"));
   const NotifyPayload* rekey = request.notify(NotifyType::kRekeySa);
@@ -241,16 +246,18 @@ void on_create_child_request(EngineCore& core, Instant now, IkeSa& sa, const Mes
       return answer_create_child(core, now, sa, message, unknown);
     }
   }
-  if (rekey == nullptr && !make_room(core, now, sa)) {
+  if (!make_room_for_peer(core, now, sa, rekey != nullptr ? NewChild::kReplacement : NewChild::kFurther)) {
     core.report(sa, Reason::kChildLimit, {field("limit", uint64_t{sa.tunnel->ike_policy->children_max})});
     return answer_create_child(core, now, sa, message, notify(NotifyType::kNoAdditionalSas));
   }
+  if (rekey != nullptr) old = rekeyed_child(established, *rekey);  // making room changes the list
   // A peer that rekeys what it made itself uses it.
   if (old != nullptr && old->phase == ChildPhase::kAwaitingUse) {
     use_child(core, now, sa, established.children, old->id);
     old = rekeyed_child(established, *rekey);
   }
-  negotiate(core, now, sa, message, old);
+  if (!decided) decided = decide(sa, request, old);
+  negotiate(core, now, sa, message, old, std::move(*decided));
 }
 
 void on_create_child_too_late(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {

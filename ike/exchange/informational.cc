@@ -1,6 +1,7 @@
 #include "ike/exchange/informational.h"
 
 #include <algorithm>
+#include <span>
 
 #include "ike/exchange/child.h"
 #include "ike/exchange/create_child.h"
@@ -27,22 +28,54 @@ void drop_child(EngineCore& core, Instant now, IkeSa& sa, ChildId id) {
   bury_child(core, now, sa, id, Reason::kDeletedByPeer);
 }
 
+/// The SPIs that the peer may name, sorted; each is taken out when it was named.
+class Deletable {
+ public:
+  explicit Deletable(const Established& established) {
+    spis_.reserve(established.children.size() + 1);
+    for (const ChildSa& each : established.children)
+      if (each.phase != ChildPhase::kLingering) spis_.push_back(each.spec->spi_out.value());
+    if (established.own && established.own->child) spis_.push_back(established.own->child->spec->spi_out.value());
+    std::ranges::sort(spis_);
+  }
+  bool take(uint32_t spi) {
+    const auto found = std::ranges::lower_bound(spis_, spi);
+    if (found == spis_.end() || *found != spi) return false;
+    spis_.erase(found);
+    return true;
+  }
+
+ private:
+  std::vector<uint32_t> spis_;
+};
+
+IkeSa* owner_of_children(EngineCore& core, IkeSa& sa) {
+  IkeSa* owner = sa.successor ? core.find(*sa.successor) : &sa;
+  return owner != nullptr && owner->state_id() == StateId::kEstablished ? owner : nullptr;
+}
+
 /// Children that the peer deletes, named by the SPIs of its inbound SAs: our outbound ones. Returns our inbound SPIs.
-std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa, const DeletePayload& payload) {
-  std::vector<uint32_t> answered;
-  if (payload.protocol != policy::Protocol::kEsp) return answered;
-  for (uint32_t spi : payload.spis) {
-    // Looked up anew each time: the peer may name one twice, and ends of children change the list.
-    IkeSa* owner = sa.successor ? core.find(*sa.successor) : &sa;
-    auto* established = owner != nullptr ? std::get_if<Established>(&owner->state) : nullptr;
-    if (established == nullptr) return answered;
+std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa,
+                                    const std::vector<DeletePayload>& payloads) {
+  std::vector<uint32_t> answered, named;
+  for (const DeletePayload& each : payloads)
+    if (each.protocol == policy::Protocol::kEsp) named.insert(named.end(), each.spis.begin(), each.spis.end());
+  IkeSa* first_owner = owner_of_children(core, sa);
+  if (named.empty() || first_owner == nullptr) return answered;
+  Deletable deletable(std::get<Established>(first_owner->state));
+  for (uint32_t spi : named) {
+    if (!deletable.take(spi)) continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
+    // Looked up anew each time: ends of children change the list.
+    IkeSa* owner = owner_of_children(core, sa);
+    if (owner == nullptr) return answered;
+    auto* established = &std::get<Established>(owner->state);
     auto child = std::ranges::find_if(established->children, [&](const ChildSa& each) {
       return each.spec->spi_out.value() == spi && each.phase != ChildPhase::kLingering;
     });
     if (child == established->children.end()) {
       if (is_being_made(*established, ChildSpi(spi)))
         answered.push_back(on_own_child_deleted(core, now, *owner).value());
-      continue;  // gone already: no SPI in the answer (RFC 7296 1.4.1)
+      continue;
     }
     // Both sides delete it: each answers without it (1.4.1, 2.25.1).
     const bool ours_too = child->phase == ChildPhase::kDeleting || child->phase == ChildPhase::kClosed;
@@ -52,6 +85,15 @@ std::vector<uint32_t> drop_children(EngineCore& core, Instant now, IkeSa& sa, co
     if (owner != &sa) core.arm(*owner);
   }
   return answered;
+}
+
+/// Deletes of children, as many payloads as they take.
+void add_deletes(PayloadWriter& out, std::span<const uint32_t> spis) {
+  while (!spis.empty()) {
+    const auto part = spis.first(std::min(spis.size(), kSpisPerDeleteMax));
+    out.add(DeletePayload{.protocol = policy::Protocol::kEsp, .spis = {part.begin(), part.end()}});
+    spis = spis.subspan(part.size());
+  }
 }
 
 /// Sends the Delete of the IKE SA unless a request is under way: its response will call again.
@@ -64,6 +106,19 @@ void send_delete_ike(EngineCore& core, Instant now, IkeSa& sa) {
   out.add(delete_of_ike());
   if (Status sent = core.send_request(now, sa, Exchange::kInformational, out); !sent.ok())
     core.destroy(sa, sent.error().reason());
+}
+
+/// The peer's request that waits for the kernel gets its answer before the IKE SA ends: without one the window would
+/// stay shut for the peer's own Delete (RFC 7296 2.3, 2.25.2).
+void put_off_pending_request(EngineCore& core, Instant now, IkeSa& sa) {
+  const auto* established = std::get_if<Established>(&sa.state);
+  if (established == nullptr || !established->peer) return;
+  const PeerExchange& peer = *established->peer;
+  PayloadWriter out;
+  out.add(notify(NotifyType::kTemporaryFailure));
+  Status sent =
+      core.send_response(now, sa, Exchange::kCreateChildSa, peer.message_id, peer.request_hash, peer.path, out);
+  if (!sent.ok()) core.count(sent.error().reason());
 }
 
 /// Our Delete of children is answered.
@@ -81,14 +136,17 @@ void deletes_answered(EngineCore& core, Instant now, IkeSa& sa) {
 void send_waiting_deletes(EngineCore& core, Instant now, IkeSa& sa) {
   auto& established = std::get<Established>(sa.state);
   VERIFY(!sa.window.outstanding);
-  DeletePayload payload{.protocol = policy::Protocol::kEsp};
-  for (ChildSpi spi : established.deletes_waiting) payload.spis.push_back(spi.value());
-  established.deletes_sent = std::move(established.deletes_waiting);
-  established.deletes_waiting.clear();
+  // What one payload does not hold goes in the next exchange: peers that split nothing must read it, too.
+  auto& waiting = established.deletes_waiting;
+  const auto end = waiting.begin() + static_cast<ptrdiff_t>(std::min(waiting.size(), kSpisPerDeleteMax));
+  established.deletes_sent.assign(waiting.begin(), end);
+  waiting.erase(waiting.begin(), end);
+  std::vector<uint32_t> spis;
+  for (ChildSpi spi : established.deletes_sent) spis.push_back(spi.value());
   PayloadWriter out;
-  out.add(payload);
+  add_deletes(out, spis);
   if (Status sent = core.send_request(now, sa, Exchange::kInformational, out); !sent.ok())
-    core.count(sent.error().reason());
+    core.destroy(sa, sent.error().reason(), {field("detail", sent.error().text())});
 }
 
 void answer_invalid(EngineCore& core, Instant now, IkeSa& sa, const Message& message, const Error& error) {
@@ -108,18 +166,14 @@ void answer_invalid(EngineCore& core, Instant now, IkeSa& sa, const Message& mes
 
 void on_informational_request(EngineCore& core, Instant now, IkeSa& sa, const Message& message) {
   const Payloads& request = message.payloads;
-  bool ends = false;
   PayloadWriter out;
-  DeletePayload answered{.protocol = policy::Protocol::kEsp};
-  for (const DeletePayload& each : request.deletes) {
-    ends = ends || each.protocol == policy::Protocol::kIke;
-    const auto spis = drop_children(core, now, sa, each);
-    answered.spis.insert(answered.spis.end(), spis.begin(), spis.end());
-  }
+  const bool ends = std::ranges::any_of(
+      request.deletes, [](const DeletePayload& each) { return each.protocol == policy::Protocol::kIke; });
+  const std::vector<uint32_t> answered = drop_children(core, now, sa, request.deletes);
   // RFC 7296 2.21.2: the initiator refuses our proof of identity.
   const bool refused = request.notify(NotifyType::kAuthenticationFailed) != nullptr;
   // The Delete of the whole IKE SA is answered with an empty message (1.4.1).
-  if (!ends && !refused && !answered.spis.empty()) out.add(answered);
+  if (!ends && !refused) add_deletes(out, answered);
   sa.window.expected = message.header.message_id + 1;
   if (Status sent = core.send_response(now, sa, Exchange::kInformational, message.header.message_id,
                                        datagram_hash(message.datagram), message.path, out);
@@ -151,6 +205,7 @@ void on_informational_response(EngineCore& core, Instant now, IkeSa& sa, const M
 }
 
 void start_delete_ike(EngineCore& core, Instant now, IkeSa& sa, Reason reason, std::optional<NotifyType> notice) {
+  put_off_pending_request(core, now, sa);
   abandon_exchanges(core, sa, reason);
   if (auto* established = std::get_if<Established>(&sa.state)) {
     for (const ChildSa& child : established->children) {

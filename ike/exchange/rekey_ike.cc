@@ -35,7 +35,7 @@ struct Fresh {
 };
 
 /// The new IKE SA beside the old one, without children.
-Result<IkeSa*> make_fresh(EngineCore& core, Instant now, const IkeSa& old, Fresh fresh) {
+Result<IkeSa*> make_fresh(EngineCore& core, Instant now, IkeSa& old, Fresh fresh) {
   TRY_ASSIGN(KeySchedule keys,
              old.keys()->rekey(core.crypto, fresh.suite, {fresh.ni, fresh.nr, fresh.spi_i, fresh.spi_r},
                                std::move(fresh.shared)),
@@ -56,7 +56,9 @@ Result<IkeSa*> make_fresh(EngineCore& core, Instant now, const IkeSa& old, Fresh
                                           .created_at = now,
                                           .last_heard = now,
                                           .established_at = now,
-                                          .state = Established{.keys = std::move(keys)}});
+                                          .state = Established{.keys = std::move(keys),
+                                                               .requests = established_of(old).requests,
+                                                               .comebacks = established_of(old).comebacks}});
   core.start_lifetime(now, *sa);
   IkeSa* made = core.sas.emplace(sa->id, std::move(sa)).first->second.get();
   core.snapshot_changed(*made);
@@ -81,6 +83,14 @@ void send(EngineCore& core, Instant now, IkeSa& sa) {
   const OwnExchange& own = *established_of(sa).own;
   if (Status sent = core.send_request(now, sa, Exchange::kCreateChildSa, build_request(own)); !sent.ok())
     core.destroy(sa, sent.error().reason(), {field("detail", sent.error().text())});
+}
+
+/// Whether one more IKE SA may be made beside this one. A peer's own old ones make room for its new one.
+bool has_room(EngineCore& core, IkeSa& sa) {
+  auto& replaced = established_of(sa).replaced;
+  for (; core.sas.size() >= core.options.admission.ike_sas_max && !replaced.empty(); replaced.erase(replaced.begin()))
+    end_replaced(core, replaced.front());
+  return core.sas.size() < core.options.admission.ike_sas_max;
 }
 
 /// The old IKE SA has given its children away; the peer is to delete it.
@@ -164,6 +174,7 @@ void take_over(EngineCore& core, Instant now, IkeSa& old, IkeSa& fresh) {
   if (rival_stands(*own, rival)) {
     core.report(fresh, Reason::kRekeyCollision, {field("kept", std::string("the peer's"))});
     if (std::get<Established>(rival->state).predecessor) move_children(core, old, *rival);
+    stand_for(core, *rival, fresh_id);
     await_delete(core, now, old);
     start_delete_ike(core, now, fresh, Reason::kRekeyCollision);
     if (IkeSa* left = core.find(fresh_id)) core.arm(*left);
@@ -172,13 +183,12 @@ void take_over(EngineCore& core, Instant now, IkeSa& old, IkeSa& fresh) {
   // One that is being closed already needs nothing.
   if (rival != nullptr && rival->state_id() == StateId::kEstablished) {
     core.report(fresh, Reason::kRekeyCollision, {field("kept", std::string("ours"))});
-    auto& theirs = std::get<Established>(rival->state);
-    theirs.predecessor.reset();
-    theirs.rekey_at.reset();
-    theirs.until = now + kRekeyGuard;  // the peer deletes it
-    core.arm(*rival);
+    // The peer deletes it; nothing can be begun in it any more.
+    rival->successor = fresh_id;
+    await_delete(core, now, *rival);
   }
   move_children(core, old, fresh);
+  if (rival != nullptr) stand_for(core, fresh, rival_id);
   start_delete_ike(core, now, old, Reason::kIkeRekeyed);
   go_on(core, now, fresh_id, closing);
 }
@@ -186,6 +196,10 @@ void take_over(EngineCore& core, Instant now, IkeSa& old, IkeSa& fresh) {
 }  // namespace
 
 void begin_rekey_ike(EngineCore& core, Instant now, IkeSa& sa, Task task) {
+  if (!has_room(core, sa)) {
+    core.report(sa, Reason::kIkeSaLimit, {field("limit", uint64_t{core.options.admission.ike_sas_max})});
+    return (void)try_again(core, now, sa, std::move(task));
+  }
   auto own = std::make_unique<OwnExchange>();
   own->offered = sa.tunnel->ike_policy->proposals;
   // What is in use is likely to be accepted again: its group goes first.
@@ -278,6 +292,10 @@ void on_rekey_ike_request(EngineCore& core, Instant now, IkeSa& sa, const Messag
   if (verdict != RequestVerdict::kProceed) {
     core.report(sa, Reason::kTemporaryFailure,
                 {field("detail", std::string("the IKE SA is to be rekeyed while its children change"))});
+    return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
+  }
+  if (!has_room(core, sa)) {
+    core.report(sa, Reason::kIkeSaLimit, {field("limit", uint64_t{core.options.admission.ike_sas_max})});
     return answer_create_child(core, now, sa, message, notify(NotifyType::kTemporaryFailure));
   }
   auto chosen = choose_suite(sa, request);

@@ -27,7 +27,8 @@ bool keeps_mapping(const IkeSa& sa) { return sa.nat_local && sa.tunnel->ike_poli
 
 /// Whether our next request could leave now.
 bool is_free(const IkeSa& sa, const Established& established) {
-  return !sa.window.outstanding && !established.own && !established.waits_for_pace;
+  return !sa.window.outstanding && !established.own && !established.waits_for_pace &&
+         !deletes_wait_for_peer(established);
 }
 
 bool is_listed(const std::vector<ChildSpi>& list, ChildSpi spi) { return std::ranges::count(list, spi) != 0; }

@@ -17,6 +17,9 @@ namespace ipsec::ike {
 /// be full again. A new one is full. A rate of 0 is no limit.
 class RateBucket {
  public:
+  RateBucket() = default;
+  /// One that was kept: in a snapshot.
+  explicit RateBucket(Instant full_at) : full_at_(full_at) {}
   /// How much of the bucket may be used: the lower half is kept for those who have shown more.
   enum class Part : uint8_t { kUpperHalf, kWhole };
 

@@ -77,6 +77,7 @@ bool is_consistent(const Established& state) {
     if (child.outbound && !may_send) return false;
     if (child.phase == ChildPhase::kInUse && !child.outbound) return false;
     if ((child.phase == ChildPhase::kAwaitingUse) == child.outbound_key.empty()) return false;
+    if (child.phase == ChildPhase::kAwaitingUse && !child.replaces) return false;
   }
   if (!state.own) return true;
   const OwnExchange& own = *state.own;

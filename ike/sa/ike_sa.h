@@ -134,7 +134,10 @@ struct Established {
   /// The peer made this IKE SA while ours rekeyed the same one: its children are still with that one, until it is known
   /// which of the two new ones stands.
   std::optional<IkeSaId> predecessor;
-  RateBucket requests;                   ///< CREATE_CHILD_SA requests of the peer.
+  /// Older IKE SAs that this one stands for, oldest first: replaced, and not deleted yet. Some may be gone by now.
+  std::vector<IkeSaId> replaced;
+  RateBucket requests;                   ///< CREATE_CHILD_SA requests of the peer; handed on by a rekey.
+  RateBucket comebacks;                  ///< Those for configured children that are not up; handed on as well.
   std::optional<Reason> closing;         ///< To be closed as soon as its own rekey is decided.
   std::optional<Instant> put_off_since;  ///< The first of the TEMPORARY_FAILUREs that are all our requests got.
   Instant keepalive_at;                  ///< Behind a NAT: when the next keepalive is due (RFC 3948 section 4).

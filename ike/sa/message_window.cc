@@ -3,9 +3,9 @@
 namespace ipsec::ike {
 
 MessageWindow::Verdict MessageWindow::judge_request(uint32_t message_id, uint64_t request_hash) const {
-  if (message_id == expected) return Verdict::kNew;
-  if (message_id + 1 != expected) return Verdict::kForeign;
-  if (!answered || answered->message_id != message_id) return Verdict::kInProgress;
+  if (message_id == expected) return is_responding() ? Verdict::kBeyond : Verdict::kNew;
+  if (expected == 0 || message_id != expected - 1) return Verdict::kForeign;
+  if (is_responding()) return Verdict::kInProgress;
   return answered->request_hash == request_hash ? Verdict::kRepeated : Verdict::kForeign;
 }
 

@@ -34,13 +34,17 @@ struct Answered {
 ///   idle              n             -             m          m-1 or -
 ///   requesting        n+1           n             m          m-1
 ///   responding        n             -             m+1        m-1, then m once the response is built
+///
+/// While we are responding, request m+1 is beyond the window (2.3): it is dropped, and comes again.
 struct MessageWindow {
   uint32_t next_request = 0;  ///< ID of our next request.
   uint32_t expected = 0;      ///< ID of the peer's next request.
   std::optional<Outstanding> outstanding;
   std::optional<Answered> answered;
 
-  enum class Verdict : uint8_t { kNew, kRepeated, kInProgress, kForeign };
+  enum class Verdict : uint8_t { kNew, kRepeated, kInProgress, kBeyond, kForeign };
+  /// Whether the peer's last request waits for its response.
+  bool is_responding() const { return expected != 0 && (!answered || answered->message_id != expected - 1); }
   /// What a request with this ID and these bytes is.
   Verdict judge_request(uint32_t message_id, uint64_t request_hash) const;
 };

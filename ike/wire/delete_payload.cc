@@ -36,14 +36,11 @@ Result<DeletePayload> DeletePayload::parse(ByteReader body) {
     TRY(body.expect_done(), "after the SPIs");
     return payload;
   }
-  const size_t kept = std::min<size_t>(count, kSpisPerDeleteMax);
-  payload.spis.reserve(kept);
-  for (size_t i = 1; i <= kept; ++i) {
+  payload.spis.reserve(std::min(size_t{count}, body.remaining() / 4));  // the message bounds them, not its claim
+  for (uint32_t i = 1; i <= count; ++i) {
     TRY_ASSIGN(const uint32_t spi, body.u32(), "SPI " + std::to_string(i));
     payload.spis.push_back(spi);
   }
-  payload.left_out = count - kept;
-  TRY(body.bytes(payload.left_out * kSpiBytes), "SPIs");
   TRY(body.expect_done(), "after the SPIs");
   return payload;
 }

@@ -17,7 +17,6 @@ struct DeletePayload {
   policy::Protocol protocol = policy::Protocol::kIke;
   std::vector<uint32_t> spis;
   Reason oddity = Reason::kNone;  ///< kIkeProtocolId or kIkeSpiSize, if that is what was wrong with it.
-  size_t left_out = 0;            ///< SPIs beyond kSpisPerDeleteMax: more than any IKE SA has children.
 
   static Result<DeletePayload> parse(ByteReader body);
   void write(ByteWriter& out) const;

@@ -45,10 +45,7 @@ void look_over(const IdPayload& payload, Payloads& into) {
 void look_over(const KePayload& payload, Payloads& into) {
   into.pass_over(Reason::kIkeSkipped, payload.left_out ? 1 : 0);
 }
-void look_over(const DeletePayload& payload, Payloads& into) {
-  into.pass_over(payload.oddity);
-  into.pass_over(Reason::kIkeSkipped, payload.left_out);
-}
+void look_over(const DeletePayload& payload, Payloads& into) { into.pass_over(payload.oddity); }
 void look_over(const ConfigPayload& payload, Payloads& into) {
   into.pass_over(Reason::kIkeAttributeIgnored, payload.unknown_attributes());
   into.pass_over(Reason::kIkeSkipped, payload.left_out);

@@ -4,6 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <exception>
+
+#include "ike/snapshot.h"
+#include "ike/wire/header.h"
 
 namespace ipsec::testing {
 namespace {
@@ -22,6 +27,7 @@ struct TunnelParts {
   bool pfs = false;
   policy::ChildlessPolicy childless = policy::ChildlessPolicy::kRefuse;
   std::string second_local, second_remote;
+  bool is_a = false;
 };
 
 std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, const World::Options& options) {
@@ -63,6 +69,13 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
                                 .local = {policy::parse_selector(parts.second_local).value()},
                                 .remote = {policy::parse_selector(parts.second_remote).value()},
                                 .policy = child_policy});
+  for (size_t i = 0; i < options.further_children; ++i) {
+    auto net = [&](const char* side) { return policy::parse_selector(side + std::to_string(i) + ".0/24").value(); };
+    tunnel->children.push_back({.name = "net-" + std::to_string(i),
+                                .local = {net(parts.is_a ? "172.16." : "172.17.")},
+                                .remote = {net(parts.is_a ? "172.17." : "172.16.")},
+                                .policy = child_policy});
+  }
   return tunnel;
 }
 
@@ -79,6 +92,7 @@ Host::Host(std::string host_name, uint64_t seed, std::shared_ptr<const policy::T
       admission(limits),
       tunnel(std::move(its_tunnel)),
       random_(seed),
+      lateness_(seed),
       spis_(1, random_),
       engine_(std::make_unique<IkeEngine>(IkeEngine::Options{admission}, random_, spis_)) {}
 
@@ -118,6 +132,19 @@ std::string Host::state() const {
 
 void Host::reply(Instant now, Answer answer) {
   if (shell.hold_answers) return held.push_back(std::move(answer));
+  if (answers == Answers::kLate) return late.push_back(std::move(answer));
+  give(now, std::move(answer));
+}
+
+void Host::give_late_answer(Instant now, Random& random) {
+  const auto which = late.begin() + static_cast<ptrdiff_t>(random.below(late.size()));
+  Answer answer = std::move(*which);
+  late.erase(which);
+  give(now, std::move(answer));
+  carry_out_all(now);
+}
+
+void Host::give(Instant now, Answer answer) {
   if (shell.answer_twice) {
     Answer again{answer.id, answer.ike, Refused{Error(Reason::kTimeout)}};
     engine_->answer(now, std::move(answer));
@@ -220,8 +247,25 @@ IkeSaId Host::ike() const {
   return IkeSaId();
 }
 
-void Host::drain(Instant now) {
+void Host::carry_out_all(Instant now) {
   while (auto action = engine_->poll_action()) carry_out(now, std::move(*action));
+}
+
+void Host::drain(Instant now) {
+  carry_out_all(now);
+  while (!holding && !late.empty()) {
+    if (interfere) interfere(*this);
+    give_late_answer(now, lateness_);
+  }
+}
+
+void Host::check_that_nothing_stays(Instant now) {
+  shell.hold_answers = true;
+  for (int round = 0; round < 8; ++round)
+    for (IkeSaId id : engine_->ike_sas()) engine_->close_ike(now, id, Reason::kShutdown, CloseMode::kSilently);
+  carry_out_all(now);
+  CHECK_MESSAGE(inbound.empty(), name, ": an inbound SA stays in the kernel");
+  CHECK_MESSAGE(outbound.empty(), name, ": an outbound SA stays in the kernel");
 }
 
 std::shared_ptr<const policy::Tunnel> World::tunnel_a(const Options& options) {
@@ -238,7 +282,8 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_a(const Options& options) {
                       .pfs = options.pfs_a,
                       .childless = options.childless_a,
                       .second_local = "10.101.0.0/16",
-                      .second_remote = "10.102.0.0/16"},
+                      .second_remote = "10.102.0.0/16",
+                      .is_a = true},
                      options);
 }
 
@@ -261,11 +306,23 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
                      options);
 }
 
+Answers answers_of_this_run() { return std::getenv("LATE_ANSWERS") != nullptr ? Answers::kLate : Answers::kAtOnce; }
+
 World::World() : World(Options{}) {}
 World::World(const Options& options)
     : a("a", options.seed * 2 + 1, tunnel_a(options)),
       b("b", options.seed * 2 + 2, tunnel_b(options), options.admission_b),
-      options_(options) {}
+      options_(options) {
+  for (Host* host : {&a, &b}) {
+    host->answers = options.answers;
+    host->interfere = [this](Host& waiting) { interfere(waiting); };
+  }
+}
+
+World::~World() {
+  if (std::uncaught_exceptions() != 0) return;  // the test has ended in the middle
+  for (Host* host : {&a, &b}) host->check_that_nothing_stays(now);
+}
 
 ike::IkeSaId World::initiate(const std::string& child, Contact contact) {
   const Path path{
@@ -331,16 +388,66 @@ bool World::deliver_one() {
   Flight flight = std::move(wire.front());
   wire.pop_front();
   if (lose && lose(flight)) return true;
+  last_[flight.to] = {flight.path, flight.bytes};
   flight.to->engine().receive(now, flight.path, flight.bytes);
   ++delivered;
   step_done();
   return true;
 }
 
+void World::set_holding(bool holding) { a.holding = b.holding = holding; }
+
+bool World::give_one_late_answer() {
+  Host& first = lateness_.below(2) == 0 ? a : b;
+  for (Host* host : {&first, &first == &a ? &b : &a}) {
+    if (host->late.empty()) continue;
+    interfere(*host);
+    host->give_late_answer(now, lateness_);
+    step_done();
+    return true;
+  }
+  return false;
+}
+
+void World::interfere(Host& host) {
+  const Host& peer = &host == &a ? b : a;
+  const auto last = last_.find(&host);
+  if (last == last_.end()) return;
+  const auto& [path, datagram] = last->second;
+  const auto header = Header::parse(datagram);
+  REQUIRE(header.ok());
+  const IkeSaId ours((header->from_initiator() ? header->responder_spi : header->initiator_spi).value());
+  const IkeSaId theirs((header->from_initiator() ? header->initiator_spi : header->responder_spi).value());
+  const auto snapshot = host.engine().snapshot(now, ours), keys = peer.engine().snapshot(now, theirs);
+  if (!snapshot || !keys || header->is_response()) return;
+  auto find = [](const Host& of) { return [&](const std::string&) { return of.tunnel; }; };
+  const auto waiting = read_snapshot(*snapshot, now, find(host)), sender = read_snapshot(*keys, now, find(peer));
+  REQUIRE((waiting.ok() && sender.ok()));
+  const MessageWindow& window = (*waiting)->window;
+  if (!window.is_responding() || header->message_id + 1 != window.expected || (*sender)->keys() == nullptr) return;
+
+  const auto cipher = (*sender)->keys()->cipher_keys((*sender)->initiator);
+  const auto chain = crypto_.open(cipher, datagram, Header::kBytes);
+  if (!chain.ok()) return;  // IKE_SA_INIT
+  Bytes next(datagram.begin(), datagram.begin() + Header::kBytes + 4);
+  ByteWriter id(4);
+  id.u32(window.expected);
+  std::ranges::copy(id.view(), next.begin() + 20);
+  REQUIRE(crypto_.seal(cipher, *chain, lateness_, next).ok());
+  host.engine().receive(now, path, datagram);
+  const uint64_t before = host.engine().counters().get(Reason::kIkeWindow);
+  host.engine().receive(now, path, next);
+  CHECK(host.engine().counters().get(Reason::kIkeWindow) == before + 1);
+  CHECK(host.engine().snapshot(now, ours)->equals(snapshot->expose()));
+}
+
 void World::deliver_all() {
   collect();
-  for (int i = 0; i < 1000 && deliver_one(); ++i) {
+  set_holding(true);
+  for (int i = 0; i < 1000 && (deliver_one() || give_one_late_answer()); ++i) {
   }
+  set_holding(false);
+  collect();
   CHECK(wire.empty());
 }
 

@@ -16,6 +16,11 @@
 /// question.
 namespace ipsec::testing {
 
+/// When the shell answers. Late: not before others have had their turn, in any order, while the peer goes on; see
+/// World::interfere. Every exchange test runs in both ways: test exchange_late_test sets LATE_ANSWERS.
+enum class Answers : uint8_t { kAtOnce, kLate };
+Answers answers_of_this_run();
+
 /// How a Host's shell answers the engine's questions.
 struct ShellBehaviour {
   std::string psk = "a shared secret of some length";
@@ -51,11 +56,19 @@ class Host {
   std::vector<ike::IdentityEstablished> established;
   std::vector<std::string> order;  ///< Names of the actions, in the order in which they came.
   std::deque<ike::Answer> held;
+  Answers answers = Answers::kAtOnce;
+  std::vector<ike::Answer> late;         ///< With Answers::kLate: what the engine waits for.
+  bool holding = false;                  ///< Late answers stay until somebody calls `give_late_answer`.
+  std::function<void(Host&)> interfere;  ///< Before each late answer.
   std::vector<std::pair<ike::Path, Bytes>> outbox;
   std::vector<ike::WatchInbound> watched;  ///< Asked for and neither used nor removed yet.
   std::vector<ike::IkeRekeyed> rekeyed;
   std::vector<ike::ChildFailed> failed;
 
+  /// Gives one of the late answers, whichever `random` says, and carries out what follows.
+  void give_late_answer(Instant now, Random& random);
+  /// Ends every IKE SA without a word; then nothing may stand in the kernel any more.
+  void check_that_nothing_stays(Instant now);
   /// Carries out all actions. Sent datagrams go to `outbox`.
   void drain(Instant now);
   /// Throws the engine away and goes on with a new one, from snapshots of all its IKE SAs.
@@ -75,11 +88,13 @@ class Host {
 
  private:
   void carry_out(Instant now, ike::Action action);
+  void carry_out_all(Instant now);
+  void give(Instant now, ike::Answer answer);
   void reply(Instant now, ike::Answer answer);
   ike::Answer answer_for(const ike::NeedVerify& need);
   void install_outbound(const ike::InstallOutbound& order_to_use);
   uint64_t installations_ = 0;
-  SeededRandom random_;
+  SeededRandom random_, lateness_;
   ike::WorkerSpiSource spis_;
   std::unique_ptr<ike::IkeEngine> engine_;
   ike::CryptoContext crypto_;
@@ -109,7 +124,8 @@ class World {
     policy::Role role_b = policy::Role::kBoth;
     bool pfs_a = false, pfs_b = false;  ///< With the groups that the ESP proposals name.
     Duration ike_lifetime = std::chrono::hours(24), child_lifetime = std::chrono::hours(1);
-    bool second_child = false;  ///< "dmz": 10.101.0.0/16 behind a, 10.102.0.0/16 behind b.
+    bool second_child = false;    ///< "dmz": 10.101.0.0/16 behind a, 10.102.0.0/16 behind b.
+    size_t further_children = 0;  ///< "net-0" and so on: 172.16.N.0/24 behind a, 172.17.N.0/24 behind b.
     uint16_t children_max = 64;
     policy::ChildOverload overload = policy::ChildOverload::kRefuse;
     policy::IdleRekey idle = policy::IdleRekey::kRekey;
@@ -120,9 +136,14 @@ class World {
     uint8_t dpd_tries = 0;
     policy::DpdMode dpd_mode = policy::DpdMode::kActive;
     policy::AdmissionLimits admission_b;
+    Answers answers = answers_of_this_run();
   };
   World();
   explicit World(const Options& options);
+  /// Whatever the test did, the kernel keeps nothing that no IKE SA answers for.
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
 
   Instant now{std::chrono::seconds(1000)};
   Host a, b;
@@ -155,9 +176,17 @@ class World {
  private:
   static std::shared_ptr<const policy::Tunnel> tunnel_a(const Options& options);
   static std::shared_ptr<const policy::Tunnel> tunnel_b(const Options& options);
+  /// While `host` waits for its shell, its peer goes on: the last datagram comes again, and so does the request in it
+  /// under the next message ID, which no window of one has room for. Neither may change anything.
+  void interfere(Host& host);
+  bool give_one_late_answer();
+  void set_holding(bool holding);
   void flow();
   void on_wire(Host& from, const ike::Path& path, Bytes bytes);
   Options options_;
+  SeededRandom lateness_{4242};
+  ike::CryptoContext crypto_;
+  std::map<const Host*, std::pair<ike::Path, Bytes>> last_;  ///< Delivered to each.
 };
 
 }  // namespace ipsec::testing

@@ -76,6 +76,39 @@ Bytes Insider::seal(Exchange exchange, uint8_t flags, uint32_t message_id, Paylo
   return std::move(out).take();
 }
 
+bool Insider::rekey_ike() {
+  const IkeSuite suite = sa_->keys()->suite();
+  const IkeSpi spi(0x7000000000000000 | ++rekeys_ << 8 | 1);
+  ByteWriter own_spi(8);
+  own_spi.u64(spi.value());
+  Bytes nonce(32);
+  random_.fill(nonce);
+  const auto pair = crypto_.generate(suite.group, random_);
+  REQUIRE(pair.ok());
+  SaPayload offer;
+  offer.proposals.push_back({.number = 1, .spi = std::move(own_spi).take(), .proposal = suite.to_proposal()});
+  PayloadWriter request;
+  request.add(offer);
+  request.add(NoncePayload{nonce});
+  request.add(KePayload{pair->group, pair->public_value});
+  const Reply answer = ask(Exchange::kCreateChildSa, request);
+  REQUIRE(answer);
+  if (!answer->payloads.sa) return false;
+  const IkeSpi theirs(ByteReader(answer->payloads.sa->proposals[0].spi).u64().value());
+  auto shared = crypto_.shared_secret(*pair, answer->payloads.ke->public_value);
+  REQUIRE(shared.ok());
+  auto keys =
+      sa_->keys()->rekey(crypto_, suite, {nonce, answer->payloads.nonce->nonce, spi, theirs}, std::move(*shared));
+  REQUIRE(keys.ok());
+  *sa_->keys() = std::move(*keys);
+  sa_->id = IkeSaId(spi.value());
+  sa_->initiator = true;
+  sa_->spi_i = spi;
+  sa_->spi_r = theirs;
+  next_id = 0;
+  return true;
+}
+
 std::vector<Bytes> Insider::sent() {
   other_.drain(world_.now);
   std::vector<Bytes> datagrams;

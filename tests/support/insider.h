@@ -63,6 +63,8 @@ class Insider {
   std::vector<Bytes> sent();
   /// Hands a datagram to the other host and returns what that sends because of it.
   std::vector<Bytes> deliver(const Bytes& datagram);
+  /// Rekeys the IKE SA, and speaks in the new one from then on; leaves the old one without a Delete. False: refused.
+  bool rekey_ike();
   const ike::IkeSa& sa() const { return *sa_; }
   Host& other() { return other_; }
 
@@ -72,6 +74,7 @@ class Insider {
   std::unique_ptr<ike::IkeSa> sa_;
   mutable ike::CryptoContext crypto_;
   SeededRandom random_{77};
+  uint64_t rekeys_ = 0;
 };
 
 }  // namespace ipsec::testing
