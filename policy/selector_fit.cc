@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <optional>
 #include <utility>
 
@@ -32,13 +33,49 @@ bool icmp_is_expressible(const TrafficSelector& local, const TrafficSelector& re
          ((with.port_first & 0xff) == 0 && with.port_last == (with.port_first | 0xff));
 }
 
-/// Blocks of ports of a pair; nothing when the kernel cannot express it.
-std::optional<size_t> port_pair_count(const TrafficSelector& local, const TrafficSelector& remote) {
-  if (local.opaque() || remote.opaque()) return std::nullopt;
-  if (is_icmp(std::max(local.protocol, remote.protocol)))
-    return icmp_is_expressible(local, remote) ? std::optional<size_t>(1) : std::nullopt;
-  return port_blocks(local.port_first, local.port_last).size() *
-         port_blocks(remote.port_first, remote.port_last).size();
+size_t port_block_count(const TrafficSelector& selector) {
+  if (selector.opaque() || selector.any_port() || is_icmp(selector.protocol)) return 1;
+  return port_blocks(selector.port_first, selector.port_last).size();
+}
+
+/// A selector with what its pairs are counted from, found out once: a peer may offer hundreds.
+struct Measured {
+  TrafficSelector selector;
+  size_t prefixes = 0, blocks = 0;
+
+  explicit Measured(const TrafficSelector& its_selector)
+      : selector(its_selector),
+        prefixes(its_selector.addresses.prefix_count()),
+        blocks(port_block_count(its_selector)) {}
+};
+using MeasuredList = std::vector<Measured>;
+
+MeasuredList measured(const SelectorList& list) { return {list.begin(), list.end()}; }
+
+/// Kernel policies of a pair: none where they do not meet; nothing when the kernel cannot express it.
+std::optional<size_t> policies_of(const Measured& local, const Measured& remote) {
+  const TrafficSelector &ours = local.selector, &theirs = remote.selector;
+  if (!can_meet(ours, theirs)) return 0;
+  if (ours.opaque() || theirs.opaque()) return std::nullopt;
+  if (is_icmp(std::max(ours.protocol, theirs.protocol)))
+    return icmp_is_expressible(ours, theirs) ? std::optional(local.prefixes * remote.prefixes) : std::nullopt;
+  return local.prefixes * remote.prefixes * local.blocks * remote.blocks;
+}
+
+Error not_expressible(const Measured& local, const Measured& remote) {
+  return Error(Reason::kTsUnacceptable,
+               "the kernel cannot express " + to_string(local.selector) + " with " + to_string(remote.selector));
+}
+
+Result<size_t> policies_of(const MeasuredList& local, const MeasuredList& remote) {
+  size_t needed = 0;
+  for (const Measured& ours : local)
+    for (const Measured& theirs : remote) {
+      const auto policies = policies_of(ours, theirs);
+      if (!policies) return not_expressible(ours, theirs);
+      needed += *policies;
+    }
+  return needed;
 }
 
 Error nothing_common(const SelectorPair& configured, const SelectorPair& offered) {
@@ -78,22 +115,92 @@ std::optional<SelectorPair> packet_pair(const SelectorPair& configured, const Se
   return std::nullopt;
 }
 
-bool fits(const SelectorPair& pair, size_t policies_max) {
-  const auto needed = policies_needed(pair);
+bool fits(const Result<size_t>& needed, size_t policies_max) {
   return needed.ok() && *needed != 0 && *needed <= policies_max;
 }
 
-/// Adds in turn of what both lists have left, in their order, as long as it fits.
-SelectorPair fill(SelectorPair chosen, const SelectorPair& all, size_t policies_max) {
-  for (size_t i = 0; i < std::max(all.local.size(), all.remote.size()); ++i) {
-    for (SelectorList SelectorPair::*side : {&SelectorPair::local, &SelectorPair::remote}) {
-      if (i >= (all.*side).size()) continue;
-      SelectorPair more = chosen;
-      add_selector(more.*side, (all.*side)[i]);
-      if (fits(more, policies_max)) chosen = std::move(more);
+/// A pair of lists that grows as long as it fits, and what it needs: counted anew only where it changes.
+class Growing {
+ public:
+  /// `begin` fits.
+  Growing(SelectorPair begin, size_t policies_max)
+      : pair_(std::move(begin)),
+        local_(measured(pair_.local)),
+        remote_(measured(pair_.remote)),
+        needed_(policies_of(local_, remote_).value()),
+        policies_max_(policies_max) {}
+
+  void add_local(const Measured& more) { add(pair_.local, local_, remote_, more); }
+  void add_remote(const Measured& more) { add(pair_.remote, remote_, local_, more); }
+  SelectorPair take() && { return std::move(pair_); }
+
+ private:
+  /// As add_selector() does it, if the result fits.
+  void add(SelectorList& list, MeasuredList& side, const MeasuredList& other, const Measured& more) {
+    size_t needed = needed_;
+    for (const Measured& each : side) {
+      if (each.selector.contains(more.selector)) return;
+      if (more.selector.contains(each.selector)) needed -= sum(each, other).value_or(0);  // it stood: it can be counted
     }
+    const auto added = sum(more, other);
+    if (!added || needed + *added == 0 || needed + *added > policies_max_) return;
+    needed_ = needed + *added;
+    add_selector(list, more.selector);
+    auto within = [&](const Measured& each) { return more.selector.contains(each.selector); };
+    const auto first = std::find_if(side.begin(), side.end(), within);
+    if (first == side.end()) return side.push_back(more);
+    *first = more;
+    side.erase(std::remove_if(first + 1, side.end(), within), side.end());
   }
-  return with_counterparts(std::move(chosen));
+  /// The count of a pair is the same whichever side is called local.
+  static std::optional<size_t> sum(const Measured& one, const MeasuredList& other) {
+    size_t policies = 0;
+    for (const Measured& each : other) {
+      const auto more = policies_of(one, each);
+      if (!more) return std::nullopt;
+      policies += *more;
+    }
+    return policies;
+  }
+
+  SelectorPair pair_;
+  MeasuredList local_, remote_;
+  size_t needed_;
+  size_t policies_max_;
+};
+
+/// Adds in turn of what both lists have left, in their order, as long as it fits.
+SelectorPair fill(SelectorPair chosen, const MeasuredList& local, const MeasuredList& remote, size_t policies_max) {
+  Growing growing(std::move(chosen), policies_max);
+  for (size_t i = 0; i < std::max(local.size(), remote.size()); ++i) {
+    if (i < local.size()) growing.add_local(local[i]);
+    if (i < remote.size()) growing.add_remote(remote[i]);
+  }
+  return with_counterparts(std::move(growing).take());
+}
+
+/// Of which families and protocols what two lists have in common is.
+struct Common {
+  std::array<std::bitset<256>, 2> protocols;  ///< IPv4, IPv6.
+
+  bool meets(const Common& other) const {
+    for (size_t family = 0; family < protocols.size(); ++family) {
+      const auto &ours = protocols[family], &theirs = other.protocols[family];
+      if (ours.none() || theirs.none()) continue;
+      if (ours[TrafficSelector::kAnyProtocol] || theirs[TrafficSelector::kAnyProtocol] || (ours & theirs).any())
+        return true;
+    }
+    return false;
+  }
+};
+
+Common common(const SelectorList& configured, const SelectorList& offered) {
+  Common common;
+  for (const TrafficSelector& theirs : offered)
+    for (const TrafficSelector& ours : configured)
+      if (const auto both = intersect(ours, theirs))
+        common.protocols[both->addresses.first.is_v4() ? 0 : 1].set(both->protocol);
+  return common;
 }
 
 /// One address, and one port or any.
@@ -105,9 +212,7 @@ bool is_single(const SelectorList& list) {
 }
 
 size_t weight(const TrafficSelector& selector) {
-  const size_t blocks =
-      is_icmp(selector.protocol) || selector.opaque() ? 1 : port_blocks(selector.port_first, selector.port_last).size();
-  return selector.addresses.prefix_count() * blocks;
+  return selector.addresses.prefix_count() * port_block_count(selector);
 }
 
 size_t weight(const SelectorList& list) {
@@ -164,45 +269,37 @@ Status split(const SelectorPair& pair, size_t policies_max, std::vector<Selector
 }  // namespace
 
 Result<size_t> policies_needed(const SelectorPair& selectors) {
-  std::vector<size_t> destinations;
-  destinations.reserve(selectors.remote.size());
-  for (const TrafficSelector& remote : selectors.remote) destinations.push_back(remote.addresses.prefix_count());
-  size_t needed = 0;
-  for (const TrafficSelector& local : selectors.local) {
-    const size_t sources = local.addresses.prefix_count();
-    for (size_t i = 0; i < selectors.remote.size(); ++i) {
-      const TrafficSelector& remote = selectors.remote[i];
-      if (!can_meet(local, remote)) continue;
-      const auto ports = port_pair_count(local, remote);
-      if (!ports)
-        return Error(Reason::kTsUnacceptable,
-                     "the kernel cannot express " + to_string(local) + " with " + to_string(remote));
-      needed += sources * destinations[i] * *ports;
-    }
-  }
-  return needed;
+  return policies_of(measured(selectors.local), measured(selectors.remote));
+}
+
+bool traffic_meets(const ChildConfig& child, const SelectorPair& offered) {
+  // The families and protocols that each side is left with; what only the other side lacks does not count.
+  const Common local = common(child.local, offered.local), remote = common(child.remote, offered.remote);
+  return local.meets(remote);
 }
 
 Result<SelectorPair> narrow_to_fit(const SelectorPair& configured, const SelectorPair& offered, size_t policies_max) {
   SelectorPair all = narrow_both(configured, offered);
   if (all.local.empty() || all.remote.empty()) return nothing_common(configured, offered);
-  if (fits(all, policies_max)) return all;
+  const MeasuredList local = measured(all.local), remote = measured(all.remote);
+  if (fits(policies_of(local, remote), policies_max)) return all;
 
   const auto packet = packet_pair(configured, offered);
   std::optional<Error> refusal;
   if (packet) {
-    if (fits(*packet, policies_max)) return fill(*packet, all, policies_max);
+    const auto needed = policies_needed(*packet);
+    if (fits(needed, policies_max)) return fill(*packet, local, remote, policies_max);
     // What the packet needs cannot be had: a child without it would help nobody.
-    TRY_ASSIGN(const size_t needed, policies_needed(*packet), "");
-    return too_many(needed, policies_max);
+    if (!needed.ok()) return needed.error();
+    return too_many(*needed, policies_max);
   }
-  for (const TrafficSelector& local : all.local) {
-    for (const TrafficSelector& remote : all.remote) {
-      if (!can_meet(local, remote)) continue;
-      const SelectorPair first{{local}, {remote}};
-      if (fits(first, policies_max)) return fill(first, all, policies_max);
-      const auto needed = policies_needed(first);
-      if (!refusal) refusal.emplace(needed.ok() ? too_many(*needed, policies_max) : needed.error());
+  for (const Measured& ours : local) {
+    for (const Measured& theirs : remote) {
+      if (!can_meet(ours.selector, theirs.selector)) continue;
+      const auto needed = policies_of(ours, theirs);
+      if (needed && *needed <= policies_max)
+        return fill({{ours.selector}, {theirs.selector}}, local, remote, policies_max);
+      if (!refusal) refusal.emplace(needed ? too_many(*needed, policies_max) : not_expressible(ours, theirs));
     }
   }
   VERIFY(refusal.has_value());  // each list has only what meets something in the other

@@ -15,6 +15,9 @@ namespace ipsec::policy {
 /// has one family and protocol. Error kTsUnacceptable where the kernel cannot express a pair.
 Result<size_t> policies_needed(const SelectorPair& selectors);
 
+/// Whether a child of this configuration may carry any of an offer: a cheap question, before its answer is worked out.
+bool traffic_meets(const ChildConfig& child, const SelectorPair& offered);
+
 /// What a responder answers: narrow() of both lists, without what has no counterpart on the other side. Where that
 /// takes more than `policies_max` kernel policies it is narrowed further: the selectors of the packet that caused the
 /// offer stay (the first of each list, RFC 7296 section 2.9), then in the order of the offer whatever fits. Errors:

@@ -144,14 +144,31 @@ void subtract(const Area& from, const Area& cut, std::vector<Area>& rest) {
   if (port_last < from.port_last) rest.push_back({{first, last}, port_last + 1, from.port_last});
 }
 
-bool is_covered(const TrafficSelector& inner, std::span<const TrafficSelector> outer) {
-  std::vector<Area> left = {area_of(inner)};
+bool overlap(const Area& a, const Area& b) {
+  return a.addresses.first <= b.addresses.last && b.addresses.first <= a.addresses.last &&
+         a.port_first <= b.port_last && b.port_first <= a.port_last;
+}
+
+bool is_covered(const TrafficSelector& inner, std::span<const TrafficSelector> outer, size_t& pieces_left) {
+  const Area whole = area_of(inner);
+  std::vector<Area> cuts;
   for (const TrafficSelector& each : outer) {
+    if (each.contains(inner)) return true;
     if (each.addresses.first.family() != inner.addresses.first.family()) continue;
     if (each.protocol != TrafficSelector::kAnyProtocol && each.protocol != inner.protocol) continue;
-    std::vector<Area> rest;
-    for (const Area& area : left) subtract(area, area_of(each), rest);
-    left = std::move(rest);
+    if (const Area cut = area_of(each); overlap(whole, cut)) cuts.push_back(cut);
+  }
+  // In ascending order, so that few pieces are left at any time.
+  std::sort(cuts.begin(), cuts.end(), [](const Area& a, const Area& b) {
+    return std::tie(a.addresses.first, a.port_first) < std::tie(b.addresses.first, b.port_first);
+  });
+  std::vector<Area> left = {whole}, rest;
+  for (const Area& cut : cuts) {
+    if (pieces_left < left.size()) return pieces_left = 0, false;
+    pieces_left -= left.size();
+    rest.clear();
+    for (const Area& area : left) subtract(area, cut, rest);
+    std::swap(left, rest);
     if (left.empty()) return true;
   }
   return false;
@@ -245,7 +262,16 @@ void add_selector(SelectorList& list, const TrafficSelector& selector) {
 }
 
 bool all_within(std::span<const TrafficSelector> inner, std::span<const TrafficSelector> outer) {
-  return std::all_of(inner.begin(), inner.end(), [&](const TrafficSelector& each) { return is_covered(each, outer); });
+  size_t pieces_left = kCoverPiecesMax;
+  return all_within(inner, outer, pieces_left);
+}
+
+bool all_within(std::span<const TrafficSelector> inner, std::span<const TrafficSelector> outer, size_t& pieces_left) {
+  for (size_t i = 0; i < inner.size(); ++i) {
+    if (i < outer.size() && outer[i].contains(inner[i])) continue;  // lists that are alike are common
+    if (!is_covered(inner[i], outer, pieces_left)) return false;
+  }
+  return true;
 }
 
 }  // namespace ipsec::policy

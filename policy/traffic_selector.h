@@ -50,8 +50,14 @@ void add_selector(SelectorList& list, const TrafficSelector& selector);
 /// more, the first of them.
 SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered);
 
+/// Pieces that one comparison of unions may look at. A grid of 255 selectors takes a tenth of them; what takes more is
+/// made to be slow, and counts as not within.
+inline constexpr size_t kCoverPiecesMax = size_t{1} << 15;
+
 /// Whether the union of `inner` lies within that of `outer`: what an initiator checks in a response, where neighbours
 /// may have been joined.
 bool all_within(std::span<const TrafficSelector> inner, std::span<const TrafficSelector> outer);
+/// The same, for several comparisons with one bound on the work: `pieces_left` shrinks, and at 0 all answers are no.
+bool all_within(std::span<const TrafficSelector> inner, std::span<const TrafficSelector> outer, size_t& pieces_left);
 
 }  // namespace ipsec::policy

@@ -10,6 +10,7 @@ namespace ipsec::ike {
 namespace {
 
 constexpr uint32_t kReservedSpiMax = 255;
+constexpr size_t kNarrowingsMax = 4;  ///< Children whose answer is worked out in full, and does not fit, per request.
 
 policy::SelectorList all_of(const policy::Tunnel& tunnel, policy::SelectorList policy::ChildConfig::*side,
                             std::string_view only) {
@@ -105,12 +106,12 @@ Result<policy::SelectorPair> select_traffic(const policy::ChildConfig& child, co
 
 /// How well a child fits an offer: exactly, with room to spare, or in part at most.
 constexpr size_t kFits = 3;
-size_t fit_of(const policy::ChildConfig& child, const ChildRequest& request) {
-  const bool takes_all =
-      policy::all_within(request.ts_r, child.local) && policy::all_within(request.ts_i, child.remote);
-  if (!takes_all) return 2;
-  const bool no_more = policy::all_within(child.local, request.ts_r) && policy::all_within(child.remote, request.ts_i);
-  return no_more ? 0 : 1;
+size_t fit_of(const policy::ChildConfig& child, const ChildRequest& request, size_t& pieces_left) {
+  auto within = [&](const policy::SelectorList& inner, const policy::SelectorList& outer) {
+    return policy::all_within(inner, outer, pieces_left);
+  };
+  if (!within(request.ts_r, child.local) || !within(request.ts_i, child.remote)) return 2;
+  return within(child.local, request.ts_r) && within(child.remote, request.ts_i) ? 0 : 1;
 }
 
 /// The children of a tunnel that may answer a request. Where one lies within the other, as ports of a network beside
@@ -122,7 +123,9 @@ std::vector<const policy::ChildConfig*> candidates(const policy::Tunnel& tunnel,
   }
   if (tunnel.children.size() == 1) return {&tunnel.children.front()};
   std::array<std::vector<const policy::ChildConfig*>, kFits> by_fit;
-  for (const policy::ChildConfig& child : tunnel.children) by_fit[fit_of(child, request)].push_back(&child);
+  size_t pieces_left = policy::kCoverPiecesMax;
+  for (const policy::ChildConfig& child : tunnel.children)
+    by_fit[fit_of(child, request, pieces_left)].push_back(&child);
   std::vector<const policy::ChildConfig*> children;
   for (const auto& each : by_fit) children.insert(children.end(), each.begin(), each.end());
   return children;
@@ -180,53 +183,99 @@ Result<ChildSpi> parse_esp_spi(ByteView spi) {
   return ChildSpi(value);
 }
 
+namespace {
+
+/// Why a child whose traffic meets the offer is not the answer.
+struct Miss {
+  enum class What : uint8_t { kProposals, kMode, kSelectors };
+  const policy::ChildConfig* child = nullptr;
+  What what = What::kProposals;
+  std::optional<Error> error;  ///< kSelectors.
+};
+
+/// The proposals of the tunnel's children against the offer: children share policies, so each is compared once.
+class Choices {
+ public:
+  explicit Choices(const ChildRequest& request) : request_(request), offered_(request.offered) {
+    // A proposal whose SPI nobody could send to keeps its place and matches nothing; others may be good.
+    for (size_t i = 0; i < offered_.size(); ++i)
+      if (!parse_esp_spi(request.spis[i]).ok()) offered_[i] = {.protocol = policy::Protocol::kNone};
+  }
+  const std::optional<policy::ProposalChoice>& of(const policy::ChildPolicy& policy) {
+    for (const auto& [known, choice] : made_)
+      if (known == &policy) return choice;
+    const auto use = request_.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
+                                                                  : policy::KeyExchangeUse::kRequired;
+    made_.emplace_back(&policy, policy::choose(esp_offer(policy, request_.exchange), offered_, use));
+    return made_.back().second;
+  }
+
+ private:
+  const ChildRequest& request_;
+  std::vector<policy::Proposal> offered_;
+  std::vector<std::pair<const policy::ChildPolicy*, std::optional<policy::ProposalChoice>>> made_;
+};
+
+ChildRefusal refusal_of(const policy::Tunnel& tunnel, const ChildRequest& request, Miss miss) {
+  switch (miss.what) {
+    case Miss::What::kProposals:
+      return proposals_do_not_meet(tunnel, *miss.child, request, esp_offer(*miss.child->policy, request.exchange));
+    case Miss::What::kMode: return modes_do_not_meet(tunnel, *miss.child);
+    case Miss::What::kSelectors: break;
+  }
+  return selectors_do_not_fit(tunnel, *miss.child, request, std::move(*miss.error));
+}
+
+std::variant<ChildDecision, ChildRefusal> accept_child(const policy::ChildConfig& child, const ChildRequest& request,
+                                                       const policy::ProposalChoice& choice,
+                                                       policy::SelectorPair selected) {
+  ChildDecision decision{.config = &child,
+                         .offered_index = choice.offered_index,
+                         .chosen = choice.chosen,
+                         .group = group_of(choice.chosen),
+                         .mode = child.policy->mode,
+                         .local = std::move(selected.local),
+                         .remote = std::move(selected.remote)};
+  auto suite = esp_suite_of(choice.chosen);
+  if (!suite.ok()) return ChildRefusal{std::move(suite).error(), nullptr};
+  auto spi_out = parse_esp_spi(request.spis[choice.offered_index]);
+  if (!spi_out.ok()) return ChildRefusal{std::move(spi_out).error(), nullptr};
+  decision.suite = *suite;
+  decision.spi_out = *spi_out;
+  return decision;
+}
+
+}  // namespace
+
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request) {
   // A list has at least one selector, so an empty one lost all of them to types that are not known.
   if (request.ts_i.empty() || request.ts_r.empty())
     return refusal(Error(Reason::kSelectorType, "no range of IPv4 or IPv6 addresses"),
                    about_selectors(tunnel, request, {}));
-  // A proposal whose SPI nobody could send to keeps its place and matches nothing; others may be good.
-  std::vector<policy::Proposal> offered = request.offered;
-  for (size_t i = 0; i < offered.size(); ++i)
-    if (!parse_esp_spi(request.spis[i]).ok()) offered[i] = {.protocol = policy::Protocol::kNone};
-  std::optional<ChildRefusal> refused;
-  for (const policy::ChildConfig* candidate : candidates(tunnel, request)) {
-    const policy::ChildConfig& child = *candidate;
-    auto selected = select_traffic(child, request);
-    if (!selected.ok()) {
-      if (selected.error().reason() != Reason::kTsUnacceptable)
-        refused = selectors_do_not_fit(tunnel, child, request, std::move(selected).error());
-      continue;
-    }
-    ChildDecision decision{.config = &child,
-                           .mode = child.policy->mode,
-                           .local = std::move(selected->local),
-                           .remote = std::move(selected->remote)};
-    auto configured = esp_offer(*child.policy, request.exchange);
-    auto choice = policy::choose(configured, offered,
-                                 request.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
-                                                                             : policy::KeyExchangeUse::kRequired);
+  // What is cheap comes first: the peer decides how much there is to compare, and for how many children.
+  const policy::SelectorPair offered{request.ts_r, request.ts_i};
+  Choices choices(request);
+  size_t narrowings_left = kNarrowingsMax;
+  std::optional<Miss> miss;
+  for (const policy::ChildConfig* child : candidates(tunnel, request)) {
+    if (narrowings_left == 0 || !policy::traffic_meets(*child, offered)) continue;
+    const auto& choice = choices.of(*child->policy);
     if (!choice) {
-      refused = proposals_do_not_meet(tunnel, child, request, std::move(configured));
+      miss = Miss{.child = child, .what = Miss::What::kProposals};
       continue;
     }
     // RFC 7296 1.3.1: the initiator asks for transport mode; a responder may decline it, but cannot demand it.
-    if (child.policy->mode == policy::EspMode::kTransport && !request.wants_transport) {
-      refused = modes_do_not_meet(tunnel, child);
+    if (child->policy->mode == policy::EspMode::kTransport && !request.wants_transport) {
+      miss = Miss{.child = child, .what = Miss::What::kMode};
       continue;
     }
-    decision.offered_index = choice->offered_index;
-    auto suite = esp_suite_of(choice->chosen);
-    if (!suite.ok()) return ChildRefusal{std::move(suite).error(), nullptr};
-    auto spi_out = parse_esp_spi(request.spis[choice->offered_index]);
-    if (!spi_out.ok()) return ChildRefusal{std::move(spi_out).error(), nullptr};
-    decision.suite = *suite;
-    decision.spi_out = *spi_out;
-    decision.group = group_of(choice->chosen);
-    decision.chosen = std::move(choice->chosen);
-    return decision;
+    auto selected = select_traffic(*child, request);
+    if (selected.ok()) return accept_child(*child, request, *choice, std::move(*selected));
+    --narrowings_left;
+    if (selected.error().reason() != Reason::kTsUnacceptable)
+      miss = Miss{.child = child, .what = Miss::What::kSelectors, .error = std::move(selected).error()};
   }
-  if (refused) return std::move(*refused);
+  if (miss) return refusal_of(tunnel, request, std::move(*miss));
   return selectors_do_not_meet(tunnel, request);
 }
 

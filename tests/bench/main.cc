@@ -1,5 +1,5 @@
-// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|reconcile|offload [--json] [--count N];
-// bench probe DEVICE [--json] [--count N]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|hostile|reconcile|offload [--json] [--count
+// N]; bench probe DEVICE [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +15,7 @@
 #include "tests/bench/flood.h"
 #include "tests/bench/flood_refused.h"
 #include "tests/bench/handshake.h"
+#include "tests/bench/hostile.h"
 #include "tests/bench/limits.h"
 #include "tests/bench/offload.h"
 #include "tests/bench/reconcile.h"
@@ -185,9 +186,10 @@ int reconcile(const Options& options) {
 }
 
 int usage() {
-  std::fprintf(stderr,
-               "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
-               "rekey|flood|reconcile|offload [--json] [--count N]\n       bench probe DEVICE [--json] [--count N]\n");
+  std::fprintf(
+      stderr,
+      "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
+      "rekey|flood|hostile|reconcile|offload [--json] [--count N]\n       bench probe DEVICE [--json] [--count N]\n");
   return 2;
 }
 
@@ -195,8 +197,8 @@ int usage() {
 
 int main(int argc, char** argv) {
   const std::string what = argc < 2 ? "" : argv[1];
-  if (what != "handshake" && what != "rekey" && what != "flood" && what != "reconcile" && what != "offload" &&
-      what != "probe")
+  if (what != "handshake" && what != "rekey" && what != "flood" && what != "hostile" && what != "reconcile" &&
+      what != "offload" && what != "probe")
     return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
@@ -218,6 +220,7 @@ int main(int argc, char** argv) {
   }
   if (what == "probe")
     return print_device_probe(options.device, options.count != 0 ? options.count : 200, options.json);
+  if (what == "hostile") return print_hostile(options.count != 0 ? options.count : 100, options.json);
   if (options.count == 0) options.count = what == "rekey" ? 10000 : what == "handshake" ? 2000 : 100000;
   if (what == "rekey") return rekey(options);
   if (what == "reconcile") return reconcile(options);

@@ -3,6 +3,7 @@
 #include <deque>
 #include <set>
 
+#include "engine_peer.h"
 #include "fuzz_target.h"
 #include "ike/engine.h"
 #include "ike/limits.h"
@@ -12,17 +13,19 @@
 
 // The input is a program. Its first byte chooses one of the states that an IKE SA passes through in a set-up between
 // two engines (both roles, or none at all); then each operation does something to the engine: a mutated datagram, a
-// protected payload of any bytes under the right keys, a timer, an answer, the operator, a restart from the snapshot.
+// protected payload of any bytes under the right keys, a timer, an answer, the operator, a restart from the snapshot;
+// or a peer with the right keys and message IDs does what belongs, many times in a row, so that every limit is reached.
 // Beside the engine's own VERIFYs: what it sends can be read, snapshots survive, no outbound key is installed twice,
-// and one input makes a bounded number of actions.
+// one input makes a bounded number of actions, no limit is passed, and in the end nothing stays in the kernel.
 
 namespace {
 
 using namespace ipsec;
 using namespace ipsec::ike;
 
-constexpr size_t kActionsPerInputMax = 128;
-constexpr size_t kOperationsMax = 24;
+constexpr size_t kActionsPerInputMax = 512;
+constexpr size_t kOperationsMax = 400;
+constexpr size_t kFurtherChildren = 3, kChildrenMax = 4, kHalfOpenMax = 4, kIkeSasMax = 8;
 constexpr std::string_view kPsk = "the same on both sides";
 
 std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
@@ -30,6 +33,7 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
   group->public_addresses = {IpAddress::v4(initiator ? 1 : 2)};
   auto ike = std::make_shared<policy::IkePolicy>();
   ike->proposals = policy::parse_proposal(policy::Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp256").value();
+  ike->children_max = kChildrenMax;
   auto child_policy = std::make_shared<policy::ChildPolicy>();
   child_policy->proposals =
       policy::parse_proposal(policy::Protocol::kEsp, "aes256gcm16-aes128gcm16-x25519-ecp256").value();
@@ -44,6 +48,18 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(bool initiator) {
   const auto near = policy::parse_selector("10.1.0.0/16").value(), far = policy::parse_selector("10.2.0.0/16").value();
   tunnel->children.push_back(
       {.name = "lan", .local = {initiator ? near : far}, .remote = {initiator ? far : near}, .policy = child_policy});
+  // Without a key exchange of their own: many of them cost little.
+  auto cheap_policy = std::make_shared<policy::ChildPolicy>(*child_policy);
+  cheap_policy->pfs = false;
+  for (size_t i = 0; i < kFurtherChildren; ++i) {
+    auto net = [&](bool ours) {
+      return policy::parse_selector((ours ? "172.16." : "172.17.") + std::to_string(i) + ".0/24").value();
+    };
+    tunnel->children.push_back({.name = "net-" + std::to_string(i),
+                                .local = {net(initiator)},
+                                .remote = {net(!initiator)},
+                                .policy = cheap_policy});
+  }
   return tunnel;
 }
 
@@ -76,12 +92,33 @@ class Side {
         const ByteView key = out->keys.material.expose();
         VERIFY(keys_used_.emplace(key.begin(), key.end()).second);
         children.emplace_back(out->ike, out->child);
+        outbound_.insert(out->child);
+      } else if (auto* stop = std::get_if<StopOutbound>(&*action)) {
+        outbound_.erase(stop->child);
+      } else if (auto* remove = std::get_if<RemoveChild>(&*action)) {
+        inbound_.erase(remove->child);
+        outbound_.erase(remove->child);
       } else if (is_question(*action)) {
+        if (auto* install = std::get_if<InstallInbound>(&*action)) inbound_.insert(install->child);
         if (questions.size() > 16) questions.pop_front();
         questions.push_back(std::move(*action));
       }
     }
-    VERIFY(engine_->half_open() <= engine_->ike_sas().size());
+    VERIFY(engine_->half_open() <= kHalfOpenMax);
+    for (IkeSaId id : engine_->ike_sas()) {
+      const auto view = engine_->view(id);
+      VERIFY(view->children.size() + view->leaving.size() <= kChildrenMax + kChildrenBesideMax);
+    }
+  }
+
+  /// Everything ends without a word, and the kernel has nothing left.
+  void finish(Instant now) {
+    for (size_t before = SIZE_MAX; engine_->ike_sas().size() < before;) {
+      before = engine_->ike_sas().size();
+      for (IkeSaId id : engine_->ike_sas()) engine_->close_ike(now, id, Reason::kShutdown, CloseMode::kSilently);
+      drain();
+    }
+    VERIFY(inbound_.empty() && outbound_.empty());
   }
 
   /// The right answer to a question.
@@ -91,7 +128,7 @@ class Side {
     if (const auto* peer = std::get_if<NeedPeer>(&question)) return {peer->id, peer->ike, PeerFound{tunnel_}};
     if (const auto* prove = std::get_if<NeedAuth>(&question))
       return {prove->id, prove->ike,
-              AuthMade{AuthMethod::kSharedKey, psk_auth(crypto_, prove->prf, as_bytes(kPsk), prove->octets).value()}};
+              AuthMade{AuthMethod::kSharedKey, psk_auth(crypto(), prove->prf, as_bytes(kPsk), prove->octets).value()}};
     if (const auto* verify = std::get_if<NeedVerify>(&question)) return {verify->id, verify->ike, AuthChecked{}};
     const auto& install = std::get<InstallInbound>(question);
     return {install.id, install.ike, Installed{}};
@@ -118,7 +155,11 @@ class Side {
   }
 
   const std::shared_ptr<const policy::Tunnel>& tunnel() const { return tunnel_; }
-  CryptoContext& crypto() { return crypto_; }
+  /// One for all inputs: it holds nothing but what libcrypto had to look up.
+  static CryptoContext& crypto() {
+    static CryptoContext context;
+    return context;
+  }
   Random& random() { return random_; }
 
  private:
@@ -128,8 +169,10 @@ class Side {
            std::holds_alternative<InstallInbound>(action);
   }
   void renew() {
-    const IkeEngine::Options options{
-        {.half_open_max = 4, .half_open_cookie_from = 2, .decrypt_failures_max = 3, .ike_sas_max = 8}};
+    const IkeEngine::Options options{{.half_open_max = kHalfOpenMax,
+                                      .half_open_cookie_from = 2,
+                                      .decrypt_failures_max = 3,
+                                      .ike_sas_max = kIkeSasMax}};
     engine_ = std::make_unique<IkeEngine>(options, random_, spis_);
   }
 
@@ -137,9 +180,9 @@ class Side {
   std::shared_ptr<const policy::Tunnel> tunnel_;
   SeededRandom random_;
   WorkerSpiSource spis_;
-  CryptoContext crypto_;
   std::unique_ptr<IkeEngine> engine_;
   std::set<Bytes> keys_used_;
+  std::set<ChildId> inbound_, outbound_;  ///< What the kernel has.
 };
 
 /// Everything that one set-up shows: the states of both sides as snapshots, the datagrams, the keys.
@@ -267,13 +310,16 @@ class Run {
  public:
   Run(const Recording& recording, Program program)
       : recording_(recording), program_(program), start_(pick()), side_(is_initiator(), tunnel(), 99) {
-    if (start_ != nullptr) VERIFY(side_.restore(now_, start_->snapshot).ok());
+    if (start_ != nullptr) {
+      VERIFY(side_.restore(now_, start_->snapshot).ok());
+      meet_peer();
+    }
     settle();
   }
 
   void operate() {
     for (size_t i = 0; i < kOperationsMax && !program_.done(); ++i) {
-      switch (program_.u8() % 8) {
+      switch (program_.u8() % 12) {
         case 0: receive_mutated(); break;
         case 1: receive_protected(program_.bytes(program_.u8())); break;
         case 2: receive_protected_again(); break;
@@ -282,9 +328,12 @@ class Run {
         case 5: operators(); break;
         case 6: side_.restart(now_); break;
         case 7: wait(); break;
+        case 8: strangers(); break;
+        default: peer_acts(); break;
       }
       settle();
     }
+    side_.finish(now_);
   }
 
  private:
@@ -298,7 +347,78 @@ class Run {
 
   void settle() {
     side_.drain();
-    for (const Bytes& each : std::exchange(side_.outbox, {})) check_sent(each);
+    for (const Bytes& each : std::exchange(side_.outbox, {})) {
+      check_sent(each);
+      if (peer_) peer_->hear(each);
+    }
+  }
+
+  /// Where the start has keys, somebody has them at the other end, too.
+  void meet_peer() {
+    const auto sa = read_snapshot(start_->snapshot, now_, [&](const std::string&) { return side_.tunnel(); });
+    VERIFY(sa.ok());
+    if ((*sa)->keys() != nullptr) peer_.emplace(**sa, *side_.tunnel(), Side::crypto(), side_.random());
+  }
+
+  /// The kernel has done what it was asked for.
+  void install_all() {
+    for (size_t i = 0; i < side_.questions.size();) {
+      if (!std::holds_alternative<InstallInbound>(side_.questions[i])) {
+        ++i;
+        continue;
+      }
+      Answer given = side_.answer_to(side_.questions[i]);
+      side_.questions.erase(side_.questions.begin() + static_cast<ptrdiff_t>(i));
+      side_.engine().answer(now_, std::move(given));
+      side_.drain();
+    }
+  }
+
+  std::optional<Bytes> say(uint8_t what) {
+    switch (what % 6) {
+      case 0: return peer_->ask_child(1 + what / 8 % kFurtherChildren, false);
+      case 1:
+      case 2: return peer_->ask_child(1 + what / 8 % kFurtherChildren, true);
+      case 3: return peer_->delete_children(1 + what / 8);
+      case 4: return peer_->rekey_ike();
+      default: return peer_->answer();
+    }
+  }
+
+  /// The same thing up to 64 times. The program says whether the kernel keeps up, and whether time goes on.
+  void peer_acts() {
+    if (!peer_) return;
+    const uint8_t what = program_.u8(), how = program_.u8();
+    const size_t most = what % 6 == 4 ? 4 : 64;
+    for (size_t count = 1 + how / 4 % most; count > 0; --count) {
+      const auto datagram = say(what);
+      if (!datagram) return;
+      side_.engine().receive(now_, path_of(side_.initiator()), *datagram);
+      side_.drain();
+      if ((how & 1) == 0) install_all();
+      if ((how & 2) == 0) now_ = now_ + 210ms;
+      settle();
+    }
+  }
+
+  /// Requests of others, and what our own side wants, up to 128 of them.
+  void strangers() {
+    const uint8_t what = program_.u8(), how = program_.u8();
+    const auto ids = side_.engine().ike_sas();
+    for (size_t count = 1 + how % 128; count > 0; --count) {
+      if (what % 2 == 0) {
+        Bytes request = recording_.to_responder.front();
+        request[0] = what;
+        request[7] = static_cast<uint8_t>(count);
+        Path path = path_of(side_.initiator());
+        path.remote.address = IpAddress::v4(0x0a000000U + static_cast<uint32_t>(count) * 1000);
+        side_.engine().receive(now_, path, request);
+        side_.drain();
+      } else if (!ids.empty()) {
+        [[maybe_unused]] auto added =
+            side_.engine().create_child(now_, ids[what / 2 % ids.size()], "net-" + std::to_string(count % 3));
+      }
+    }
   }
 
   /// What we send can be read by its receiver.
@@ -451,6 +571,7 @@ class Run {
   const Recording::Start* start_;
   Instant now_ = Recording::kNow;
   Side side_;
+  std::optional<fuzz::Peer> peer_;
 };
 
 }  // namespace

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "policy/limits.h"
 #include "policy/plan.h"
 #include "tests/policy/selector_support.h"
@@ -204,4 +207,115 @@ TEST_CASE("split: the parts fit, carry together exactly what the child does, and
     if (!overlapping) CHECK(twice == 0);
   }
   CHECK(split > 30);
+}
+
+namespace {
+
+/// narrow_to_fit(), written down as its documentation says it, with everything counted anew each time.
+Result<SelectorPair> fit_by_the_book(const SelectorPair& configured, const SelectorPair& offered, size_t most) {
+  auto fits = [&](const SelectorPair& pair) {
+    const auto needed = policies_needed(pair);
+    return needed.ok() && *needed != 0 && *needed <= most;
+  };
+  // What narrow_to_fit() makes of all without a limit is the whole intersection.
+  const auto whole = narrow_to_fit(configured, offered, SIZE_MAX);
+  if (!whole.ok()) return whole;
+  if (fits(*whole)) return whole;
+  const auto packet = narrow_to_fit(configured, {{offered.local.front()}, {offered.remote.front()}}, SIZE_MAX);
+  if (!packet.ok()) return Error(Reason::kNone);  // another rule, tested above
+  SelectorPair chosen{{packet->local.front()}, {packet->remote.front()}};
+  if (!fits(chosen)) return Error(Reason::kSelectorCount);
+  for (size_t i = 0; i < std::max(whole->local.size(), whole->remote.size()); ++i) {
+    for (SelectorList SelectorPair::*side : {&SelectorPair::local, &SelectorPair::remote}) {
+      if (i >= ((*whole).*side).size()) continue;
+      SelectorPair more = chosen;
+      add_selector(more.*side, ((*whole).*side)[i]);
+      if (fits(more)) chosen = std::move(more);
+    }
+  }
+  return chosen;
+}
+
+}  // namespace
+
+TEST_CASE("narrowing to fit: what is counted step by step is what is counted anew") {
+  size_t narrowed = 0;
+  for (uint64_t seed = 1; seed <= 3000; ++seed) {
+    CAPTURE(seed);
+    SeededRandom random(seed);
+    const SelectorPair configured{draw_selectors(random, 3, Draw::kExpressible),
+                                  draw_selectors(random, 3, Draw::kExpressible)};
+    const SelectorPair offered{draw_selectors(random, 12, Draw::kExpressible),
+                               draw_selectors(random, 12, Draw::kExpressible)};
+    const size_t most = 1 + random.below(40);
+    const auto expected = fit_by_the_book(configured, offered, most);
+    if (!expected.ok()) continue;
+    const auto made = narrow_to_fit(configured, offered, most);
+    REQUIRE(made.ok());
+    // Of what is chosen nothing is without a counterpart.
+    CHECK(std::ranges::includes(std::set(expected->local.begin(), expected->local.end()),
+                                std::set(made->local.begin(), made->local.end())));
+    CHECK(policies_needed(*made).value() == policies_needed(*expected).value());
+    ++narrowed;
+  }
+  CHECK(narrowed > 300);
+}
+
+TEST_CASE("selectors that meet: whenever an answer can be made, the cheap question says so") {
+  size_t met = 0;
+  for (uint64_t seed = 1; seed <= 2000; ++seed) {
+    CAPTURE(seed);
+    SeededRandom random(seed);
+    const ChildConfig child =
+        child_of(draw_selectors(random, 2, Draw::kExpressible), draw_selectors(random, 2, Draw::kExpressible));
+    const SelectorPair offered{draw_selectors(random, 2, Draw::kExpressible),
+                               draw_selectors(random, 2, Draw::kExpressible)};
+    const bool meets = traffic_meets(child, offered);
+    CHECK(meets == narrow_to_fit({child.local, child.remote}, offered, SIZE_MAX).ok());
+    if (meets) ++met;
+  }
+  CHECK(met > 200);
+  CHECK(met < 1900);
+}
+
+TEST_CASE("selectors within: a comparison that is made to be slow ends, and counts as not within") {
+  // Each of these overlaps all others, none lies within one, and their union is one range.
+  SelectorList staggered;
+  for (uint32_t i = 0; i < 255; ++i)
+    staggered.push_back({.addresses = {IpAddress::v4(0x0a000000U + i * 7), IpAddress::v4(0x0a002000U + i * 11)},
+                         .protocol = 6,
+                         .port_first = static_cast<uint16_t>(i + 1),
+                         .port_last = static_cast<uint16_t>(40000 + i * 3)});
+  size_t pieces_left = kCoverPiecesMax;
+  SelectorList inner(200, staggered.front());
+  for (size_t i = 0; i < inner.size(); ++i) {
+    inner[i].port_last = 65000;
+    inner[i].port_first = static_cast<uint16_t>(2 * i + 1);
+  }
+  CHECK_FALSE(all_within(inner, staggered, pieces_left));
+  CHECK(pieces_left < kCoverPiecesMax);
+
+  pieces_left = 0;
+  CHECK_FALSE(all_within(selectors_of({"10.0.0.0/24"}), selectors_of({"10.0.0.0/25", "10.0.0.128/25"}), pieces_left));
+  CHECK(all_within(selectors_of({"10.0.0.0/24"}), selectors_of({"10.0.0.0/25", "10.0.0.128/25"})));
+}
+
+TEST_CASE("selectors within: a grid of 255 fits the bound in any order") {
+  SelectorList cells;
+  for (uint32_t row = 0; row < 15; ++row)
+    for (uint32_t column = 0; column < 17; ++column) {
+      const uint32_t ports = column * 4096;
+      cells.push_back({.addresses = {IpAddress::v4(0x0a000000U + row * 256), IpAddress::v4(0x0a0000ffU + row * 256)},
+                       .protocol = 6,
+                       .port_first = static_cast<uint16_t>(std::min(ports, 65535U)),
+                       .port_last = static_cast<uint16_t>(std::min(ports + 4095, 65535U))});
+    }
+  TrafficSelector whole = cells.front();
+  whole.addresses.last = cells.back().addresses.last;
+  whole.port_last = 65534;
+  SeededRandom random(3);
+  for (int round = 0; round < 20; ++round) {
+    for (size_t i = cells.size(); i > 1; --i) std::swap(cells[i - 1], cells[random.below(i)]);
+    CHECK(all_within(std::vector{whole}, cells));
+  }
 }
