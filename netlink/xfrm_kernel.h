@@ -42,7 +42,8 @@ class XfrmKernel final : public policy::KernelPort {
   std::optional<policy::KernelCompletion> poll_completion() override;
   std::optional<policy::KernelEvent> poll_event() override;
   Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
-  /// Those of these that are there now, with what they have carried. Waits for each answer, some microseconds: for a few.
+  /// Those of these that are there now, with what they have carried. Waits for each answer, some microseconds: for a
+  /// few.
   Result<std::map<policy::SaKey, policy::SaState>> read_sas(const std::string& netns,
                                                             const std::vector<policy::SaKey>& keys);
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
