@@ -182,7 +182,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kCarrierDown, "carrier-down", "no tunnel protects a GRE or IP-in-IP interface any more; nothing of it leaves", "tunnel,remote", "See why its tunnels are down: `ipsecctl show tunnel`. With a second one in `protected_by` it has a backup."},
     {Reason::kCarrierSwitched, "carrier-switched", "a GRE or IP-in-IP interface uses the other one of its remotes", "from,to,remote,because", "If it goes back and forth, raise `hold_down` of the carrier; else see why the tunnel it left is down."},
     {Reason::kJournalRoom, "journal-room", "the file system of the journal is nearly full", "path,free", "Free space there: without room nothing new can be installed."},
-    {Reason::kJournalMissing, "journal-missing", "the journal of what is ours is missing or damaged, and objects stand that look like ours", "path,objects", "Look at `ipsecctl drift`; `ipsecctl drift --adopt` takes them over."},
+    {Reason::kJournalMissing, "journal-missing", "the journal of what is ours is missing or damaged, and objects stand that look like ours", "path,objects", "Look at what `ipsecctl drift` shows as foreign; remove by hand what is not wanted."},
     {Reason::kDriftAdopted, "drift-adopted", "an operator declared objects without a journal entry ours", "objects", ""},
     {Reason::kAcquireRecovered, "acquire-recovered", "acquires whose event was lost were found in the kernel", "count", ""},
     // Offload
