@@ -59,7 +59,7 @@ Result<std::unique_ptr<RowSource>> ControlBackend::list(std::string_view kind) {
   if (kind == "tunnels") return tunnel_rows(agent_);
   if (kind == "groups") return group_rows(agent_);
   if (kind == "sas") return sa_rows(agent_);
-  if (kind == "children") return child_rows(agent_);
+  if (kind == "children") return child_rows(agent_.manager());
   if (kind == "peers") return ike_rows(agent_);
   if (kind == "devices") return device_rows(agent_.manager(), monotonic_now());
   if (kind == "seats") return seat_rows(agent_.manager());

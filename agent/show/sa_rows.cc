@@ -97,8 +97,8 @@ void add_orphan_sa_rows(Agent& agent, const Orphans::Kept& kept, Rows& rows) {
     rows.push_back(std::move(row));
 }
 
-const auto& installed_of(const Agent& agent) { return agent.manager().installer().children(); }
-const auto& orphans_of(const Agent& agent) { return agent.manager().orphans().children(); }
+const auto& installed_of(const TunnelManager& manager) { return manager.installer().children(); }
+const auto& orphans_of(const TunnelManager& manager) { return manager.orphans().children(); }
 
 json ike_row(const IkeRow& row) {
   json peer{
@@ -136,10 +136,10 @@ json ike_row(const IkeRow& row) {
 }
 
 /// Children of a tunnel that are in the kernel, or on their way there.
-std::set<ike::ChildId> ids_of(const Agent& agent, const TunnelRow& row) {
+std::set<ike::ChildId> ids_of(const TunnelManager& manager, const TunnelRow& row) {
   std::set<ike::ChildId> ids;
   for (const ike::IkeSaId id : row.ikes)
-    if (const auto ike = agent.manager().ike_sas().find(id); ike != agent.manager().ike_sas().end())
+    if (const auto ike = manager.ike_sas().find(id); ike != manager.ike_sas().end())
       ids.insert(ike->second.children.begin(), ike->second.children.end());
   for (const auto& [name, child] : row.children) ids.insert(child.up.begin(), child.up.end());
   return ids;
@@ -147,14 +147,52 @@ std::set<ike::ChildId> ids_of(const Agent& agent, const TunnelRow& row) {
 
 /// Calls `with` with the id and the child of all of them.
 template <typename With>
-void for_installed(const Agent& agent, const TunnelRow& row, With with) {
-  for (const ike::ChildId id : ids_of(agent, row))
-    if (const auto child = installed_of(agent).find(id); child != installed_of(agent).end()) with(id, *child->second);
+void for_installed(const TunnelManager& manager, const TunnelRow& row, With with) {
+  for (const ike::ChildId id : ids_of(manager, row))
+    if (const auto child = installed_of(manager).find(id); child != installed_of(manager).end())
+      with(id, *child->second);
 }
 template <typename With>
-void for_orphans(const Agent& agent, const TunnelRow& row, With with) {
+void for_orphans(const TunnelManager& manager, const TunnelRow& row, With with) {
   for (const auto& [name, child] : row.children)
-    if (const auto kept = orphans_of(agent).find(child.ids.reqid); kept != orphans_of(agent).end()) with(kept->second);
+    if (const auto kept = orphans_of(manager).find(child.ids.reqid); kept != orphans_of(manager).end())
+      with(kept->second);
+}
+
+/// Whether the rows of its tunnel show it.
+bool tunnel_shows(const TunnelManager& manager, ike::ChildId id, const InstalledChild& child) {
+  const auto row = manager.tunnels().find(child.spec->tunnel->name);
+  return row != manager.tunnels().end() && ids_of(manager, row->second).contains(id);
+}
+bool tunnel_shows(const TunnelManager& manager, const Orphans::Kept& kept) {
+  const auto row = manager.tunnels().find(kept.child.tunnel);
+  return row != manager.tunnels().end() && std::ranges::any_of(row->second.children, [&](const auto& child) {
+           return child.second.ids.reqid == kept.child.reqid;
+         });
+}
+
+/// Tunnel by tunnel, in one step each: a rekey between two steps gives the child another id, and by ids it would be
+/// shown twice or not at all. The few whose tunnel does not know them any more come last.
+template <typename AddInstalled, typename AddOrphan>
+std::unique_ptr<RowSource> rows_by_tunnel(const TunnelManager& manager, AddInstalled add, AddOrphan add_orphan) {
+  auto tunnels = rows_of_map(
+      [&manager]() -> const auto& { return manager.tunnels(); },
+      [&manager, add, add_orphan](const std::string&, const TunnelRow& row, Rows& rows) {
+        for_installed(manager, row, [&](ike::ChildId id, const InstalledChild& child) { add(id, child, rows); });
+        for_orphans(manager, row, [&](const Orphans::Kept& kept) { add_orphan(kept, rows); });
+      });
+  auto others = rows_of_map(
+      [&manager]() -> const auto& { return installed_of(manager); },
+      [&manager, add](ike::ChildId id, const std::unique_ptr<InstalledChild>& child, Rows& rows) {
+        if (!tunnel_shows(manager, id, *child)) add(id, *child, rows);
+      });
+  auto other_orphans = rows_of_map(
+      [&manager]() -> const auto& { return orphans_of(manager); },
+      [&manager, add_orphan](uint32_t, const Orphans::Kept& kept, Rows& rows) {
+        if (!tunnel_shows(manager, kept)) add_orphan(kept, rows);
+      });
+  return std::make_unique<ChainedRows>(std::move(tunnels),
+                                       std::make_unique<ChainedRows>(std::move(others), std::move(other_orphans)));
 }
 
 /// A number in `digits` hexadecimal digits, with or without 0x.
@@ -168,28 +206,20 @@ std::optional<uint64_t> spi_number(std::string_view text, size_t digits) {
 
 }  // namespace
 
-std::unique_ptr<RowSource> child_rows(const Agent& agent) {
-  auto installed = rows_of_map(
-      [&agent]() -> const auto& { return installed_of(agent); },
-      [&agent](ike::ChildId id, const std::unique_ptr<InstalledChild>& child, Rows& rows) {
-        rows.push_back(child_row(*child, agent.manager().predecessor_of(id)));
-      });
-  auto orphans = rows_of_map(
-      [&agent]() -> const auto& { return orphans_of(agent); },
-      [](uint32_t, const Orphans::Kept& kept, Rows& rows) { rows.push_back(orphan_child_row(kept, this_moment())); });
-  return std::make_unique<ChainedRows>(std::move(installed), std::move(orphans));
+std::unique_ptr<RowSource> child_rows(const TunnelManager& manager) {
+  return rows_by_tunnel(
+      manager,
+      [&manager](ike::ChildId id, const InstalledChild& child, Rows& rows) {
+        rows.push_back(child_row(child, manager.predecessor_of(id)));
+      },
+      [](const Orphans::Kept& kept, Rows& rows) { rows.push_back(orphan_child_row(kept, this_moment())); });
 }
 
 std::unique_ptr<RowSource> sa_rows(Agent& agent) {
-  auto installed = rows_of_map(
-      [&agent]() -> const auto& { return installed_of(agent); },
-      [&agent](ike::ChildId id, const std::unique_ptr<InstalledChild>& child, Rows& rows) {
-        add_sa_rows(agent, id, *child, rows);
-      });
-  auto orphans = rows_of_map(
-      [&agent]() -> const auto& { return orphans_of(agent); },
-      [&agent](uint32_t, const Orphans::Kept& kept, Rows& rows) { add_orphan_sa_rows(agent, kept, rows); });
-  return std::make_unique<ChainedRows>(std::move(installed), std::move(orphans));
+  return rows_by_tunnel(
+      agent.manager(),
+      [&agent](ike::ChildId id, const InstalledChild& child, Rows& rows) { add_sa_rows(agent, id, child, rows); },
+      [&agent](const Orphans::Kept& kept, Rows& rows) { add_orphan_sa_rows(agent, kept, rows); });
 }
 
 std::unique_ptr<RowSource> ike_rows(const Agent& agent) {
@@ -235,10 +265,11 @@ std::unique_ptr<RowSource> route_rows(const Agent& agent) { return std::make_uni
 
 std::vector<json> children_of_tunnel(const Agent& agent, const TunnelRow& row) {
   Rows rows;
-  for_installed(agent, row, [&](ike::ChildId id, const InstalledChild& child) {
+  for_installed(agent.manager(), row, [&](ike::ChildId id, const InstalledChild& child) {
     rows.push_back(child_row(child, agent.manager().predecessor_of(id)));
   });
-  for_orphans(agent, row, [&](const Orphans::Kept& kept) { rows.push_back(orphan_child_row(kept, this_moment())); });
+  for_orphans(agent.manager(), row,
+              [&](const Orphans::Kept& kept) { rows.push_back(orphan_child_row(kept, this_moment())); });
   return rows;
 }
 
@@ -247,8 +278,9 @@ json sas_of_tunnel(Agent& agent, const TunnelRow& row) {
   for (const ike::IkeSaId id : row.ikes)
     if (const auto ike = agent.manager().ike_sas().find(id); ike != agent.manager().ike_sas().end())
       ikes.push_back(ike_row(ike->second));
-  for_installed(agent, row, [&](ike::ChildId id, const InstalledChild& child) { add_sa_rows(agent, id, child, sas); });
-  for_orphans(agent, row, [&](const Orphans::Kept& kept) { add_orphan_sa_rows(agent, kept, sas); });
+  for_installed(agent.manager(), row,
+                [&](ike::ChildId id, const InstalledChild& child) { add_sa_rows(agent, id, child, sas); });
+  for_orphans(agent.manager(), row, [&](const Orphans::Kept& kept) { add_orphan_sa_rows(agent, kept, sas); });
   return {{"ike_sas", std::move(ikes)}, {"children", children_of_tunnel(agent, row)}, {"sas", std::move(sas)}};
 }
 
@@ -261,9 +293,9 @@ json ike_row_by_spi(const Agent& agent, std::string_view spi) {
 json sa_row_by_spi(Agent& agent, std::string_view spi) {
   const auto number = spi_number(spi, 8);
   if (!number) return nullptr;
-  const auto child = installed_of(agent).find(ike::ChildId(static_cast<uint32_t>(*number)));
+  const auto child = installed_of(agent.manager()).find(ike::ChildId(static_cast<uint32_t>(*number)));
   Rows rows;
-  if (child != installed_of(agent).end()) add_sa_rows(agent, child->first, *child->second, rows);
+  if (child != installed_of(agent.manager()).end()) add_sa_rows(agent, child->first, *child->second, rows);
   const auto wanted = std::ranges::find_if(rows, [](const json& row) { return row.value("direction", "") == "in"; });
   return wanted == rows.end() ? json(nullptr) : *wanted;
 }

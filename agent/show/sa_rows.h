@@ -10,7 +10,8 @@
 /// Child SAs, IKE SAs and routes as the control socket shows them.
 namespace ipsec::agent::show {
 
-std::unique_ptr<control::RowSource> child_rows(const Agent& agent);
+/// Every child of a tunnel that stays is shown, whatever rekeys while somebody reads.
+std::unique_ptr<control::RowSource> child_rows(const TunnelManager& manager);
 /// SAs as the kernel has them now: each is read when its row is made.
 std::unique_ptr<control::RowSource> sa_rows(Agent& agent);
 std::unique_ptr<control::RowSource> ike_rows(const Agent& agent);
