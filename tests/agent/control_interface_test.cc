@@ -12,6 +12,7 @@
 #include "agent/show/negotiation_json.h"
 #include "tests/agent/control_support.h"
 #include "tests/agent/negotiation_support.h"
+#include "tests/support/source_folder.h"
 
 using namespace ipsec;
 using namespace ipsec::agent::control;
@@ -20,7 +21,7 @@ using nlohmann::json;
 namespace {
 
 std::string file_text(const std::string& name) {
-  std::ifstream file(std::string(SOURCE_FOLDER) + "/agent/control/" + name);
+  std::ifstream file(testing::in_source_folder("agent/control/" + name));
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();

@@ -7,6 +7,7 @@
 #include "policy/config_changes.h"
 #include "policy/config_keys.h"
 #include "tests/policy/config_support.h"
+#include "tests/support/source_folder.h"
 
 // For every key of the configuration: what is the least that a change of it disturbs, as docs/configuration-changes.md
 // promises, and that it disturbs no more.
@@ -254,7 +255,7 @@ void collect_keys(std::span<const KeySpec> keys, const std::string& prefix, std:
 
 /// The table of the documentation: by key, its second column.
 std::map<std::string, std::string> promised() {
-  std::ifstream file(std::string(SOURCE_FOLDER) + "/docs/configuration-changes.md");
+  std::ifstream file(testing::in_source_folder("docs/configuration-changes.md"));
   std::map<std::string, std::string> rows;
   for (std::string line; std::getline(file, line);) {
     if (!line.starts_with("| `")) continue;

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "policy/base/reasons.h"
+#include "tests/support/source_folder.h"
 #include "tests/tidy/tree.h"
 
 using namespace ipsec;
@@ -17,7 +18,7 @@ namespace {
 constexpr size_t kFileLinesMax = 600, kFunctionLinesMax = 70, kReadmeLinesMax = 60;
 
 const std::vector<SourceFile>& tree() {
-  static const std::vector<SourceFile> files = read_tree(SOURCE_FOLDER);
+  static const std::vector<SourceFile> files = read_tree(testing::in_source_folder(""));
   return files;
 }
 
@@ -170,7 +171,7 @@ TEST_CASE("hygiene: nothing is left for later, no name spills out of a header, n
 TEST_CASE("hygiene: every folder says on one page what it is") {
   for (const char* folder : {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control",
                              "agent/ctl", "agent/metrics", "agent/service", "agent/show", "systemd", "tests"}) {
-    const std::string path = std::string(SOURCE_FOLDER) + "/" + folder + "/README.md";
+    const std::string path = testing::in_source_folder(std::string(folder) + "/README.md");
     CHECK_MESSAGE(std::filesystem::exists(path), folder, " has no README.md");
     std::ifstream in(path);
     size_t lines = 0;

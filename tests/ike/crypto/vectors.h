@@ -9,6 +9,7 @@
 
 #include "policy/base/bytes.h"
 #include "policy/base/random.h"
+#include "tests/support/source_folder.h"
 
 namespace ipsec::test {
 
@@ -17,7 +18,7 @@ namespace ipsec::test {
 class Vectors {
  public:
   explicit Vectors(const std::string& file) {
-    std::ifstream in(std::string(SOURCE_FOLDER "/tests/vectors/") + file);
+    std::ifstream in(testing::in_source_folder("tests/vectors/" + file));
     REQUIRE_MESSAGE(in.good(), "cannot read " << file);
     std::string section;
     for (std::string line; std::getline(in, line);) {
