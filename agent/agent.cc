@@ -417,9 +417,10 @@ void Agent::initiate(size_t worker, Initiation initiation) {
           monotonic_now(), initiation.tunnel, initiation.child,
           {.context = context, .local = {*local, kIkePort}, .remote = {*tunnel.remote, tunnel.remote_port}},
           initiation.trigger, initiation.contact);
-    self.tell_main([this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
+    auto tell = [this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);
-    });
+    };
+    return outcome.ok() ? self.tell_main_of(*outcome, std::move(tell)) : self.tell_main(std::move(tell));
   });
 }
 

@@ -1,5 +1,6 @@
 #include "agent/outbox.h"
 
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -36,19 +37,13 @@ size_t bytes_of(const policy::Negotiation& negotiation) {
 /// A child's spec: its action may be the last to hold it.
 size_t bytes_of(const policy::ChildSpec& spec) { return sizeof spec + bytes_of(spec.local) + bytes_of(spec.remote); }
 
-/// The IKE SA that an action makes known.
-ike::IkeSaId subject_of(const ike::Action& action) {
-  return std::visit(
-      [](const auto& each) {
-        using A = std::decay_t<decltype(each)>;
-        if constexpr (std::is_same_v<A, ike::IkeRekeyed>)
-          return each.fresh;
-        else if constexpr (std::is_same_v<A, ike::SendKeepalive>)
-          return ike::IkeSaId();
-        else
-          return each.ike;
-      },
-      action);
+/// The IKE SA that the main thread makes a record of because of this action. A report makes none: it may come after the
+/// end of its IKE SA, and nobody would ever take such a record away.
+std::optional<ike::IkeSaId> recorded_by(const ike::Action& action) {
+  if (const auto* identity = std::get_if<ike::IdentityEstablished>(&action)) return identity->ike;
+  if (const auto* inbound = std::get_if<ike::InstallInbound>(&action)) return inbound->ike;
+  if (const auto* rekeyed = std::get_if<ike::IkeRekeyed>(&action)) return rekeyed->fresh;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -72,11 +67,11 @@ size_t bytes_of(const ike::Action& action) {
 
 Outbox::Verdict Outbox::judge(Instant now, const ike::Action& action) {
   if (const auto* snapshot = std::get_if<ike::SnapshotChanged>(&action))
-    return snapshot->gone && told_.erase(snapshot->ike) != 0 ? Verdict::kSend : Verdict::kNotNeeded;
+    return snapshot->gone && recorded_.erase(snapshot->ike) != 0 ? Verdict::kSend : Verdict::kNotNeeded;
   if (const auto* report = std::get_if<ike::Report>(&action); report != nullptr && report->unauthenticated)
     if (!(report->tunnel.empty() ? unnamed_ : named_).take(now, kUnauthenticatedReportsPerSecond))
       return Verdict::kDropped;
-  told_.insert(subject_of(action));
+  if (const auto recorded = recorded_by(action)) recorded_.insert(*recorded);
   return Verdict::kSend;
 }
 

@@ -23,9 +23,13 @@ class Outbox {
 
   /// Whether the main thread is to hear of this action. No: a report of an unauthenticated sender beyond
   /// kUnauthenticatedReportsPerSecond (for `Reason::kReportsDropped`), and what only concerns snapshots, which nobody
-  /// stores, except the end of an IKE SA that the main thread has heard of.
+  /// stores, except the end of an IKE SA that the main thread keeps a record of.
   enum class Verdict : uint8_t { kSend, kNotNeeded, kDropped };
   Verdict judge(Instant now, const ike::Action& action);
+  /// The main thread hears of an IKE SA by other means than an action, and makes a record of it.
+  void note_record(ike::IkeSaId id) { recorded_.insert(id); }
+  /// IKE SAs that the main thread keeps a record of, as far as this worker has caused it.
+  size_t records() const { return recorded_.size(); }
   /// In order; never lost.
   void send(Letter letter);
   /// Whether something waits here.
@@ -38,8 +42,8 @@ class Outbox {
   Mailbox& mailbox_;
   std::function<void()> when_room_;
   std::deque<Letter> waiting_;
-  std::unordered_set<ike::IkeSaId> told_;  ///< IKE SAs that the main thread has heard of; each until its end.
-  ike::RateBucket unnamed_, named_;        ///< Reports about peers that no tunnel is known of, and about the others.
+  std::unordered_set<ike::IkeSaId> recorded_;  ///< IKE SAs; each until its end.
+  ike::RateBucket unnamed_, named_;  ///< Reports about peers that no tunnel is known of, and about the others.
 };
 
 }  // namespace ipsec::agent

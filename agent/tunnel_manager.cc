@@ -269,7 +269,7 @@ void TunnelManager::on_action(Instant now, size_t worker, ike::Action action) {
   else if (const auto* failed = std::get_if<ike::ChildFailed>(&action))
     on_child_failed(now, *failed);
   else if (const auto* report = std::get_if<ike::Report>(&action))
-    on_report(now, worker, *report);
+    on_report(now, *report);
   else if (const auto* identity = std::get_if<ike::IdentityEstablished>(&action))
     on_identity(now, worker, *identity);
   else if (const auto* snapshot = std::get_if<ike::SnapshotChanged>(&action); snapshot != nullptr && snapshot->gone)
@@ -286,16 +286,17 @@ bool TunnelManager::may_log_stranger(Instant now) {
   return ++stranger_reports_ <= kStrangerReportsPerSecond;
 }
 
-void TunnelManager::on_report(Instant now, size_t worker, const ike::Report& report) {
+void TunnelManager::on_report(Instant now, const ike::Report& report) {
   if (!report.tunnel.empty())
     announce("tunnel/" + report.tunnel, report.reason, report.fields);
   else if (may_log_stranger(now))
     announce(ike_name(report.ike), report.reason, report.fields);
-  IkeRow& ike = ike_row(report.ike, worker, report.tunnel);
   if (report.reason == Reason::kRekeyFailed) fail_rekeys(report);
-  if (is_progress(report.reason)) return;
-  ike.last_reason = report.reason;
-  ike.last_detail = detail_of(report.fields);
+  // Of one that has no row nothing depends on it: it is not authenticated yet, or has ended.
+  const auto ike = ikes_.find(report.ike);
+  if (ike == ikes_.end() || is_progress(report.reason)) return;
+  ike->second.last_reason = report.reason;
+  ike->second.last_detail = detail_of(report.fields);
 }
 
 /// The interface id tells a question about our policies from one about another daemon's that counts reqids as we do;

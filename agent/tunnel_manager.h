@@ -200,7 +200,7 @@ class TunnelManager {
   void drop_trap(TunnelRow& row, ChildRow& child);
   bool may_log_stranger(Instant now);
   bool is_of(const TunnelRow& row, const policy::Acquire& acquire) const;
-  void on_report(Instant now, size_t worker, const ike::Report& report);
+  void on_report(Instant now, const ike::Report& report);
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
   void on_namespace_gone(const std::string& netns);

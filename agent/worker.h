@@ -79,6 +79,11 @@ class Worker {
   void post(std::function<void(Worker&)> task);
   /// Has the main thread do something, behind all that this worker has told it before. On the worker's own thread.
   void tell_main(std::function<void()> task);
+  /// The same of an IKE SA of this worker that the main thread makes a record of: it will hear of its end.
+  void tell_main_of(ike::IkeSaId id, std::function<void()> task) {
+    outbox_.note_record(id);
+    tell_main(std::move(task));
+  }
   void stop();
 
   ike::IkeEngine& engine() { return *engine_; }

@@ -127,16 +127,36 @@ TEST_CASE("outbox: reports of unauthenticated senders are sampled; those of auth
   CHECK(way.outbox.judge(way.now, report_of(8, true)) == Outbox::Verdict::kSend);
 }
 
-TEST_CASE("outbox: the end of an IKE SA is told to a main thread that has heard of it, and to no other") {
+TEST_CASE("outbox: the main thread hears of the end of an IKE SA that it keeps a record of, and of no other") {
   Way way;
+  const auto judge = [&](ike::Action action) { return way.outbox.judge(way.now, action); };
   const auto gone = [](uint64_t ike) { return ike::SnapshotChanged{IkeSaId(ike), true}; };
-  CHECK(way.outbox.judge(way.now, ike::SnapshotChanged{IkeSaId(1)}) == Outbox::Verdict::kNotNeeded);
-  CHECK(way.outbox.judge(way.now, gone(1)) == Outbox::Verdict::kNotNeeded);
-  CHECK(way.outbox.judge(way.now, report_of(1, true)) == Outbox::Verdict::kSend);
-  CHECK(way.outbox.judge(way.now, gone(1)) == Outbox::Verdict::kSend);
-  CHECK(way.outbox.judge(way.now, gone(1)) == Outbox::Verdict::kNotNeeded);
-  CHECK(way.outbox.judge(way.now, ike::IkeRekeyed{IkeSaId(2), IkeSaId(3), {}}) == Outbox::Verdict::kSend);
-  CHECK(way.outbox.judge(way.now, gone(3)) == Outbox::Verdict::kSend);
+  CHECK(judge(ike::SnapshotChanged{IkeSaId(1)}) == Outbox::Verdict::kNotNeeded);
+  CHECK(judge(gone(1)) == Outbox::Verdict::kNotNeeded);
+  // A report alone leaves no record.
+  CHECK(judge(report_of(1, false, "site")) == Outbox::Verdict::kSend);
+  CHECK(judge(gone(1)) == Outbox::Verdict::kNotNeeded);
+  CHECK(judge(ike::IdentityEstablished{.ike = IkeSaId(2), .tunnel = {}}) == Outbox::Verdict::kSend);
+  CHECK(judge(ike::IkeRekeyed{IkeSaId(2), IkeSaId(3), {}}) == Outbox::Verdict::kSend);
+  way.outbox.note_record(IkeSaId(4));
+  CHECK(way.outbox.records() == 3);
+  for (const uint64_t each : {2, 3, 4}) {
+    CHECK(judge(gone(each)) == Outbox::Verdict::kSend);
+    CHECK(judge(gone(each)) == Outbox::Verdict::kNotNeeded);
+  }
+  CHECK(way.outbox.records() == 0);
+}
+
+TEST_CASE("outbox: whatever is said of an IKE SA after its end, nothing of it is kept") {
+  Way way;
+  for (uint64_t id = 1; id <= 100; ++id) {
+    (void)way.outbox.judge(way.now, ike::IdentityEstablished{.ike = IkeSaId(id), .tunnel = {}});
+    (void)way.outbox.judge(way.now, ike::SnapshotChanged{IkeSaId(id), true});
+    (void)way.outbox.judge(way.now, report_of(id, false, "site"));
+    (void)way.outbox.judge(way.now, ike::RemoveChild{.ike = IkeSaId(id), .spec = {}});
+    (void)way.outbox.judge(way.now, ike::ChildFailed{.ike = IkeSaId(id), .tunnel = {}, .child = {}, .detail = {}});
+  }
+  CHECK(way.outbox.records() == 0);
 }
 
 TEST_CASE("outbox: a letter counts what its action holds") {

@@ -101,3 +101,32 @@ TEST_CASE("expire: a child whose SA is seen at its hard limit again and again, w
   REQUIRE(world.workers.closed_children.size() == 1);
   CHECK(world.workers.closed_children[0].reason == Reason::kKernelExpired);
 }
+
+TEST_CASE("ike: a report about an IKE SA that has ended, or that nobody knows, leaves no record of it") {
+  ManagerWorld world;
+  world.start({{.start = "now"}});
+  world.initiated(kIke);
+  world.ike_failed(kIke, Reason::kTimeout);
+  REQUIRE(world.manager->ike_sas().empty());
+
+  for (uint64_t id = 0x11; id < 0x40; ++id)
+    for (const std::string tunnel : {"a", ""})
+      world.manager->on_action(
+          world.now, 1,
+          ike::Report{
+              .ike = ike::IkeSaId(id), .tunnel = tunnel, .path = {}, .reason = Reason::kAuthFailed, .fields = {}});
+  world.run();
+
+  CHECK(world.manager->ike_sas().empty());
+  CHECK(world.manager->tunnels().at("a").ikes.empty());
+}
+
+TEST_CASE("ike: a report about an IKE SA that is being set up says why its attempt has failed") {
+  ManagerWorld world;
+  world.start({{.start = "now"}});
+  world.initiated(kIke);
+
+  world.ike_failed(kIke, Reason::kNoProposalChosen);
+
+  CHECK(world.manager->tunnels().at("a").last_reason == Reason::kNoProposalChosen);
+}
