@@ -22,7 +22,9 @@ Agent::Agent(Options options, Start start, Log& log)
       events_(kEventsKept),
       negotiations_(config_),
       started_at_(wall_now()),
-      credentials_(std::move(start.config.credentials)) {}
+      credentials_(std::move(start.config.credentials)),
+      journal_watch_(options_.run_dir + "/journal",
+                     [this](Reason reason, std::vector<Field> fields) { note(reason, std::move(fields)); }) {}
 
 Agent::~Agent() {
   for (auto& worker : workers_) worker->stop();
@@ -109,7 +111,19 @@ void Agent::take_over_leftovers() {
                     .fields = {field("objects", uint64_t{leftovers.removed})}});
   }
   for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
+  if (leftovers.unclaimed != 0)
+    note(Reason::kJournalMissing,
+         {field("path", options_.run_dir + "/journal"), field("objects", uint64_t{leftovers.unclaimed})});
   adoption_ = std::move(leftovers.adoption);
+}
+
+/// Of the journal: counted, logged as a warning, and an event.
+void Agent::note(Reason reason, std::vector<Field> fields) {
+  counters_.add(reason);
+  std::vector<Field> all{field("code", std::string(code(reason)))};
+  all.insert(all.end(), fields.begin(), fields.end());
+  log_.warning(info(reason).text, all);
+  events_.append({.time = wall_now(), .object = {}, .reason = reason, .fields = std::move(fields)});
 }
 
 /// A fresh SA must not get the key of one that stands, or is to.
@@ -291,6 +305,7 @@ void Agent::start() {
   follow_kernel_descriptors();
   loop_->set_deadline_source([this] {
     std::optional<Instant> next = manager_->next_deadline();
+    if (const auto look = journal_watch_.next_deadline()) next = next ? std::min(*next, *look) : *look;
     if (shutdown_deadline_) next = next ? std::min(*next, *shutdown_deadline_) : *shutdown_deadline_;
     if (!manager_->kernel_idle()) {
       const Instant soon = monotonic_now() + 1s;  // the kernel's answers have a time limit of their own
@@ -321,6 +336,8 @@ void Agent::follow_kernel_descriptors() {
 void Agent::after_round() {
   kernel_->process();
   manager_->run(monotonic_now());
+  netlink::Journal& journal = kernel_->journal();
+  journal_watch_.run(monotonic_now(), journal.growths(), [&journal] { return journal.check(); });
   close_unused_sockets();
   follow_kernel_descriptors();
   if (after_round_) after_round_();
@@ -347,6 +364,7 @@ void Agent::finish_shutdown_when_quiet() {
   }
   if (!removed_ || (!manager_->kernel_idle() && monotonic_now() < *shutdown_deadline_)) return;
   restore_policy_hash();
+  if (const Status closed = kernel_->journal().close(); !closed.ok()) log_.warning(closed.error().text());
   loop_->stop();
 }
 

@@ -12,6 +12,7 @@
 
 #include "agent/config_loader.h"
 #include "agent/event_loop.h"
+#include "agent/journal_watch.h"
 #include "agent/negotiation_log.h"
 #include "agent/tunnel_manager.h"
 #include "agent/worker.h"
@@ -123,6 +124,7 @@ class Agent final : private WorkerPort {
   void after_round();
   void finish_shutdown_when_quiet();
   void warn(std::string text);
+  void note(Reason reason, std::vector<Field> fields);
   OffloadBook::DeviceLook read_device(const std::string& netns, const std::string& name);
   bool read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
   hwoffload::KernelFacts kernel_facts(const std::string& netns);
@@ -161,7 +163,8 @@ class Agent final : private WorkerPort {
   SocketPlaces opened_;                                                   // sockets stand for
   SocketPlaces unused_;   // of these, not in the configuration any more: they go when what used them has ended
   SocketPlaces closing_;  // of these, told to the workers, of which not all have closed them
-  Adoption adoption_;     // until the start
+  JournalWatch journal_watch_;
+  Adoption adoption_;  // until the start
   std::unique_ptr<TunnelManager> manager_;
   OwnSpis own_spis_;
   std::unique_ptr<Mailbox> mailbox_;  // from the workers

@@ -7,6 +7,7 @@
 
 #include "agent/event_loop.h"
 #include "agent/limits.h"
+#include "agent/unclaimed.h"
 #include "policy/diff.h"
 
 namespace ipsec::agent {
@@ -107,6 +108,9 @@ Leftovers take_over(netlink::XfrmKernel& kernel, const policy::Config& config) {
   }
   if (Status struck = kernel.forget_absent(namespaces); !struck.ok())
     result.failed.push_back(std::move(struck).error().context("what is gone stays in the journal"));
+  if (kernel.journal().found() == netlink::Journal::Found::kComplete) return result;
+  for (const std::string& netns : namespaces_of(config))
+    if (const auto found = find_unclaimed(kernel, netns); found.ok()) result.unclaimed += found->count;
   return result;
 }
 

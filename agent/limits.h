@@ -66,6 +66,8 @@ inline constexpr Duration kOffloadReadAsked = 1s;  ///< ... so soon after one an
 inline constexpr Duration kOffloadDecide = 1s;     ///< Between decisions which of them move.
 inline constexpr Duration kShutdownGrace = 5s;     ///< For the answers to our Deletes when the daemon stops.
 inline constexpr Duration kKernelTimeout = 5s;     ///< For the answers of the kernel when the daemon starts and stops.
+inline constexpr Duration kJournalCheck = 60s;     ///< Between looks at the file system of the journal, ...
+inline constexpr Duration kJournalCheckLow = 10s;  ///< ... while it is nearly full.
 inline constexpr Duration kCarrierRetry = 2s;      ///< Before the policies that a carrier needs are asked for again.
 
 }  // namespace ipsec::agent

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/limits.h"
+#include "policy/marks.h"
 
 namespace ipsec::agent {
 
@@ -199,6 +200,7 @@ Result<policy::StandingState> Reconciliation::read(const std::string& netns, Des
       owner.add(each);
     else  // An operator's serves as it is, and is nobody's business where none is wanted.
       desired.state.links.erase(each.name);
+    if (each.kind == policy::LinkKind::kVrf && policy::has_own_mark(each)) owner.add(each);
   }
   TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
   for (const policy::PolicyConfig& each : policies) side(each).add(each);
@@ -263,6 +265,20 @@ std::vector<NamespaceDrift> Reconciliation::drift(Instant now, const std::option
     all.push_back(std::move(found));
   }
   return all;
+}
+
+void Reconciliation::on_claimed(Instant now, const std::string& netns, const policy::NamespaceState& claimed,
+                                size_t objects) {
+  const auto space = spaces_.find(netns);
+  if (space == spaces_.end()) return;
+  hooks_.event(netns_object(netns), Reason::kDriftAdopted, {field("objects", uint64_t{objects})});
+  // Nothing may differ of such an interface, so that no change would tell whoever waits for it.
+  constexpr uint64_t kOfNoRound = 0;
+  const policy::NamespaceState wanted = hooks_.desired(netns).state;
+  for (const auto& [name, link] : claimed.links)
+    if (const auto there = wanted.links.find(name); there != wanted.links.end())
+      submit(netns, {.id = kOfNoRound, .change = policy::AddLink{there->second}});
+  space->second.reconciler.hint(now, Hint::kGone);
 }
 
 // ---- putting right

@@ -73,6 +73,9 @@ class Reconciliation {
 
   /// Reads one namespace, or all that are looked after, and compares. What differs is put right soon after.
   std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
+  /// An operator has declared these objects ours, and the journal names them now. Interfaces that are wanted serve from
+  /// now on; all else is put right as if it had always been ours.
+  void on_claimed(Instant now, const std::string& netns, const policy::NamespaceState& claimed, size_t objects);
   bool looks_after(const std::string& netns) const { return spaces_.contains(netns); }
   /// Of each namespace that is looked after, as it was found last; nothing is read.
   std::map<std::string, policy::Reconciler::State> states() const {

@@ -4,16 +4,13 @@
 
 #include "agent/limits.h"
 #include "agent/owners.h"
+#include "policy/marks.h"
 
 namespace ipsec::agent {
 
 using Step = ChildRow::Step;
 
 namespace {
-
-// Other programs count interface ids and reqids from 1 (kernel-xfrm facts in netlink/README.md): ours begin elsewhere.
-// Only a hint; the journal proves what is ours.
-constexpr uint32_t kFirstNumber = 0x1000000;
 
 std::string detail_of(const std::vector<Field>& fields) {
   std::string text;
@@ -79,8 +76,8 @@ TunnelManager::TunnelManager(Services services)
                           }}),
       reconciliation_(queue_, shared_, services_.random, reconciliation_hooks()),
       config_(std::make_shared<policy::Config>()),
-      last_if_id_(kFirstNumber),
-      last_reqid_(kFirstNumber) {}
+      last_if_id_(policy::kNumbersBegin),
+      last_reqid_(policy::kNumbersBegin) {}
 
 std::string TunnelManager::tunnel_of(uint32_t number) const {
   const auto tunnel = tunnel_by_number_.find(number);

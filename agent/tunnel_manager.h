@@ -126,6 +126,7 @@ class TunnelManager {
   const InstalledChild* predecessor_of(ike::ChildId id) const;
   const SharedObjects& shared() const { return shared_; }
   const Reconciliation& reconciliation() const { return reconciliation_; }
+  Reconciliation& reconciliation() { return reconciliation_; }
   const TrafficBook& traffic() const { return traffic_; }
   const Orphans& orphans() const { return orphans_; }
   const Carriers& carriers() const { return carriers_; }

@@ -21,8 +21,11 @@ inline constexpr uint32_t kDfSasMax = 1 << 17;                   ///< SAs with `
 inline constexpr uint32_t kDfPlacesMax = 1 << 16;  ///< Destinations, and interfaces, with `inner_df: clear`; the same.
 inline constexpr size_t kDfDevicesMax = 256;       ///< Devices with our programs, per namespace: each costs a wait.
 inline constexpr uint8_t kRouteProtocol = 50;      ///< Of our routes, unless configured otherwise.
-inline constexpr size_t kJournalLineMax = 512;     ///< Bytes of one record.
-inline constexpr size_t kJournalBytesMax = 256 << 20;  ///< A larger file is not read.
-inline constexpr size_t kJournalSlack = 4096;          ///< Outdated records before the file is written anew.
+inline constexpr size_t kJournalLineMax = 4096;    ///< Bytes of one record.
+inline constexpr size_t kJournalBytesMax = 1 << 30;      ///< More of a file is not read.
+inline constexpr size_t kJournalObjectsMax = 8'000'000;  ///< Objects of one journal.
+inline constexpr size_t kJournalReserve = 256 << 10;  ///< Bytes that are kept for rekeys, beside half of all records.
+inline constexpr size_t kJournalStep = 64 << 10;      ///< The size of its files is a multiple of this.
+inline constexpr uint64_t kJournalFreeLow = 4 << 20;  ///< A file system with less free space is nearly full.
 
 }  // namespace ipsec::netlink

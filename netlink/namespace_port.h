@@ -32,6 +32,7 @@ ObjectKey journal_link_key(const std::string& netns, const std::string& name);
 std::optional<uint8_t> journal_route_protocol(const ObjectKey& key);
 std::string fingerprint(const policy::SaConfig& sa);
 std::string fingerprint(const policy::SaState& sa);
+std::string fingerprint(const policy::SaIdentity& sa);
 std::string fingerprint(const policy::PolicyConfig& policy);
 /// Of an xfrm interface its if_id, of a VRF its table; of a GRE or IP-in-IP one its kind and our end, for the other end
 /// may move.
@@ -174,6 +175,7 @@ class NamespacePort {
   Status put_table(const policy::PacketRules& rules);
   Status put_programs(const policy::PacketRules& rules);
   void drop_programs();
+  bool shows_table();
   Status change_table(const policy::PacketRuleChange& change);
   Status change_programs(const policy::PacketRuleChange& change);
   Result<Socket*> dumps_of(int protocol);
@@ -187,8 +189,10 @@ class NamespacePort {
   std::string netns_;
   Socket xfrm_, route_;
   std::optional<Socket> xfrm_dumps_, route_dumps_;
-  std::unique_ptr<NftTable> nft_;   // once there are packet rules
-  bool without_table_ = false;      // what was wanted last needs no table, and there is none
+  std::unique_ptr<NftTable> nft_;  // once there are packet rules
+  bool without_table_ = false;     // what was wanted last needs no table, and there is none
+  /// Whether a table with our comment was there already that the journal does not name; nothing: not asked yet.
+  std::optional<bool> has_unclaimed_table_;
   std::unique_ptr<DfPrograms> df_;  // as long as there are DF bits for them to write
   bool rules_fds_changed_ = false;
   Journal& journal_;

@@ -385,6 +385,18 @@ bool XfrmKernel::owns(const std::string& netns, const policy::RuleConfig& rule) 
   return journal_.owns(journal_key(netns, rule));
 }
 
+Status XfrmKernel::claim(const std::string& netns, const policy::NamespaceState& objects) {
+  for (const auto& [name, link] : objects.links)
+    TRY(journal_.intend(journal_link_key(netns, name), fingerprint(link)), "");
+  for (const auto& [key, policy] : objects.policies)
+    TRY(journal_.intend(journal_key(netns, key), fingerprint(policy)), "");
+  for (const auto& [key, route] : objects.routes) TRY(journal_.intend(journal_key(netns, route), "-"), "");
+  for (const auto& [key, rule] : objects.rules) TRY(journal_.intend(journal_key(netns, rule), "-"), "");
+  for (const auto& [key, sa] : objects.sas) TRY(journal_.intend(journal_key(netns, key), fingerprint(sa)), "");
+  if (!objects.packet_rules.empty()) TRY(journal_.intend(journal_rules_key(netns), "-"), "");
+  return {};
+}
+
 Result<bool> XfrmKernel::address_exists(const std::string& netns, const IpAddress& address) {
   TRY_ASSIGN(NamespacePort * where, port(netns), "");
   return has_address(where->route(), address);

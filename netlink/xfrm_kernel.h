@@ -60,6 +60,7 @@ class XfrmKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
   bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
   bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
+  Status claim(const std::string& netns, const policy::NamespaceState& objects) override;
 
   /// The descriptors to wait on for reading; `process()` when one of them is readable, and at least every second while
   /// something is in flight. `fds_changed()` is true once after each change of the list.
@@ -91,6 +92,7 @@ class XfrmKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::SaKey& key) const;
   bool owns(const std::string& netns, const policy::PolicyKey& key) const;
   const Journal& journal() const { return journal_; }
+  Journal& journal() { return journal_; }
 
   /// Which policies of a namespace the kernel finds by a hash; restored as it was before the first set, also after a
   /// kill in between.

@@ -81,6 +81,7 @@ std::optional<uint8_t> journal_route_protocol(const ObjectKey& key) {
 
 std::string fingerprint(const policy::SaConfig& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }
 std::string fingerprint(const policy::SaState& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }
+std::string fingerprint(const policy::SaIdentity& sa) { return fingerprint(sa.reqid, sa.if_id, sa.source, sa.mode); }
 std::string fingerprint(const policy::PolicyConfig& policy) {
   return policy.has_template ? std::to_string(policy.reqid) : "none";
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "policy/base/bytes.h"
+#include "policy/marks.h"
 
 namespace ipsec::policy {
 namespace {
@@ -123,7 +124,8 @@ void compare(DriftRow row, const Map& desired, const Map& ours, const Map& forei
   }
   for (const auto& there : ours)
     if (desired.count(there.first) == 0) add(there, DriftVerdict::kExtra, {});
-  for (const auto& there : foreign) add(there, DriftVerdict::kForeign, {});
+  for (const auto& there : foreign)
+    add(there, has_own_mark(there.second) ? DriftVerdict::kUnclaimed : DriftVerdict::kForeign, {});
 }
 
 /// There is one table or none.
@@ -139,7 +141,7 @@ void compare(const std::string& netns, const PacketRules& desired, const Standin
     rows.push_back(row);
   }
   if (standing.foreign.packet_rules.empty()) return;
-  row.verdict = DriftVerdict::kForeign;
+  row.verdict = DriftVerdict::kUnclaimed;  // its comment is our mark
   row.detail.clear();
   rows.push_back(row);
 }
@@ -171,6 +173,7 @@ std::string_view to_string(DriftVerdict verdict) {
     case DriftVerdict::kMissing: return "missing";
     case DriftVerdict::kChanged: return "changed";
     case DriftVerdict::kExtra: return "extra";
+    case DriftVerdict::kUnclaimed: return "unclaimed";
     case DriftVerdict::kForeign: return "foreign";
   }
   return "";
@@ -228,7 +231,9 @@ std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desi
 }
 
 bool has_drift(const std::vector<DriftRow>& rows) {
-  return std::ranges::any_of(rows, [](const DriftRow& row) { return row.verdict != DriftVerdict::kForeign; });
+  return std::ranges::any_of(rows, [](const DriftRow& row) {
+    return row.verdict != DriftVerdict::kForeign && row.verdict != DriftVerdict::kUnclaimed;
+  });
 }
 
 }  // namespace ipsec::policy

@@ -11,10 +11,11 @@
 namespace ipsec::policy {
 
 enum class DriftVerdict : uint8_t {
-  kMissing,  ///< Wanted, and not there.
-  kChanged,  ///< Ours, and not as it is wanted.
-  kExtra,    ///< Ours, and not wanted.
-  kForeign   ///< Somebody else's: no drift, and never touched.
+  kMissing,    ///< Wanted, and not there.
+  kChanged,    ///< Ours, and not as it is wanted.
+  kExtra,      ///< Ours, and not wanted.
+  kUnclaimed,  ///< Bears our marks, and the journal does not name it: probably ours, no drift, and not touched.
+  kForeign     ///< Somebody else's: no drift, and never touched.
 };
 std::string_view to_string(DriftVerdict verdict);
 
@@ -42,10 +43,10 @@ struct ChangeText {
 };
 ChangeText change_text(const KernelChange& change);
 
-/// All rows: links, policies, routes, rules, SAs; of each kind what is wanted first, in the order of keys, then foreign
-/// ones.
+/// All rows: links, policies, routes, rules, SAs; of each kind what is wanted first, in the order of keys, then those
+/// that are not proven ours.
 std::vector<DriftRow> drift(const std::string& netns, const NamespaceState& desired, const StandingState& standing);
-/// Whether any row is more than a foreign object.
+/// Whether any row is of an object that is ours or wanted.
 bool has_drift(const std::vector<DriftRow>& rows);
 
 }  // namespace ipsec::policy

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "policy/base/result.h"
+#include "policy/desired_state.h"
 #include "policy/kernel_model.h"
 #include "policy/packet_rules.h"
 
@@ -197,7 +198,8 @@ class KernelPort {
   /// All rules of our protocol that look at nothing but the mark. A table without a VRF is "#" and its number.
   virtual Result<std::vector<RuleConfig>> dump_rules(const std::string& netns) = 0;
 
-  /// Our table of packet rules; empty when there is none, or there never was one of ours.
+  /// Our table of packet rules; empty when there is none. One that bears our comment and that the journal does not name
+  /// is shown only if it was there before this run.
   virtual Result<PacketRules> dump_packet_rules(const std::string& netns) = 0;
 
   /// How packets to this address leave a namespace, out of one of its VRFs (empty: none), at this moment.
@@ -217,6 +219,10 @@ class KernelPort {
   virtual bool owns(const std::string& netns, const RouteConfig& route) const = 0;
   virtual bool owns(const std::string& netns, const PacketRules& rules) const = 0;
   virtual bool owns(const std::string& netns, const RuleConfig& rule) const = 0;
+
+  /// From now on the journal names these objects as ours, as they stand now. Asks no kernel. What is named when it
+  /// fails stays so.
+  virtual Status claim(const std::string& netns, const NamespaceState& objects) = 0;
 };
 
 }  // namespace ipsec::policy

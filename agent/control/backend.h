@@ -83,6 +83,10 @@ class Backend {
   virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
     return Error(Reason::kUnsupported, "this daemon does not compare");
   }
+  /// Declares ours what bears our marks and no journal names: {"adopted": N}. Errors as of drift().
+  virtual Work drift_adopt([[maybe_unused]] const std::optional<std::string>& netns) {
+    return done_at_once(Error(Reason::kUnsupported, "this daemon adopts nothing"));
+  }
   /// All numbers as one text, lines that end with a newline. `format`: "openmetrics", "prometheus" or "" (the first
   /// one). What only the server knows comes with the call: its counters, and how many clients are connected. Error
   /// kControlBadRequest for another format.

@@ -58,6 +58,7 @@ constexpr Method kMethods[] = {
     {MethodId::kExplainOffload, kInterface, "ExplainOffload", Access::kRead, kOneTunnelParameters},
     {MethodId::kOffloadPin, kInterface, "OffloadPin", Access::kWrite, kPinParameters},
     {MethodId::kDrift, kInterface, "Drift", Access::kRead, kNetnsParameters},
+    {MethodId::kDriftAdopt, kInterface, "DriftAdopt", Access::kWrite, kNetnsParameters},
     {MethodId::kMetrics, kInterface, "Metrics", Access::kRead, kFormatParameters},
 };
 

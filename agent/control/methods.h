@@ -29,6 +29,7 @@ enum class MethodId : uint8_t {
   kExplainOffload,
   kOffloadPin,
   kDrift,
+  kDriftAdopt,
   kMetrics,
 };
 

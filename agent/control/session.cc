@@ -201,6 +201,7 @@ void Session::dispatch(const Method& method, const Call& call) {
                                     text_at(call.parameters, "to"), flag_at(call.parameters, "once") == Flag::kOn),
           "outcome");
     case MethodId::kDrift: return on_drift(call.parameters);
+    case MethodId::kDriftAdopt: return on_drift_adopt(call.parameters);
     case MethodId::kMetrics: return on_metrics(call);
   }
 }

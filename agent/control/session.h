@@ -120,6 +120,7 @@ class Session {
   void on_monitor(const Call& call);
   void on_config_check(const nlohmann::json& parameters);
   void on_drift(const nlohmann::json& parameters);
+  void on_drift_adopt(const nlohmann::json& parameters);
   void on_config_apply(Backend::ApplyMode mode);
   void on_explain(const nlohmann::json& parameters);
   void on_metrics(const Call& call);

@@ -270,6 +270,13 @@ void Session::on_drift(const json& parameters) {
               "namespaces");
 }
 
+void Session::on_drift_adopt(const json& parameters) {
+  const json& netns = member_at(parameters, "netns");
+  work_ = WorkStream{
+      .work = host_.backend.drift_adopt(netns.is_null() ? std::nullopt : std::optional(netns.get<std::string>())),
+      .name = "outcome"};
+}
+
 void Session::on_config_apply(Backend::ApplyMode mode) {
   work_ = Operation{.name = {}};
   host_.backend.config_apply(mode, host_.make_done(id_));

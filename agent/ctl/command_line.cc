@@ -23,6 +23,7 @@ struct Raw {
   std::vector<std::string> filters;
   std::string sort;
   int64_t from = 0;
+  bool adopt = false;
   bool no_follow = false;
   bool ike = false;
   bool json = false;
@@ -77,9 +78,12 @@ void add_queries(CLI::App& app, Raw& raw) {
                       "negotiation: an address, identity or tunnel; default: list all that failed. offload: a tunnel");
   CLI::App* drift =
       add(app, "drift", "Compare what is wanted with what stands in the kernel",
-          "  ipsecctl drift\n  ipsecctl drift --netns customers --json\n"
-          "Exit code 1 when anything of ours is missing, changed or too much. Foreign objects are only shown.");
+          "  ipsecctl drift\n  ipsecctl drift --netns customers --json\n  ipsecctl drift --adopt\n"
+          "Exit code 1 when anything of ours is missing, changed or too much. Foreign and unclaimed objects are only\n"
+          "shown: unclaimed ones bear our marks, but the daemon's journal does not name them.");
   drift->add_option("--netns", raw.netns, "Only this namespace; default: all that have something of ours");
+  drift->add_flag("--adopt", raw.adopt,
+                  "Declare unclaimed objects ours: what is wanted of them stays, the daemon removes the rest");
   CLI::App* metrics = add(app, "metrics", "Print all numbers for a monitoring system, as OpenMetrics text",
                           "  ipsecctl metrics\n  ipsecctl metrics | grep offload_refusals\n"
                           "  ipsecctl metrics --format prometheus > ipsecd.tmp && mv ipsecd.tmp ipsecd.prom\n"
@@ -224,7 +228,7 @@ Verb verb_of(const CLI::App& app) {
     if (what == "pin") return Verb::kOffloadPin;
     return what == "move" ? Verb::kOffloadMove : Verb::kList;
   }
-  if (name == "drift") return Verb::kDrift;
+  if (name == "drift") return chosen->count("--adopt") != 0 ? Verb::kDriftAdopt : Verb::kDrift;
   if (name == "metrics") return Verb::kMetrics;
   if (name == "version") return Verb::kVersion;
   if (name == "config") {
@@ -252,7 +256,7 @@ CommandLine command_of(const CLI::App& app, const Raw& raw) {
   command.sort = raw.sort;
   command.follow = !raw.no_follow;
   if (command.verb == Verb::kMonitor && app.get_subcommand("monitor")->count("--from") > 0) command.from = raw.from;
-  if (command.verb == Verb::kDrift && app.get_subcommand("drift")->count("--netns") > 0) command.netns = raw.netns;
+  if (app.got_subcommand("drift") && app.get_subcommand("drift")->count("--netns") > 0) command.netns = raw.netns;
   command.output = raw.json ? Output::kJson : Output::kText;
   command.color = raw.color == "always"  ? ColorChoice::kAlways
                   : raw.color == "never" ? ColorChoice::kNever

@@ -23,6 +23,7 @@ enum class Verb : uint8_t {
   kOffloadPin,
   kOffloadMove,
   kDrift,
+  kDriftAdopt,
   kMetrics,
   kConfigCheck,
   kConfigDiff,
@@ -41,7 +42,7 @@ struct Command {
   std::string child;
   std::string to;                    ///< offload pin, move: nic, software, none.
   bool ike = false;                  ///< rekey: the IKE SA.
-  std::optional<std::string> netns;  ///< drift: only this one.
+  std::optional<std::string> netns;  ///< drift, drift --adopt: only this one.
   std::string format;                ///< metrics; empty: OpenMetrics.
   std::vector<std::string> files;
   std::map<std::string, std::string> filter;

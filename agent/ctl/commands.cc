@@ -327,6 +327,16 @@ int drift(Run& run) {
                    .exit_code = [](const json& namespaces) { return has_drift(namespaces) ? kExitFailed : kExitOk; }});
 }
 
+int drift_adopt(Run& run) {
+  json parameters = json::object();
+  if (run.command.netns) parameters["netns"] = *run.command.netns;
+  return ask(run, {.method = "DriftAdopt",
+                   .parameters = std::move(parameters),
+                   .part = "outcome",
+                   .doing = "adopting",
+                   .text = [](const json& outcome, Color) { return render_adopted(outcome); }});
+}
+
 /// Printed when all of it is there: half of it would be taken for everything.
 int metrics(Run& run) {
   auto client = Client::connect(run.command.socket);
@@ -414,6 +424,7 @@ int run(const Command& command, Terminal& terminal) {
     case Verb::kOffloadPin:
     case Verb::kOffloadMove: return offload_pin(run);
     case Verb::kDrift: return drift(run);
+    case Verb::kDriftAdopt: return drift_adopt(run);
     case Verb::kMetrics: return metrics(run);
     case Verb::kConfigCheck: return config_check(run);
     case Verb::kConfigDiff: return config_apply(run, "ConfigDiff");

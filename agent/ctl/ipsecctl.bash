@@ -80,7 +80,7 @@ _ipsecctl() {
         offload:3) words='nic software none' ;;
         offload:*) words="--child $options" ;;
         rekey:*) words="--child --ike $options" ;;
-        drift:*) words="--netns $options" ;;
+        drift:*) words="--netns --adopt $options" ;;
         metrics:*) words="--format $options" ;;
         monitor:*) words="--from --no-follow $options" ;;
         config:1) words='check diff apply show' ;;

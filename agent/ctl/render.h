@@ -38,6 +38,7 @@ std::string render_offload(const nlohmann::json& children, Color color);
 /// What differs from what is wanted, and who is in the way; foreign objects last.
 std::string render_drift(const nlohmann::json& namespaces, Color color);
 bool has_drift(const nlohmann::json& namespaces);
+std::string render_adopted(const nlohmann::json& outcome);
 /// An error that the daemon answered with: text, code, remedy.
 std::string render_error(const control::Reply& reply, Color color);
 

@@ -15,7 +15,11 @@ std::string name_of(const json& space) {
   return netns.empty() ? "(own)" : clean(netns);
 }
 
-bool is_foreign(const json& row) { return text_at(row, "verdict") == "foreign"; }
+/// What is ours or wanted comes first, then what is probably ours.
+int rank_of(const json& row) {
+  const std::string verdict = text_at(row, "verdict");
+  return verdict == "foreign" ? 2 : verdict == "unclaimed" ? 1 : 0;
+}
 
 std::string head(const json& space, Color color) {
   const bool differs = flag_at(space, "drift") == Flag::kOn;
@@ -30,14 +34,18 @@ std::string rows_of(const json& space, Color color) {
   const json& rows = member_at(space, "rows");
   if (!rows.is_array() || rows.empty()) return {};
   Table table({"", "KIND", "OBJECT", "DETAIL"});
-  for (const bool foreign : {false, true})
+  bool unclaimed = false;
+  for (const int rank : {0, 1, 2})
     for (const json& row : rows)
-      if (is_foreign(row) == foreign) {
+      if (rank_of(row) == rank) {
+        unclaimed = unclaimed || rank == 1;
         const json& detail = member_at(row, "detail");
         table.add({cell(member_at(row, "verdict")), cell(member_at(row, "kind")), cell(member_at(row, "object")),
                    detail.is_null() ? "" : cell(detail)});
       }
-  return table.render(color);
+  constexpr std::string_view kHint =
+      "Unclaimed objects bear our marks. If they are ours, `ipsecctl drift --adopt` takes them over.\n";
+  return table.render(color).append(unclaimed ? kHint : "");
 }
 
 }  // namespace
@@ -47,6 +55,12 @@ bool has_drift(const json& namespaces) {
   for (const json& space : namespaces)
     if (flag_at(space, "drift") == Flag::kOn) return true;
   return false;
+}
+
+std::string render_adopted(const json& outcome) {
+  const json& adopted = member_at(outcome, "adopted");
+  const bool one = adopted.is_number_integer() && adopted.get<int64_t>() == 1;
+  return cell(adopted) + (one ? " object is" : " objects are") + " ours now.\n";
 }
 
 std::string render_drift(const json& namespaces, Color color) {

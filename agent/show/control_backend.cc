@@ -19,6 +19,7 @@
 #include "agent/show/sa_rows.h"
 #include "agent/show/status_json.h"
 #include "agent/show/tunnel_rows.h"
+#include "agent/unclaimed.h"
 #include "netlink/xfrm_stat.h"
 #include "policy/config_parser.h"
 
@@ -249,6 +250,18 @@ Result<json> ControlBackend::offload_pin(const std::string& tunnel, const std::s
 
 Result<json> ControlBackend::drift(const std::optional<std::string>& netns) {
   return drift_json(agent_.manager().drift(monotonic_now(), netns), netns);
+}
+
+control::Work ControlBackend::drift_adopt(const std::optional<std::string>& netns) {
+  Reconciliation& reconciliation = agent_.manager().reconciliation();
+  if (netns && !reconciliation.looks_after(*netns))
+    return control::done_at_once(Error(Reason::kNotFound, no_such_namespace(*netns)));
+  return [adoption = std::make_shared<DriftAdoption>(agent_.kernel(), reconciliation,
+                                                     netns)]() -> std::optional<Result<json>> {
+    if (adoption->step(monotonic_now())) return std::nullopt;
+    if (adoption->failed()) return Result<json>(*adoption->failed());
+    return Result<json>(json{{"adopted", adoption->adopted()}});
+  };
 }
 
 void ControlBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {

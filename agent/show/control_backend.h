@@ -28,6 +28,7 @@ class ControlBackend final : public control::Backend {
   Result<nlohmann::json> offload_pin(const std::string& tunnel, const std::string& child, const std::string& pin,
                                      bool one_move) override;
   Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
+  control::Work drift_adopt(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) const override;
   void aside(std::function<void()> work, std::function<void()> then) override;
   void config_apply(ApplyMode mode, Done done) override;

@@ -26,9 +26,12 @@ json row_json(const policy::DriftRow& row) {
 
 }  // namespace
 
+std::string no_such_namespace(const std::string& netns) {
+  return "nothing of ours belongs into a namespace \"" + netns + "\"";
+}
+
 Result<json> drift_json(const std::vector<NamespaceDrift>& found, const std::optional<std::string>& netns) {
-  if (netns && found.empty())
-    return Error(Reason::kNotFound, "nothing of ours belongs into a namespace \"" + *netns + "\"");
+  if (netns && found.empty()) return Error(Reason::kNotFound, no_such_namespace(*netns));
   json all = json::array();
   for (const NamespaceDrift& each : found) {
     json rows = json::array();

@@ -13,4 +13,7 @@ namespace ipsec::agent {
 /// was asked for and there is none such.
 Result<nlohmann::json> drift_json(const std::vector<NamespaceDrift>& found, const std::optional<std::string>& netns);
 
+/// What is said when a namespace that is not looked after was asked for.
+std::string no_such_namespace(const std::string& netns);
+
 }  // namespace ipsec::agent

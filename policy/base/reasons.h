@@ -194,6 +194,7 @@ enum class Reason : uint16_t {
   kJournalMissing,
   kDriftAdopted,
   kAcquireRecovered,
+  kJournalRoomAgain,
 
   // Offload
   kOffloadNotRequested,

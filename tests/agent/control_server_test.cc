@@ -129,10 +129,12 @@ TEST_CASE("server: who may do what") {
   CHECK(outcome({.uid = 77, .groups = {}}, "Up").empty());
   CHECK(outcome({.uid = 1000, .groups = {4, World::kWriters}}, "Up").empty());
   CHECK(outcome({.uid = 1000, .groups = {4, World::kReaders}}, "Up") == denied);
+  CHECK(outcome({.uid = 1000, .groups = {4, World::kReaders}}, "DriftAdopt") == denied);
+  CHECK(outcome({.uid = 1000, .groups = {4, World::kReaders}}, "Drift").empty());
   CHECK(outcome({.uid = 1000, .groups = {4, World::kReaders}}, "Status").empty());
   CHECK(outcome({.uid = 1000, .groups = {4}}, "Status") == denied);
   CHECK(outcome({.uid = 1000, .groups = {4}}, "org.varlink.service.GetInfo").empty());
-  CHECK(world.server->counters().denied_calls == 2);
+  CHECK(world.server->counters().denied_calls == 3);
   CHECK(world.backend.operations.size() == 3);
 }
 

@@ -98,6 +98,14 @@ Result<json> FakeBackend::drift(const std::optional<std::string>& netns) {
   return Error(Reason::kNotFound, "nothing of ours belongs into a namespace \"" + *netns + "\"");
 }
 
+Work FakeBackend::drift_adopt(const std::optional<std::string>& netns) {
+  operations.push_back("adopt " + netns.value_or("all"));
+  return [this, steps = std::make_shared<int>(0)]() -> std::optional<Result<json>> {
+    if (++*steps < 3) return std::nullopt;  // a namespace at a time
+    return Result<json>(rows_of(*this, "adopted"));
+  };
+}
+
 void FakeBackend::rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) {
   operations.push_back((target == RekeyTarget::kIke ? "rekey-ike " : "rekey ") + tunnel + "/" + child);
   if (outcome_at_once)

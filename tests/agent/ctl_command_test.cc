@@ -280,6 +280,39 @@ TEST_CASE("ipsecctl: drift shows what differs, and its exit code tells whether a
   CHECK(has(none.error, "nothing of ours belongs into a namespace \"elsewhere\""));
 }
 
+TEST_CASE("ipsecctl: drift shows what is unclaimed behind what differs, with the way to adopt it") {
+  Talk talk;
+  const auto row = [](const char* verdict, const char* object) {
+    return json{{"netns", "pub"}, {"kind", "sa"}, {"object", object}, {"verdict", verdict}, {"detail", nullptr}};
+  };
+  talk.server.change([&](control::FakeBackend& backend) {
+    backend.rows["namespaces"] = {
+        {{"netns", "pub"},
+         {"state", "synced"},
+         {"code", nullptr},
+         {"detail", nullptr},
+         {"drift", false},
+         {"rows", {row("foreign", "one"), row("unclaimed", "two"), row("missing", "three")}}}};
+  });
+
+  const Outcome all = talk({"drift"});
+
+  CHECK(all.out.find("three") < all.out.find("two"));
+  CHECK(all.out.find("two") < all.out.find("one"));
+  CHECK(has(all.out, "`ipsecctl drift --adopt` takes them over"));
+}
+
+TEST_CASE("ipsecctl: drift --adopt says how many objects are ours now, of one namespace or of all") {
+  Talk talk;
+  talk.server.change([](control::FakeBackend& backend) { backend.rows["adopted"] = {{"adopted", 12}}; });
+  const Outcome all = talk({"drift", "--adopt"});
+  CHECK(all.code == kExitOk);
+  CHECK(all.out == "12 objects are ours now.\n");
+  const Outcome one = talk({"drift", "--netns", "", "--adopt", "--json"});
+  CHECK(json::parse(one.out) == json{{"adopted", 12}});
+  CHECK(talk.server.backend.operations == std::vector<std::string>{"adopt all", "adopt "});
+}
+
 TEST_CASE("ipsecctl: metrics come as they are, in either format, however many replies they take") {
   Talk talk;
   std::string lines;

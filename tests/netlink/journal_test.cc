@@ -25,11 +25,12 @@ struct Folder {
     folder = name;
   }
   ~Folder() { std::filesystem::remove_all(folder); }
+  /// Without the zeros behind it.
   std::string read() const {
     std::ifstream file(path);
     std::ostringstream text;
     text << file.rdbuf();
-    return text.str();
+    return text.str().substr(0, text.str().find('\0'));
   }
   void write(const std::string& text) const { std::ofstream(path) << text; }
   std::string folder, path;
@@ -86,7 +87,11 @@ TEST_CASE("journal: the record of the intent is in the file when intend returns"
 TEST_CASE("journal: of another boot it is dropped") {
   Folder folder;
   { REQUIRE(open(folder).intend(kSa, "-").ok()); }
-  CHECK(open(folder, "boot-2").size() == 0);
+  {
+    const Journal journal = open(folder, "boot-2");
+    CHECK(journal.size() == 0);
+    CHECK(journal.found() == Journal::Found::kOtherBoot);
+  }
   CHECK(folder.read() == "ipsecd-journal 1 boot-2\n");
 }
 
@@ -109,6 +114,23 @@ TEST_CASE("journal: cut off at any byte, all complete records before the cut cou
     const Journal journal = open(folder);
     CHECK(journal.size() == expected);
     CHECK(journal.damaged_lines() <= 1);
+    // Of the head alone nobody can say what followed it.
+    const auto found = length == 0       ? Journal::Found::kNothing
+                       : length < header ? Journal::Found::kDamaged
+                                         : Journal::Found::kComplete;
+    CHECK(journal.found() == found);
+  }
+}
+
+TEST_CASE("journal: the zeros behind the text are no damage, wherever the last line was cut off") {
+  Folder folder;
+  { REQUIRE(open(folder).intend(kSa, "fingerprint").ok()); }
+  const std::string whole = folder.read();
+  for (size_t length = whole.find('\n') + 1; length <= whole.size(); ++length) {
+    folder.write(whole.substr(0, length) + std::string(1000, '\0') + "+ % sa never f\n");
+    const Journal journal = open(folder);
+    CHECK(journal.size() == (length == whole.size() ? 1 : 0));
+    CHECK(journal.found() == Journal::Found::kComplete);
   }
 }
 
@@ -119,6 +141,7 @@ TEST_CASE("journal: damaged lines are counted and skipped") {
   const Journal journal = open(folder);
   CHECK(journal.size() == 2);
   CHECK(journal.damaged_lines() == 5);
+  CHECK(journal.found() == Journal::Found::kDamaged);
 }
 
 TEST_CASE("journal: a namespace that is gone takes its objects along, and no others") {
@@ -152,13 +175,103 @@ TEST_CASE("journal: what somebody else may have touched is compared again, of on
 TEST_CASE("journal: the file stays small however often objects come and go") {
   Folder folder;
   Journal journal = open(folder);
-  for (size_t i = 0; i < 3 * kJournalSlack; ++i) {
+  for (size_t i = 0; i < 20'000; ++i) {
     REQUIRE(journal.intend(kSa, "-").ok());
     REQUIRE(journal.forget(kSa).ok());
   }
   REQUIRE(journal.intend(kSa, "-").ok());
-  CHECK(folder.read().size() < 40 * (kJournalSlack + 100));
+  CHECK(std::filesystem::file_size(folder.path) <= 2 * kJournalReserve);
+  CHECK(std::filesystem::file_size(folder.path + ".spare") <= 2 * kJournalReserve);
   CHECK(journal.owns(kSa));
+  CHECK(journal.growths() == 1);
+}
+
+TEST_CASE("journal: it grows with its objects, and every one of them is known after a restart") {
+  constexpr size_t kObjects = 20'000;
+  Folder folder;
+  {
+    Journal journal = open(folder);
+    for (size_t i = 0; i < kObjects; ++i) REQUIRE(journal.intend({"n", "sa", std::to_string(i)}, "f").ok());
+    for (size_t i = 0; i < kObjects; i += 2) REQUIRE(journal.forget({"n", "sa", std::to_string(i)}).ok());
+    CHECK(journal.growths() < 5);
+  }
+
+  const Journal journal = open(folder);
+  CHECK(journal.size() == kObjects / 2);
+  CHECK(journal.found() == Journal::Found::kComplete);
+  CHECK(journal.owns({"n", "sa", "1"}));
+  CHECK(!journal.owns({"n", "sa", "2"}));
+}
+
+TEST_CASE("journal: at the end it goes when it names no object, and stays with one") {
+  Folder folder;
+  {
+    Journal journal = open(folder);
+    REQUIRE(journal.intend(kSa, "-").ok());
+    REQUIRE(journal.close().ok());
+  }
+  CHECK(std::filesystem::exists(folder.path));
+  {
+    Journal journal = open(folder);
+    REQUIRE(journal.owns(kSa));
+    REQUIRE(journal.forget(kSa).ok());
+    REQUIRE(journal.close().ok());
+  }
+  CHECK(!std::filesystem::exists(folder.path));
+  CHECK(!std::filesystem::exists(folder.path + ".spare"));
+  CHECK(open(folder).found() == Journal::Found::kNothing);
+}
+
+TEST_CASE("journal: one that somebody removes while we run is written again at the next check") {
+  Folder folder;
+  Journal journal = open(folder);
+  REQUIRE(journal.intend(kSa, "f").ok());
+  for (const bool spare_too : {false, true}) {
+    std::filesystem::remove(folder.path);
+    if (spare_too) std::filesystem::remove(folder.path + ".spare");
+    CHECK(!journal.check().refuses);
+    CHECK(folder.read() == "ipsecd-journal 1 boot-1\n+ % sa 192.0.2.1/c0000001 f\n");
+    REQUIRE(journal.intend(kOdd, "-").ok());
+    REQUIRE(journal.forget(kOdd).ok());
+    CHECK(journal.check().free_bytes != 0);
+  }
+}
+
+TEST_CASE("journal: hundreds of megabytes of garbage keep no daemon from starting, nor what stands beside it") {
+  Folder folder;
+  {
+    std::ofstream file(folder.path);
+    const std::string garbage(1 << 20, 'x');
+    file << "ipsecd-journal 1 boot-1\n+ % sa first f\n";
+    for (int i = 0; i < 260; ++i) file << garbage;
+    file << "\n+ % sa last f\n";
+  }
+  Journal journal = open(folder);
+  CHECK(journal.size() == 2);
+  CHECK(journal.damaged_lines() == 1);
+  CHECK(journal.found() == Journal::Found::kDamaged);
+  CHECK(std::filesystem::file_size(folder.path) <= 4 * kJournalReserve);
+  CHECK(std::filesystem::file_size(folder.path + ".spare") <= 4 * kJournalReserve);
+}
+
+TEST_CASE("journal: what is no journal is replaced by an empty one, and said to be damaged") {
+  for (const char* text : {"garbage", "garbage\n", "\n", "ipsecd-journal 2 boot-1\n+ % sa a f\n"}) {
+    CAPTURE(text);
+    Folder folder;
+    folder.write(text);
+    CHECK(open(folder).found() == Journal::Found::kDamaged);
+    CHECK(folder.read() == "ipsecd-journal 1 boot-1\n");
+    CHECK(open(folder).found() == Journal::Found::kComplete);
+  }
+}
+
+TEST_CASE("journal: a record that could not be read again is refused") {
+  Folder folder;
+  Journal journal = open(folder);
+  const Status status = journal.intend({"", "sa", std::string(kJournalLineMax, 'x')}, "-");
+  REQUIRE(!status.ok());
+  CHECK(status.error().reason() == Reason::kLimitReached);
+  CHECK(journal.size() == 0);
 }
 
 TEST_CASE("journal: two daemons cannot share one") {

@@ -129,3 +129,12 @@ TEST_CASE("drift: every operation names its object and what it does") {
   ports.protocol = 17, ports.if_id = 0, ports.destination_port = 53, ports.destination_port_mask = 0xffff;
   CHECK(text(DeletePolicy{ports}) == "policy out 10.1.0.0/16 10.2.0.0/16[53/0x0000ffff] protocol 17 removed");
 }
+
+TEST_CASE("drift: what bears our marks and is not proven ours is listed as unclaimed, and is no drift") {
+  NamespaceState standing;
+  standing.sas[sa_key(0xf1)] = {.source = {}, .reqid = 0x1000005, .if_id = 0x1000005};
+  standing.sas[sa_key(0xf2)] = {.source = {}, .reqid = 5, .if_id = 0x1000005};
+  const auto rows = drift("a", {}, {.ours = {}, .foreign = standing});
+  CHECK(lines(rows) == Lines{"sa 0x000000f1 to 192.0.2.1: unclaimed", "sa 0x000000f2 to 192.0.2.1: foreign"});
+  CHECK(!has_drift(rows));
+}

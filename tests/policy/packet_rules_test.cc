@@ -198,6 +198,6 @@ TEST_CASE("packet rules: drift says whether they are missing, changed, left over
   const Rows changed = drift("n", with(clamped()), {.ours = with(touched)});
   CHECK(verdicts(changed) == std::vector{DriftVerdict::kChanged});
   CHECK(changed[0].detail == "1 interfaces with MSS, changed by others; wanted 1 interfaces with MSS");
-  CHECK(verdicts(drift("n", {}, {.foreign = with(clamped())})) == std::vector{DriftVerdict::kForeign});
+  CHECK(verdicts(drift("n", {}, {.foreign = with(clamped())})) == std::vector{DriftVerdict::kUnclaimed});
   CHECK(drift("n", with(clamped()), {.ours = with(clamped())}).empty());
 }

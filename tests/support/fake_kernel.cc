@@ -446,6 +446,32 @@ bool FakeKernel::owns(const std::string& netns, const PacketRules& /*rules*/) co
   return in(netns).rules_maker == Maker::kOurs;
 }
 
+Status FakeKernel::claim(const std::string& netns, const NamespaceState& objects) {
+  Namespace& space = in(netns);
+  const auto take = [](auto& there, const auto& key) {
+    if (const auto it = there.find(key); it != there.end()) it->second.maker = Maker::kOurs;
+  };
+  for (const auto& [key, sa] : objects.sas) take(space.sas, key);
+  for (const auto& [key, policy] : objects.policies) take(space.policies, key);
+  for (const auto& [name, link] : objects.links) take(space.links, name);
+  for (const auto& [key, route] : objects.routes) take(space.routes, key_of(route));
+  for (const auto& [key, rule] : objects.rules)
+    if (const auto it = space.rules.find(rule); it != space.rules.end()) it->second = Maker::kOurs;
+  if (!objects.packet_rules.empty()) space.rules_maker = Maker::kOurs;
+  return {};
+}
+
+void FakeKernel::lose_journal() {
+  for (auto& [netns, space] : namespaces_) {
+    for (auto& [key, each] : space.sas) each.maker = Maker::kForeign;
+    for (auto& [key, each] : space.policies) each.maker = Maker::kForeign;
+    for (auto& [key, each] : space.links) each.maker = Maker::kForeign;
+    for (auto& [key, each] : space.routes) each.maker = Maker::kForeign;
+    for (auto& [rule, maker] : space.rules) maker = Maker::kForeign;
+    if (!space.packet_rules.empty()) space.rules_maker = Maker::kForeign;
+  }
+}
+
 void FakeKernel::remove_namespace(const std::string& name) {
   namespaces_.erase(name);
   for (auto& [other, space] : namespaces_)

@@ -103,6 +103,7 @@ class FakeKernel final : public policy::KernelPort {
   bool owns(const std::string& netns, const policy::RouteConfig& route) const override;
   bool owns(const std::string& netns, const policy::PacketRules& rules) const override;
   bool owns(const std::string& netns, const policy::RuleConfig& rule) const override;
+  Status claim(const std::string& netns, const policy::NamespaceState& objects) override;
 
   // The surroundings.
   Namespace& add_namespace(const std::string& name) { return namespaces_[name]; }
@@ -121,6 +122,8 @@ class FakeKernel final : public policy::KernelPort {
   void put_foreign(const std::string& netns, const policy::RouteConfig& route);
   /// Somebody else has a table of our name.
   void put_foreign(const std::string& netns, const policy::PacketRules& rules);
+  /// The journal is lost: what stands is nobody's.
+  void lose_journal();
   /// As kernels do that know the direction of an SA: "XFRM if_id is not supported in RX path."
   void refuse_inbound_offload_with_if_id() { refuses_inbound_if_id_ = true; }
   /// As kernels that let packet rules write only some parts of a header, and take no programs.
