@@ -82,7 +82,8 @@ Namespace::~Namespace() { shell("ip netns del " + name_); }
 
 Port::Port(const std::string& journal_name, int receive_buffer_bytes)
     : path("/run/kernel-test/" + (journal_name.empty() ? "unnamed" : journal_name)) {
-  if (journal_name.empty()) ::unlink(path.c_str());
+  if (journal_name.empty())
+    for (const char* suffix : {"", ".spare"}) ::unlink((path + suffix).c_str());
   auto made = netlink::XfrmKernel::create(
       {.journal_path = path, .boot_id = "test", .receive_buffer_bytes = receive_buffer_bytes});
   if (!made.ok()) std::fprintf(stderr, "kernel port: %s\n", made.error().text().c_str());
