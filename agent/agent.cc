@@ -23,8 +23,7 @@ Agent::Agent(Options options, Start start, Log& log)
       negotiations_(config_),
       started_at_(wall_now()),
       credentials_(std::move(start.config.credentials)),
-      journal_watch_(options_.run_dir + "/journal",
-                     [this](Reason reason, std::vector<Field> fields) { note(reason, std::move(fields)); }) {}
+      journal_watch_(options_.run_dir + "/journal", announce_by(log_, events_, counters_)) {}
 
 Agent::~Agent() {
   for (auto& worker : workers_) worker->stop();
@@ -111,19 +110,8 @@ void Agent::take_over_leftovers() {
                     .fields = {field("objects", uint64_t{leftovers.removed})}});
   }
   for (const Error& error : leftovers.failed) warn("a leftover of an earlier run stays: " + error.text());
-  if (leftovers.unclaimed != 0)
-    note(Reason::kJournalMissing,
-         {field("path", options_.run_dir + "/journal"), field("objects", uint64_t{leftovers.unclaimed})});
+  if (leftovers.unclaimed != 0) journal_watch_.report_loss(leftovers.unclaimed);
   adoption_ = std::move(leftovers.adoption);
-}
-
-/// Of the journal: counted, logged as a warning, and an event.
-void Agent::note(Reason reason, std::vector<Field> fields) {
-  counters_.add(reason);
-  std::vector<Field> all{field("code", std::string(code(reason)))};
-  all.insert(all.end(), fields.begin(), fields.end());
-  log_.warning(info(reason).text, all);
-  events_.append({.time = wall_now(), .object = {}, .reason = reason, .fields = std::move(fields)});
 }
 
 /// A fresh SA must not get the key of one that stands, or is to.

@@ -124,7 +124,6 @@ class Agent final : private WorkerPort {
   void after_round();
   void finish_shutdown_when_quiet();
   void warn(std::string text);
-  void note(Reason reason, std::vector<Field> fields);
   OffloadBook::DeviceLook read_device(const std::string& netns, const std::string& name);
   bool read_settings(const std::string& netns, hwoffload::DeviceFacts& facts);
   hwoffload::KernelFacts kernel_facts(const std::string& netns);

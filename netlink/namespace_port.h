@@ -16,6 +16,7 @@
 #include "netlink/links.h"
 #include "netlink/nft_table.h"
 #include "netlink/socket.h"
+#include "netlink/unclaimed_table.h"
 #include "netlink/xfrm_codec.h"
 #include "policy/kernel_port.h"
 
@@ -175,7 +176,6 @@ class NamespacePort {
   Status put_table(const policy::PacketRules& rules);
   Status put_programs(const policy::PacketRules& rules);
   void drop_programs();
-  bool shows_table();
   Status change_table(const policy::PacketRuleChange& change);
   Status change_programs(const policy::PacketRuleChange& change);
   Result<Socket*> dumps_of(int protocol);
@@ -191,8 +191,7 @@ class NamespacePort {
   std::optional<Socket> xfrm_dumps_, route_dumps_;
   std::unique_ptr<NftTable> nft_;  // once there are packet rules
   bool without_table_ = false;     // what was wanted last needs no table, and there is none
-  /// Whether a table with our comment was there already that the journal does not name; nothing: not asked yet.
-  std::optional<bool> has_unclaimed_table_;
+  UnclaimedTable unclaimed_table_;
   std::unique_ptr<DfPrograms> df_;  // as long as there are DF bits for them to write
   bool rules_fds_changed_ = false;
   Journal& journal_;

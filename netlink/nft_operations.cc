@@ -123,21 +123,10 @@ bool NamespacePort::take_disturbed_rules() {
   return table || programs;
 }
 
-/// That of the journal, and one with our comment that was here before this run. A kernel without nf_tables has none.
-bool NamespacePort::shows_table() {
-  if (journal_.owns(journal_rules_key(netns_))) return true;
-  if (!has_unclaimed_table_) {
-    const auto table = NftTable::open(netns_);
-    const auto standing = table.ok() ? (*table)->look() : Result<NftTable::Standing>(NftTable::Standing::kNone);
-    has_unclaimed_table_ = standing.ok() && *standing == NftTable::Standing::kOurs;
-  }
-  return *has_unclaimed_table_;
-}
-
 Result<policy::PacketRules> NamespacePort::dump_packet_rules() {
   flush();
   policy::PacketRules found;
-  if (shows_table()) {
+  if (journal_.owns(journal_rules_key(netns_)) || unclaimed_table_.is_there(netns_)) {
     TRY_ASSIGN(NftTable * table, nft(), "");
     TRY_ASSIGN(auto standing, table->read(), "");
     if (standing) found = std::move(*standing);

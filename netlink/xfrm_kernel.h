@@ -91,7 +91,6 @@ class XfrmKernel final : public policy::KernelPort {
   /// Looks at the journal, not at the kernel: which of what a dump shows is ours.
   bool owns(const std::string& netns, const policy::SaKey& key) const;
   bool owns(const std::string& netns, const policy::PolicyKey& key) const;
-  const Journal& journal() const { return journal_; }
   Journal& journal() { return journal_; }
 
   /// Which policies of a namespace the kernel finds by a hash; restored as it was before the first set, also after a

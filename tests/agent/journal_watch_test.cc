@@ -40,6 +40,24 @@ TEST_CASE("journal watch: it asks rarely, and at once when the journal has grown
   CHECK(disk.told.empty());
 }
 
+TEST_CASE("journal watch: a loss is counted, logged and told, with path and number of objects") {
+  Counters counters;
+  EventRing events(10);
+  std::vector<std::string> lines;
+  Log log(LogLevel::kInfo,
+          [&](LogLevel, std::string_view text, const std::vector<Field>&) { lines.emplace_back(text); });
+  JournalWatch watch("/run/ipsecd/journal", announce_by(log, events, counters));
+
+  watch.report_loss(14);
+
+  CHECK(counters.get(Reason::kJournalMissing) == 1);
+  CHECK(lines.size() == 1);
+  const auto page = events.read(0, 10);
+  REQUIRE(page.events.size() == 1);
+  CHECK(page.events[0].fields.at(0).value == "/run/ipsecd/journal");
+  CHECK(page.events[0].fields.at(1).value == "14");
+}
+
 TEST_CASE("journal watch: a shortage and its end are reported once each, with path and free bytes") {
   Disk disk;
   disk.run();
