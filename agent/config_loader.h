@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "agent/config_files.h"
 #include "agent/credentials.h"
+#include "agent/files/config_files.h"
 #include "agent/limits.h"
 #include "policy/config_changes.h"
 

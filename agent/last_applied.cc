@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "agent/files/read_file.h"
 #include "agent/limits.h"
-#include "agent/read_file.h"
 #include "policy/base/bytes.h"
 #include "policy/json_source.h"
 

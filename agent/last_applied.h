@@ -3,7 +3,7 @@
 #include <set>
 #include <string>
 
-#include "agent/config_files.h"
+#include "agent/files/config_files.h"
 #include "policy/base/result.h"
 
 namespace ipsec::agent {

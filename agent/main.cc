@@ -8,7 +8,7 @@
 #include <filesystem>
 
 #include "agent/agent.h"
-#include "agent/config_files.h"
+#include "agent/files/config_files.h"
 #include "agent/control/event_json.h"
 #include "agent/control/server.h"
 #include "agent/limits.h"

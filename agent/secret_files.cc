@@ -9,8 +9,8 @@
 #include <deque>
 #include <filesystem>
 
+#include "agent/files/read_file.h"
 #include "agent/limits.h"
-#include "agent/read_file.h"
 
 namespace ipsec::agent {
 namespace {

@@ -104,10 +104,8 @@ void Carriers::read_sizes(ObjectReader& reader, Carrier& carrier) {
 std::shared_ptr<const Tunnel> Carriers::tunnel_of(ObjectReader& reader, const JsonNode& node) {
   if (const auto found = config_.tunnels.find(node.text); found != config_.tunnels.end()) return found->second;
   if (tunnel_nodes_.contains(node.text)) return nullptr;
-  std::vector<std::string> names;
-  for (const auto& [name, tunnel] : config_.tunnels) names.push_back(name);
   reader.error(node, "protected_by", Reason::kConfigBadReference,
-               "the name of a tunnel" + did_you_mean(node.text, names));
+               "the name of a tunnel" + errors_.did_you_mean(node.text, config_.tunnels, kNameOfEntry));
   return nullptr;
 }
 

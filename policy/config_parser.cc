@@ -103,10 +103,8 @@ void Parser::check_defaults() {
   auto check = [&](const std::string& pointer, const std::string& name, std::string_view kind, const Objects& known) {
     const auto setting = settings_.find(pointer);
     if (setting == settings_.end() || setting->second->kind != JsonNode::Kind::kText || known.contains(name)) return;
-    std::vector<std::string> names;
-    for (const auto& [each, object] : known) names.push_back(each);
     errors_.add(*setting->second, pointer, Reason::kConfigBadReference, setting->second->shown(),
-                "the name of " + std::string(kind) + did_you_mean(name, names));
+                "the name of " + std::string(kind) + errors_.did_you_mean(name, known, kNameOfEntry));
   };
   check("/defaults/ike_policy", default_ike_policy_, "an IKE policy", ike_policies_);
   check("/defaults/child_policy", default_child_policy_, "a child policy", child_policies_);
@@ -244,11 +242,8 @@ std::shared_ptr<const T> Parser::resolve(ObjectReader& reader, std::string_view 
   if (auto it = known.find(name); it != known.end()) return it->second;
   // Reported already: a value that is no text, a required key that is missing, a default that names nothing.
   if (node == nullptr || node->kind != JsonNode::Kind::kText) return nullptr;
-  std::vector<std::string> names;
-  names.reserve(known.size());
-  for (const auto& [each, object] : known) names.push_back(each);
   reader.error(key, Reason::kConfigBadReference, "\"" + printable(as_bytes(name)) + "\"",
-               "the name of " + std::string(kind) + did_you_mean(name, names));
+               "the name of " + std::string(kind) + errors_.did_you_mean(name, known, kNameOfEntry));
   return nullptr;
 }
 

@@ -3,26 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
 
 #include "policy/limits.h"
 
 namespace ipsec::policy {
 namespace {
-
-/// Changes, insertions and removals of single characters that turn one word into the other.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 std::string duration_text(int64_t milliseconds) {
   struct Unit {
@@ -89,24 +75,6 @@ std::string pointer_part(std::string_view key) {
   return part;
 }
 
-std::string nearest(std::string_view word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t least = std::max<size_t>(2, word.size() / 3) + 1;
-  for (const std::string& each : known) {
-    if (each.size() > 80 || word.size() > 80) continue;
-    if (const size_t distance = edit_distance(word, each); distance < least) {
-      least = distance;
-      best = each;
-    }
-  }
-  return best;
-}
-
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
-  const std::string best = nearest(word, known);
-  return best.empty() ? std::string() : "; did you mean \"" + best + "\"?";
-}
-
 std::string ConfigError::text() const {
   std::string whole = file;
   if (line != 0) whole.append(":").append(std::to_string(line));
@@ -142,7 +110,7 @@ void ErrorList::add(const JsonNode& at, std::string pointer, Reason reason, std:
 
 void ErrorList::add(size_t file, size_t line, std::string pointer, Reason reason, std::string found,
                     std::string allowed) {
-  if (errors_.size() >= kConfigErrorsMax) return;
+  if (is_full()) return;
   errors_.push_back({reason, file < files_.size() ? files_[file].name : std::string(), line, std::move(pointer),
                      std::move(found), std::move(allowed)});
 }
@@ -153,14 +121,13 @@ ObjectReader::ObjectReader(ErrorList& errors, const JsonNode& node, std::string 
     errors_.add(node_, pointer_, Reason::kConfigBadValue, node_.shown(), "an object: { ... }");
     return;
   }
-  std::vector<std::string> known;
-  for (const KeySpec& each : keys_) known.emplace_back(each.key);
   for (const auto& [key, value] : node_.members) {
     const auto spec =
         std::find_if(keys_.begin(), keys_.end(), [&, &name = key](const KeySpec& each) { return each.key == name; });
     const std::string at = this->pointer(key);
     if (spec == keys_.end())
-      errors_.add(value, at, Reason::kConfigUnknownKey, {}, "no such key here" + did_you_mean(key, known));
+      errors_.add(value, at, Reason::kConfigUnknownKey, {},
+                  "no such key here" + errors_.did_you_mean(key, keys_, std::mem_fn(&KeySpec::key)));
     else if (!spec->served && !says_nothing(value))
       errors_.add(value, at, Reason::kConfigNotSupported, {}, "known, not supported in this version");
   }
@@ -194,7 +161,7 @@ std::optional<size_t> ObjectReader::word(std::string_view key) {
   const auto found = std::find(words.begin(), words.end(), node->text);
   if (found != words.end()) return static_cast<size_t>(found - words.begin());
   errors_.add(*node, pointer(key), Reason::kConfigBadValue, node->shown(),
-              "one of: " + std::string(spec(key).words) + did_you_mean(node->text, words));
+              "one of: " + std::string(spec(key).words) + errors_.did_you_mean(node->text, words));
   return std::nullopt;
 }
 

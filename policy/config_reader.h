@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -7,6 +8,8 @@
 #include "policy/config_keys.h"
 #include "policy/config_parser.h"
 #include "policy/json_source.h"
+#include "policy/limits.h"
+#include "policy/name_hints.h"
 
 /// Reading of single keys, shared by all kinds of objects: type, range, unknown keys, with complete errors.
 namespace ipsec::policy {
@@ -18,19 +21,27 @@ class ErrorList {
   void add(size_t file, size_t line, std::string pointer, Reason reason, std::string found, std::string allowed);
   std::vector<ConfigError> take() { return std::move(errors_); }
   bool empty() const { return errors_.empty(); }
+  /// "; did you mean "x"?" or nothing. Nothing, too, once no more errors are reported or the document has used up its
+  /// budget: the hints of a document with thousands of wrong names must not take longer than the rest of it.
+  template <typename Names, typename NameOf = std::identity>
+  std::string did_you_mean(std::string_view word, const Names& names, const NameOf& name_of = {}) {
+    if (is_full()) return {};
+    const std::string best = hints_.nearest(word, names, name_of);
+    return best.empty() ? std::string() : "; did you mean \"" + best + "\"?";
+  }
 
  private:
+  bool is_full() const { return errors_.size() >= kConfigErrorsMax; }
   const std::vector<ConfigFile>& files_;
   std::vector<ConfigError> errors_;
+  NameHints hints_;
 };
 
 /// A key as a part of a JSON pointer: '~' and '/' escaped (RFC 6901 section 3), printable.
 std::string pointer_part(std::string_view key);
 
-/// The known word that is nearest to `word`, if one is near enough to be meant.
-std::string nearest(std::string_view word, const std::vector<std::string>& known);
-/// "...; did you mean "x"?" or nothing.
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
+/// The name in an entry of a map by name.
+inline constexpr auto kNameOfEntry = [](const auto& entry) -> std::string_view { return entry.first; };
 
 /// One object of the document. The constructor reports unknown, unserved and missing keys; the getters report what does
 /// not fit and leave their target as it was.

@@ -14,6 +14,7 @@ inline constexpr size_t kConfigWarningsMax = 100;    ///< Warnings of one kind t
 inline constexpr size_t kWarningsNamedMax = 4;       ///< Warnings of one kind in full; the others are counted.
 inline constexpr size_t kNamesNamedMax = 5;          ///< Names in one warning; the others are counted.
 inline constexpr size_t kConfigComparisonsMax = 4'000'000;  ///< Pairs of selectors compared for warnings.
+inline constexpr size_t kHintCharactersMax = 4'000'000;     ///< Pairs of characters compared for hints to wrong names.
 inline constexpr size_t kTunnelsMax = 1'000'000;            ///< Tunnels of one configuration.
 inline constexpr size_t kSelectorsMax = 32;                 ///< Traffic selectors per list.
 inline constexpr size_t kStaticRoutesMax = 256;             ///< Of one tunnel.

@@ -5,6 +5,7 @@
 
 #include "policy/base/bytes.h"
 #include "policy/config_reader.h"
+#include "policy/name_hints.h"
 #include "policy/selector_fit.h"
 
 namespace ipsec::policy {
@@ -349,9 +350,9 @@ std::string expected_id(const Tunnel& tunnel) {
 
 /// The tunnel whose peer has the name that is most like this one.
 const Tunnel* tunnel_like(const std::string& identity, const Config& config) {
-  std::vector<std::string> known;
-  for (const auto& [name, tunnel] : config.tunnels) known.push_back(expected_id(*tunnel));
-  const std::string best = nearest(identity, known);
+  NameHints hints;
+  const std::string best =
+      hints.nearest(identity, config.tunnels, [](const auto& each) { return expected_id(*each.second); });
   for (const auto& [name, tunnel] : config.tunnels)
     if (!best.empty() && expected_id(*tunnel) == best) return tunnel.get();
   return nullptr;

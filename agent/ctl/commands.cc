@@ -1,16 +1,16 @@
 #include "agent/ctl/commands.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <sstream>
+#include <variant>
+#include <vector>
 
 #include "agent/control/client.h"
 #include "agent/control/config_issues.h"
 #include "agent/control/event_json.h"
 #include "agent/ctl/exit_codes.h"
 #include "agent/ctl/render.h"
+#include "agent/files/config_files.h"
 #include "policy/config_parser.h"
 
 namespace ipsec::agent::ctl {
@@ -200,17 +200,6 @@ int monitor(Run& run) {
   return refusal ? report(run, *refusal) : kExitOk;
 }
 
-std::vector<std::string> default_files() {
-  std::vector<std::string> files = {"/etc/ipsecd/ipsecd.json"};
-  std::error_code ignored;
-  std::vector<std::string> parts;
-  for (const auto& entry : std::filesystem::directory_iterator("/etc/ipsecd/conf.d", ignored))
-    if (entry.path().extension() == ".json") parts.push_back(entry.path().string());
-  std::sort(parts.begin(), parts.end());
-  files.insert(files.end(), parts.begin(), parts.end());
-  return files;
-}
-
 int config_apply(Run& run, std::string_view method) {
   const bool applied = method == "ConfigApply";
   return ask(
@@ -223,19 +212,28 @@ int config_apply(Run& run, std::string_view method) {
                 [](const json& reply) { return control::flag_at(reply, "ok") == Flag::kOn ? kExitOk : kExitFailed; }});
 }
 
+/// What the daemon would read, or the files that were named.
+std::variant<ConfigOnDisk, policy::ConfigError> read_files(const std::vector<std::string>& names) {
+  if (!names.empty()) return read_config_files(names);
+  return read_config_files({.main_file = "/etc/ipsecd/ipsecd.json", .folder = "/etc/ipsecd/conf.d"},
+                           FolderPresence::kAbsent);
+}
+
 /// Here, and not in the daemon: a document that is large or wrong keeps nobody else waiting.
+json checked_files(const std::vector<std::string>& names) {
+  const auto read = read_files(names);
+  if (const auto* failed = std::get_if<policy::ConfigError>(&read))
+    return {{"ok", false}, {"errors", control::issues_of(std::vector{*failed})}, {"warnings", json::array()}};
+  const auto& disk = std::get<ConfigOnDisk>(read);
+  json checked = control::checked_of(policy::parse_config(disk.files));
+  json& files = checked["files"] = json::array();
+  for (const policy::ConfigFile& each : disk.files) files.push_back(each.name);
+  checked["not_read"] = disk.passed_over;
+  return checked;
+}
+
 int config_check(Run& run) {
-  std::vector<policy::ConfigFile> files;
-  for (const std::string& name : run.command.files.empty() ? default_files() : run.command.files) {
-    std::ifstream file(name);
-    std::ostringstream text;
-    if (!file || !(text << file.rdbuf())) {
-      run.terminal.error << paint("ipsecctl: ", Paint::kBad, run.error_color) << "cannot read " << clean(name) << "\n";
-      return kExitFailed;
-    }
-    files.push_back({name, std::move(text).str()});
-  }
-  const json checked = control::checked_of(policy::parse_config(files));
+  const json checked = checked_files(run.command.files);
   if (run.wants_json())
     run.print(checked);
   else

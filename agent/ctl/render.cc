@@ -206,10 +206,28 @@ std::string render_issue(const json& issue, std::string_view kind, Color color) 
 
 }  // namespace
 
+namespace {
+
+/// One line for each of the first files.
+std::string render_files(const json& names, std::string_view what) {
+  constexpr size_t kNamedMax = 20;
+  std::string out;
+  if (!names.is_array()) return out;
+  for (size_t i = 0; i < std::min(names.size(), kNamedMax); ++i)
+    out.append(what).append(" ").append(cell(names[i])).append("\n");
+  if (names.size() > kNamedMax)
+    out.append(what).append(" ").append(std::to_string(names.size() - kNamedMax)).append(" more files\n");
+  return out;
+}
+
+}  // namespace
+
 std::string render_check(const json& reply, Color color) {
   const json& errors = member_at(reply, "errors");
   const json& warnings = member_at(reply, "warnings");
   std::string out;
+  out.append(render_files(member_at(reply, "files"), "read"));
+  out.append(render_files(member_at(reply, "not_read"), "not read, because it is no configuration file:"));
   for (const json& issue : errors) out.append(render_issue(issue, "error", color));
   for (const json& issue : warnings) out.append(render_issue(issue, "warning", color));
   const bool ok = flag_at(reply, "ok") == control::Flag::kOn;

@@ -1,11 +1,11 @@
-#include "agent/config_files.h"
+#include "agent/files/config_files.h"
 
 #include <sys/fsuid.h>
 #include <sys/resource.h>
 
 #include <vector>
 
-#include "agent/limits.h"
+#include "agent/files/limits.h"
 #include "tests/agent/temp_folder.h"
 
 // Which files a configuration is made of, and that nothing unreadable passes for nothing.

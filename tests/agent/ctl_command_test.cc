@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <sstream>
@@ -189,12 +190,16 @@ TEST_CASE("ipsecctl: show, explain, config and version print what the daemon say
   CHECK(effective["version"] == 1);
   CHECK(effective["tunnels"]["branch-7"]["group"] == "core");
   std::ofstream(file) << R"({"version": 1, "tunnel_groups": {"core": {"public": {"addresses": ["192.0.2.1"]}}}})";
-  CHECK(talk({"config", "check", file}).code == kExitOk);
+  CHECK(has(talk({"config", "check", file}).out, "read " + file + "\n"));
+  CHECK(json::parse(talk({"config", "check", file, "--json"}).out)["files"] == json::array({file}));
   std::ofstream(file) << "{\"version\": 1,\n\n\"tunels\": {}}";
   const Outcome bad = talk({"config", "check", file});
   CHECK(bad.code == kExitFailed);
   CHECK(has(bad.out, "a.json:3: error: "));
   CHECK(talk({"config", "check", talk.folder.path + "/absent"}).code == kExitFailed);
+  CHECK(has(talk({"config", "check", talk.folder.path}).out, "a folder, not a file"));
+  REQUIRE(mkfifo((talk.folder.path + "/pipe").c_str(), 0600) == 0);
+  CHECK(has(talk({"config", "check", talk.folder.path + "/pipe"}).out, "not a regular file"));
   CHECK(has(talk({"version"}).out, "ipsecd 1.2.3\n"));
 }
 

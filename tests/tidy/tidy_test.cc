@@ -37,7 +37,8 @@ const std::vector<Arrow>& arrows() {
       {"agent/control/", {"agent/control/", "policy/base/"}},
       {"agent/metrics/", {"agent/metrics/", "policy/base/"}},
       {"agent/service/", {"agent/service/", "agent/control/", "policy/base/"}},
-      {"agent/ctl/", {"agent/ctl/", "agent/control/", "policy/"}},
+      {"agent/files/", {"agent/files/", "netlink/unique_fd.h", "policy/"}},
+      {"agent/ctl/", {"agent/ctl/", "agent/control/", "agent/files/", "policy/"}},
       {"agent/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/"}},
       {"tests/", {"agent/", "hwoffload/", "ike/", "netlink/", "policy/", "tests/"}},
   };
@@ -169,8 +170,9 @@ TEST_CASE("hygiene: nothing is left for later, no name spills out of a header, n
 }
 
 TEST_CASE("hygiene: every folder says on one page what it is") {
-  for (const char* folder : {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control",
-                             "agent/ctl", "agent/metrics", "agent/service", "agent/show", "systemd", "tests"}) {
+  for (const char* folder :
+       {"policy", "policy/base", "ike", "netlink", "hwoffload", "agent", "agent/control", "agent/ctl", "agent/files",
+        "agent/metrics", "agent/service", "agent/show", "systemd", "tests"}) {
     const std::string path = testing::in_source_folder(std::string(folder) + "/README.md");
     CHECK_MESSAGE(std::filesystem::exists(path), folder, " has no README.md");
     std::ifstream in(path);

@@ -1,4 +1,4 @@
-#include "agent/config_files.h"
+#include "agent/files/config_files.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -8,8 +8,8 @@
 #include <memory>
 #include <optional>
 
-#include "agent/limits.h"
-#include "agent/read_file.h"
+#include "agent/files/limits.h"
+#include "agent/files/read_file.h"
 #include "policy/limits.h"
 
 namespace ipsec::agent {
@@ -31,28 +31,35 @@ using Folder = std::unique_ptr<DIR, CloseFolder>;
 /// One read of everything; the first thing that fails ends it.
 class Reading {
  public:
-  explicit Reading(const ConfigPaths& paths) : paths_(paths) {}
+  Reading() = default;
+  explicit Reading(ConfigPaths paths) : paths_(std::move(paths)) {}
 
   std::optional<ConfigError> run(FolderPresence before) {
-    if (auto failed = read(AT_FDCWD, paths_.main_file, paths_.main_file)) return failed;
+    constexpr std::string_view kRemedy = "restore it or its permissions, or take it out of the folder";
+    if (auto failed = read(AT_FDCWD, paths_.main_file, paths_.main_file, kRemedy)) return failed;
     Folder folder;
     if (auto failed = open_folder(before, folder)) return failed;
     if (!folder) return std::nullopt;
     std::vector<std::string> names;
     if (auto failed = list(folder.get(), names)) return failed;
     for (const std::string& name : names)
-      if (auto failed = read(dirfd(folder.get()), name, paths_.folder + "/" + name)) return failed;
+      if (auto failed = read(dirfd(folder.get()), name, paths_.folder + "/" + name, kRemedy)) return failed;
+    return std::nullopt;
+  }
+  std::optional<ConfigError> run(const std::vector<std::string>& names) {
+    for (const std::string& name : names)
+      if (auto failed = read(AT_FDCWD, name, name, "name a file that can be read")) return failed;
     return std::nullopt;
   }
   ConfigOnDisk take() { return std::move(found_); }
 
  private:
-  std::optional<ConfigError> read(int folder, const std::string& name, const std::string& path) {
-    constexpr std::string_view kRemedy = "restore it or its permissions, or take it out of the folder";
+  std::optional<ConfigError> read(int folder, const std::string& name, const std::string& path,
+                                  std::string_view remedy) {
     const auto file = open_regular(folder, name, Reason::kConfigFolder);
-    if (!file.ok()) return failure(path, file.error(), kRemedy);
+    if (!file.ok()) return failure(path, file.error(), remedy);
     auto text = read_all(*file, policy::kConfigBytesMax, Reason::kConfigFolder);
-    if (!text.ok()) return failure(path, text.error(), text.error().reason() == Reason::kLimitReached ? "" : kRemedy);
+    if (!text.ok()) return failure(path, text.error(), text.error().reason() == Reason::kLimitReached ? "" : remedy);
     total_ += text->size();
     if (total_ > kConfigTotalBytesMax)
       return failure(path,
@@ -104,7 +111,7 @@ class Reading {
     return std::nullopt;
   }
 
-  const ConfigPaths& paths_;
+  ConfigPaths paths_;
   ConfigOnDisk found_;
   size_t total_ = 0;
 };
@@ -118,6 +125,12 @@ bool is_config_file_name(std::string_view name) {
 std::variant<ConfigOnDisk, ConfigError> read_config_files(const ConfigPaths& paths, FolderPresence before) {
   Reading reading(paths);
   if (auto failed = reading.run(before)) return std::move(*failed);
+  return reading.take();
+}
+
+std::variant<ConfigOnDisk, ConfigError> read_config_files(const std::vector<std::string>& names) {
+  Reading reading;
+  if (auto failed = reading.run(names)) return std::move(*failed);
   return reading.take();
 }
 

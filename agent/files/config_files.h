@@ -35,4 +35,7 @@ bool is_config_file_name(std::string_view name);
 /// file or folder.
 std::variant<ConfigOnDisk, policy::ConfigError> read_config_files(const ConfigPaths& paths, FolderPresence before);
 
+/// Reads the files that somebody names, in their order, in the same way.
+std::variant<ConfigOnDisk, policy::ConfigError> read_config_files(const std::vector<std::string>& names);
+
 }  // namespace ipsec::agent

@@ -1,4 +1,4 @@
-#include "agent/read_file.h"
+#include "agent/files/read_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
