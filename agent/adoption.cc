@@ -86,6 +86,8 @@ class Adopter {
  public:
   Adopter(const policy::Config& config, const std::map<std::string, Found>& found) : config_(config), found_(found) {
     for (const auto& [netns, each] : found_) index(netns, each);
+    for (const auto& [name, tunnel] : config_.tunnels)
+      ++tunnels_to_[{tunnel->group->public_place.netns, tunnel->remote}];
   }
 
   Adoption run() {
@@ -131,10 +133,13 @@ class Adopter {
       note(adoption_.last_reqid, sa.reqid);
     }
     const auto first = owned_.lower_bound({netns, 0, 0});
-    for (auto it = first; it != owned_.end() && std::get<0>(it->first) == netns; ++it)
-      if (const auto keys = outbound_keys(it->second); !keys.empty())
-        for (const std::optional<IpAddress>& peer : {peer_of(it->second), std::optional<IpAddress>()})
-          by_first_policy_[{netns, *keys.begin(), peer}].push_back(it->first);
+    for (auto it = first; it != owned_.end() && std::get<0>(it->first) == netns; ++it) {
+      const auto keys = outbound_keys(it->second);
+      if (keys.empty()) continue;
+      by_peer_[{netns, peer_of(it->second)}].push_back(it->first);
+      for (const std::optional<IpAddress>& peer : {peer_of(it->second), std::optional<IpAddress>()})
+        by_first_policy_[{netns, *keys.begin(), peer}].push_back(it->first);
+    }
   }
 
   void adopt_interface(const policy::Tunnel& tunnel) {
@@ -145,13 +150,34 @@ class Adopter {
     adoption_.keep[group.private_place.netns].add(link);
     Adoption::Numbers& numbers = adoption_.numbers[tunnel.name];
     numbers.number = numbers.if_id = link.if_id;
-    // Of two reqids of one child the later one counts.
     const auto first = owned_.lower_bound({group.public_place.netns, link.if_id, 0});
     for (auto it = first; it != owned_.end() && is_of(it->first, group.public_place.netns, link.if_id); ++it)
       if (const policy::ChildConfig* child = child_of(tunnel, link.if_id, it->second); child != nullptr)
-        numbers.reqids[child->name] = std::get<2>(it->first);
-    for (const auto& [name, reqid] : numbers.reqids)
-      adopt_child(tunnel, *tunnel.child(name), numbers, owned_.at({group.public_place.netns, link.if_id, reqid}));
+        note_reqid(numbers, child->name, std::get<2>(it->first), it->second);
+    adopt_children(tunnel, numbers);
+  }
+
+  /// Of two reqids of one child the later one counts, and what is outbound only is a part of it (ChildIds::part_reqid).
+  static void note_reqid(Adoption::Numbers& numbers, const std::string& child, uint32_t reqid, const Owned& owned) {
+    const auto is_out = [](const policy::PolicyConfig* each) { return each->key.direction == Direction::kOut; };
+    if (owned.sas.empty() || !std::ranges::all_of(owned.policies, is_out)) {
+      numbers.reqids[child] = reqid;
+      return;
+    }
+    const auto keys = outbound_keys(owned);
+    numbers.parts[child].emplace(reqid, SelectorSets::Keys(keys.begin(), keys.end()));
+  }
+
+  void adopt_children(const policy::Tunnel& tunnel, Adoption::Numbers& numbers) {
+    for (const auto& [name, parts] : numbers.parts)
+      if (!numbers.reqids.contains(name)) numbers.reqids[name] = ++adoption_.last_reqid;
+    const auto adopt = [&](const std::string& child, uint32_t reqid, uint32_t part_of) {
+      const auto owned = owned_.find({tunnel.group->public_place.netns, numbers.if_id, reqid});
+      if (owned != owned_.end()) adopt_child(tunnel, *tunnel.child(child), numbers, owned->second, {reqid, part_of});
+    };
+    for (const auto& [name, reqid] : numbers.reqids) adopt(name, reqid, 0);
+    for (const auto& [name, parts] : numbers.parts)
+      for (const auto& [reqid, keys] : parts) adopt(name, reqid, numbers.reqids.at(name));
   }
 
   /// Its policies and routes say which if_id a tunnel had.
@@ -161,31 +187,26 @@ class Adopter {
     if (found == links_.end() || !fits(*found->second, group)) return;
     adoption_.keep[group.private_place.netns].add(*found->second);
     Adoption::Numbers numbers;
-    for (const policy::ChildConfig& child : tunnel.children)
-      for (const OwnedKey& key : exactly(tunnel, child)) {
-        const uint32_t if_id = std::get<1>(key);
-        if (if_id == 0 || (numbers.if_id != 0 && numbers.if_id != if_id)) continue;
-        numbers.number = numbers.if_id = if_id;
-        numbers.reqids[child.name] = std::get<2>(key);  // of two of one child the later one counts
-      }
-    adopt_numbers(tunnel, numbers);
+    for (const auto& [child, key] : of_tunnel(tunnel)) {
+      const uint32_t if_id = std::get<1>(key);
+      if (if_id == 0 || (numbers.if_id != 0 && numbers.if_id != if_id)) continue;
+      numbers.number = numbers.if_id = if_id;
+      note_reqid(numbers, child, std::get<2>(key), owned_.at(key));
+    }
+    adopt_numbers(tunnel, std::move(numbers));
   }
 
   void adopt_by_policy(const policy::Tunnel& tunnel) {
-    Adoption::Numbers numbers{.number = adoption_.last_number + 1, .reqids = {}};
-    for (const policy::ChildConfig& child : tunnel.children)
-      for (const OwnedKey& key : exactly(tunnel, child))
-        if (std::get<1>(key) == 0) numbers.reqids[child.name] = std::get<2>(key);
-    if (!numbers.reqids.empty()) ++adoption_.last_number;
-    adopt_numbers(tunnel, numbers);
+    Adoption::Numbers numbers{.number = adoption_.last_number + 1, .reqids = {}, .parts = {}};
+    for (const auto& [child, key] : of_tunnel(tunnel))
+      if (std::get<1>(key) == 0) note_reqid(numbers, child, std::get<2>(key), owned_.at(key));
+    if (!numbers.reqids.empty() || !numbers.parts.empty()) ++adoption_.last_number;
+    adopt_numbers(tunnel, std::move(numbers));
   }
 
-  void adopt_numbers(const policy::Tunnel& tunnel, const Adoption::Numbers& numbers) {
-    if (numbers.reqids.empty()) return;
-    adoption_.numbers[tunnel.name] = numbers;
-    for (const auto& [name, reqid] : numbers.reqids)
-      adopt_child(tunnel, *tunnel.child(name), numbers,
-                  owned_.at({tunnel.group->public_place.netns, numbers.if_id, reqid}));
+  void adopt_numbers(const policy::Tunnel& tunnel, Adoption::Numbers numbers) {
+    if (numbers.reqids.empty() && numbers.parts.empty()) return;
+    adopt_children(tunnel, adoption_.numbers[tunnel.name] = std::move(numbers));
   }
 
   static bool is_of(const OwnedKey& key, const std::string& netns, uint32_t if_id) {
@@ -203,6 +224,30 @@ class Adopter {
     return keys;
   }
 
+  /// What no interface says to be this tunnel's, by child: where no other tunnel has the same peer, what lies within
+  /// one of its children; else only what has exactly the policies of one.
+  std::vector<std::pair<std::string, OwnedKey>> of_tunnel(const policy::Tunnel& tunnel) const {
+    std::vector<std::pair<std::string, OwnedKey>> all;
+    const std::pair place{tunnel.group->public_place.netns, tunnel.remote};
+    const auto found = by_peer_.find(place);
+    if (!tunnel.remote || tunnels_to_.at(place) != 1) {
+      for (const policy::ChildConfig& child : tunnel.children)
+        for (const OwnedKey& key : exactly(tunnel, child)) all.emplace_back(child.name, key);
+    } else if (found != by_peer_.end()) {
+      for (const OwnedKey& key : found->second) {
+        const Owned& owned = owned_.at(key);
+        const policy::ChildConfig* child = is_elsewhere(owned) ? nullptr : child_of(tunnel, std::get<1>(key), owned);
+        if (child != nullptr) all.emplace_back(child->name, key);
+      }
+    }
+    return all;
+  }
+
+  /// One with optional templates is of a tunnel that has its SAs in another namespace.
+  static bool is_elsewhere(const Owned& owned) {
+    return std::ranges::any_of(owned.policies, [](const auto* each) { return each->optional_template; });
+  }
+
   /// What has exactly the policies of this child, between its tunnel's addresses.
   std::vector<OwnedKey> exactly(const policy::Tunnel& tunnel, const policy::ChildConfig& child) const {
     const auto keys = policy::policy_keys(child.local, child.remote, 0, child.policy->policies_max);
@@ -213,10 +258,7 @@ class Adopter {
     std::vector<OwnedKey> all;
     for (const OwnedKey& key : found->second) {
       const Owned& owned = owned_.at(key);
-      // One with optional templates is of a tunnel that has its SAs in another namespace.
-      const bool elsewhere =
-          std::ranges::any_of(owned.policies, [](const auto* each) { return each->optional_template; });
-      if (!elsewhere && std::ranges::equal(outbound_keys(owned), *keys)) all.push_back(key);
+      if (!is_elsewhere(owned) && std::ranges::equal(outbound_keys(owned), *keys)) all.push_back(key);
     }
     return all;
   }
@@ -244,10 +286,13 @@ class Adopter {
     return candidates.size() == 1 ? candidates.front() : nullptr;
   }
 
+  struct Reqids {
+    uint32_t reqid = 0, part_of = 0;  ///< As OrphanedChild has them.
+  };
   void adopt_child(const policy::Tunnel& tunnel, const policy::ChildConfig& child, const Adoption::Numbers& numbers,
-                   const Owned& owned) {
+                   const Owned& owned, Reqids reqids) {
     const policy::TunnelGroup& group = *tunnel.group;
-    policy::ChildIds ids{.reqid = numbers.reqids.at(child.name), .if_id = numbers.if_id, .tunnel = numbers.number};
+    policy::ChildIds ids{.reqid = reqids.reqid, .if_id = numbers.if_id, .tunnel = numbers.number};
     if (tunnel.shares_interface())
       ids.interface = policy::external_interface_name(group.name);
     else if (ids.if_id != 0)
@@ -258,7 +303,8 @@ class Adopter {
                            .private_netns = group.private_place.netns,
                            .local = child.local,
                            .remote = child.remote,
-                           .reqid = ids.reqid,
+                           .reqid = reqids.reqid,
+                           .part_of = reqids.part_of,
                            .number = ids.tunnel};
     policy::NamespaceState& outside = adoption_.keep[orphaned.public_netns];
     for (const policy::SaState* sa : owned.sas) {
@@ -436,6 +482,9 @@ class Adopter {
   /// By namespace, first outbound policy without its if_id, and peer; and once more without the peer.
   std::map<std::tuple<std::string, policy::PolicyKey, std::optional<IpAddress>>, std::vector<OwnedKey>>
       by_first_policy_;
+  using Peer = std::pair<std::string, std::optional<IpAddress>>;  // namespace, other end
+  std::map<Peer, std::vector<OwnedKey>> by_peer_;
+  std::map<Peer, size_t> tunnels_to_;
   Adoption adoption_;
 };
 

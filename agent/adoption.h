@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/selector_sets.h"
 #include "policy/config.h"
 #include "policy/desired_state.h"
 
@@ -22,6 +23,8 @@ struct OrphanedChild {
   std::string public_netns, private_netns;
   policy::SelectorList local, remote;  ///< As they are configured.
   uint32_t reqid = 0;
+  uint32_t part_of =
+      0;  ///< The child's own reqid, when this is ChildIds::part_reqid with its outbound SAs; 0: it is not.
   uint32_t number = 0;  ///< Of the tunnel: Adoption::Numbers.
   std::map<policy::SaKey, policy::SaState> inbound, outbound;
   std::vector<policy::PolicyConfig> policies;
@@ -36,6 +39,8 @@ struct Adoption {
     uint32_t number = 0;                     ///< ChildIds::tunnel.
     uint32_t if_id = 0;                      ///< 0: attached by policy.
     std::map<std::string, uint32_t> reqids;  ///< By child, as far as it has objects.
+    /// By child: what carries a part of its traffic, ChildIds::part_reqid and its policies.
+    std::map<std::string, std::map<uint32_t, SelectorSets::Keys>> parts;
   };
   std::map<std::string, Numbers> numbers;  ///< By tunnel.
   std::vector<OrphanedChild> children;
@@ -46,11 +51,12 @@ struct Adoption {
 
 /// An interface belongs to the tunnel that it is named after (its alternative name) and stays if that tunnel's group
 /// has the same namespaces and VRF; an external one belongs to its group. Policies and SAs belong to the child of that
-/// tunnel that allows all selectors of their reqid; they stay if there are SAs between the tunnel's addresses in the
-/// child's mode. Attached by policy or through an external interface, they belong to the tunnel with exactly these
-/// selectors and addresses. Without SAs only what waits for traffic stays. With an `orphan_grace` of 0 none of this
-/// does. Exceptions and blocks stay always, those of carriers included; the interface of a carrier stays, with its
-/// routes, where its kind, place and end of ours are as wanted and the other end is one of its remotes.
+/// tunnel that allows all selectors of their reqid (outbound ones that carry a part of it have one of their own); they
+/// stay if there are SAs between the tunnel's addresses in the child's mode. Attached by policy or through an external
+/// interface, they belong to the tunnel with exactly these selectors and addresses. Without SAs only what waits for
+/// traffic stays. With an `orphan_grace` of 0 none of this does. Exceptions and blocks stay always, those of carriers
+/// included; the interface of a carrier stays, with its routes, where its kind, place and end of ours are as wanted and
+/// the other end is one of its remotes.
 Adoption adopt(const policy::Config& config, const std::map<std::string, Found>& found);
 
 }  // namespace ipsec::agent

@@ -432,7 +432,8 @@ void Agent::initiate(size_t worker, Initiation initiation) {
 
 void Agent::create_child(size_t worker, Creation creation) {
   workers_[worker]->post([this, creation = std::move(creation)](Worker& self) {
-    const Status status = self.engine().create_child(monotonic_now(), creation.ike, creation.child, creation.trigger);
+    const Status status =
+        self.engine().create_child(monotonic_now(), creation.ike, creation.child, creation.trigger, creation.only);
     self.tell_main([this, creation, status] {
       manager_->on_creating(monotonic_now(), creation.ike, creation.tunnel, creation.child, status);
     });

@@ -45,6 +45,7 @@ void TunnelManager::forget_home(ike::ChildId id) {
     TunnelRow* row = find(known->second.first);
     if (ChildRow* child = row != nullptr ? find(*row, known->second.second) : nullptr; child != nullptr) {
       --child->homes;
+      child->parts.release(it->second.part_reqid);
       sweep_soon(*row);
     }
   }
@@ -73,14 +74,22 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   child->given_up = false;  // the peer can be reached: a packet may ask for it again
   if (child->trap_dropped) set_trap(*row, *child);
   const ike::ChildId id = action.child;
-  if (!homes_.contains(id)) ++child->homes;
-  homes_[id] = {.ike = ike, .worker = worker, .reqid = child->ids.reqid, .replaces = action.replaces};
+  const auto orphan_has = [this](uint32_t reqid) { return orphans_.children().contains(reqid); };
+  const auto next = [this] { return ++last_reqid_; };
+  const auto before = homes_.find(id);
+  if (before == homes_.end()) ++child->homes;
+  policy::ChildIds ids = child->ids;
+  ids.part_reqid = before != homes_.end() ? before->second.part_reqid
+                                          : child->parts.reqid_for(*child->config, *action.spec, orphan_has, next);
+  if (ids.part_reqid != 0 && child_by_reqid_.try_emplace(ids.part_reqid, row->tunnel->name, child->config->name).second)
+    settle_packets(*row);
+  homes_[id] = {
+      .ike = ike, .worker = worker, .reqid = ids.reqid, .part_reqid = ids.part_reqid, .replaces = action.replaces};
   ike_row(ike, worker, row->tunnel->name).children.insert(id);
-  installer_.install_inbound(id, action.spec, child->ids, std::move(action.keys),
-                             [this, id, reply](const Status& status) {
-                               if (!status.ok() && !installer_.children().contains(id)) forget_home(id);
-                               reply(status);
-                             });
+  installer_.install_inbound(id, action.spec, ids, std::move(action.keys), [this, id, reply](const Status& status) {
+    if (!status.ok() && !installer_.children().contains(id)) forget_home(id);
+    reply(status);
+  });
 }
 
 void TunnelManager::on_install_outbound(Instant now, size_t worker, ike::InstallOutbound action) {
@@ -135,6 +144,8 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   }
   child.step = Step::kNone;
   child.attempt.reset();
+  // The kernel takes its question for answered by an SA with the reqid that it asked for.
+  if (child.acquire && installed.ids.part_reqid != 0) services_.clear_acquire(*child.acquire);
   child.acquire.reset();
   child.pause = Duration{0};
   child.failures = 0;
@@ -143,10 +154,15 @@ void TunnelManager::on_child_up(Instant now, TunnelRow& row, ChildRow& child, co
   row.last_reason = Reason::kTunnelUp;
   row.last_detail.clear();
   row.since = services_.wall_clock();
-  event("tunnel/" + row.tunnel->name, Reason::kTunnelUp, {field("child", child.config->name)});
+  std::vector<Field> fields{field("child", child.config->name)};
+  if (installed.ids.part_reqid != 0)
+    fields.push_back(field(
+        "selectors", policy::to_string(installed.spec->local) + " - " + policy::to_string(installed.spec->remote)));
+  event("tunnel/" + row.tunnel->name, Reason::kTunnelUp, std::move(fields));
   announce_offload(row, installed);
   finish_renewal(now, id, true);
   settle_waiters(row.tunnel->name, child.config->name, WaitFor::kUp, {});
+  on_part_up(now, row, child, installed);
 }
 
 void TunnelManager::announce_offload(const TunnelRow& row, const InstalledChild& installed) {
@@ -221,14 +237,24 @@ void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
   forget_home(action.child);
   if (child == nullptr) return;
   if (was_up && child->up.empty()) on_child_ended(now, *row, *child, action.reason);
+  if (was_up && !child->up.empty()) on_part_ended(now, *row, *child, action.reason);
   auto it = ikes_.find(ike);
   if (it == ikes_.end() || !it->second.children.empty()) return;
   childless_.set(ike, now + kChildlessGrace);  // an IKE SA that ends says so at once
   end_older(now, it->second);                  // its child has failed: nothing to wait for
 }
 
+/// Others of the child go on.
+void TunnelManager::on_part_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
+  const bool again = action_for(*row.tunnel->ike_policy, reason) == policy::EndAction::kRestart &&
+                     child.config->start == policy::StartMode::kNow;
+  if (stopping_ || child.held_down || !again || child.rest.refused || uncovered_of(child).empty()) return;
+  set_retry(child, now + vary(row.tunnel->ike_policy->retry.first));
+}
+
 void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
   set_routes(row);
+  child.rest.refused = false;
   row.last_reason = reason;
   row.since = services_.wall_clock();
   event("tunnel/" + row.tunnel->name, Reason::kTunnelDown,

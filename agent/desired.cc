@@ -99,7 +99,8 @@ void TunnelManager::recover_acquires(const std::string& netns, const std::vector
         row->tunnel->group->public_place.netns != netns)
       continue;
     ChildRow& child = *find(*row, known->second.second);
-    const bool waits = child.step == ChildRow::Step::kNone && child.up.empty() && !child.retry_at && !child.held_down;
+    const bool waits = child.step == ChildRow::Step::kNone && !child.retry_at && !child.held_down &&
+                       (child.up.empty() || (!child.rest.refused && !uncovered_of(child).empty()));
     if (!waits || child.leaving || child.given_up || !child.trap) continue;
     event("tunnel/" + row->tunnel->name, Reason::kAcquireRecovered, {field("count", uint64_t{1})});
     begin(now_, *row, child, nullptr);

@@ -33,7 +33,8 @@ inline constexpr size_t kExplainedMax = 32;                  ///< Failures in on
 inline constexpr size_t kFailuresListedMax = 1000;           ///< ... or listed.
 inline constexpr size_t kLocatedBytesMax = 4 << 20;          ///< Of a configuration file in which lines are looked up.
 inline constexpr uint32_t kStrangerReportsPerSecond =
-    20;  ///< Log lines about peers that have not authenticated; all are counted.
+    20;                                   ///< Log lines about peers that have not authenticated; all are counted.
+inline constexpr size_t kPairsShown = 4;  ///< Pairs of selectors that one text names; of more it says how many.
 inline constexpr uint32_t kUnauthenticatedReportsPerSecond = 50;  ///< That a worker passes on, of peers of either kind:
                                                                   ///< those that no tunnel is known of, and others.
 inline constexpr size_t kMailboxLettersMax = 4096;    ///< From all workers to the main thread, not opened yet.

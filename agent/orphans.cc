@@ -20,6 +20,7 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
     sas += each.inbound.size() + each.outbound.size();
     ++count;
     const uint32_t reqid = each.reqid;
+    if (each.part_of != 0) parts_.emplace(each.part_of, reqid);
     for (const auto* list : {&each.inbound, &each.outbound})
       for (const auto& [key, state] : *list) reqids_.emplace(key, reqid);
     children_.insert_or_assign(reqid, Kept{.child = std::move(each), .since = now, .until = now + grace});
@@ -31,9 +32,18 @@ void Orphans::adopt(Instant now, std::vector<OrphanedChild> children, Duration g
                field("grace_s", static_cast<uint64_t>(grace / 1s))});
 }
 
+/// What there is of a child: under its own reqid, and its parts.
+std::vector<uint32_t> Orphans::of_child(uint32_t reqid) const {
+  std::vector<uint32_t> all;
+  if (children_.contains(reqid)) all.push_back(reqid);
+  const auto [first, last] = parts_.equal_range(reqid);
+  for (auto part = first; part != last; ++part)
+    if (children_.contains(part->second)) all.push_back(part->second);
+  return all;
+}
+
 bool Orphans::carry(uint32_t reqid) const {
-  const auto it = children_.find(reqid);
-  return it != children_.end() && !it->second.replaced;
+  return std::ranges::any_of(of_child(reqid), [&](uint32_t each) { return !children_.at(each).replaced; });
 }
 
 size_t Orphans::sas() const {
@@ -80,8 +90,12 @@ void Orphans::tell(Instant now, const Kept& kept, size_t sas, Reason reason, std
 }
 
 void Orphans::replace(Instant now, uint32_t reqid) {
-  const auto it = children_.find(reqid);
-  if (it == children_.end() || it->second.replaced) return;
+  for (const uint32_t each : of_child(reqid)) replace_one(now, children_.find(each));
+}
+
+void Orphans::replace_one(Instant now, Iterator it) {
+  if (it->second.replaced) return;
+  const uint32_t reqid = it->first;
   Kept& kept = it->second;
   const size_t sas = kept.sas();
   release(kept);  // the new child holds the same policies: they go on standing
@@ -107,7 +121,7 @@ void Orphans::remove(Instant now, Iterator it, Reason reason, std::optional<Reas
 }
 
 void Orphans::end(Instant now, uint32_t reqid, Reason because) {
-  if (const auto it = children_.find(reqid); it != children_.end()) remove(now, it, Reason::kOrphansGone, because);
+  for (const uint32_t each : of_child(reqid)) remove(now, children_.find(each), Reason::kOrphansGone, because);
 }
 
 void Orphans::end_all(Instant now, Reason because) {

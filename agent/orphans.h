@@ -34,7 +34,8 @@ class Orphans {
 
   /// They all stand already: nothing is asked of the kernel.
   void adopt(Instant now, std::vector<OrphanedChild> children, Duration grace);
-  /// Whether orphans carry the traffic of the child with this reqid: then no packet of it asks for a tunnel.
+  /// Whether orphans carry the traffic of the child with this reqid (its own; their parts are meant, too): then no
+  /// packet of it asks for a tunnel.
   bool carry(uint32_t reqid) const;
   /// New SAs of the child are in the kernel in both directions.
   void replace(Instant now, uint32_t reqid);
@@ -59,6 +60,8 @@ class Orphans {
 
  private:
   using Iterator = std::map<uint32_t, Kept>::iterator;
+  std::vector<uint32_t> of_child(uint32_t reqid) const;
+  void replace_one(Instant now, Iterator it);
   /// Beside those of the child's trap and block.
   static uint64_t owner(uint32_t reqid) { return uint64_t{reqid} << 32 | 2; }
   Iterator find(const std::string& netns, const policy::SaKey& key);
@@ -74,6 +77,7 @@ class Orphans {
   PacketRuleBook& rules_;
   Announce announce_;
   std::map<uint32_t, Kept> children_;
+  std::multimap<uint32_t, uint32_t> parts_;        // reqids by that of their child
   std::multimap<policy::SaKey, uint32_t> reqids_;  // of all that were adopted; some may be gone
   TimerQueue<uint32_t> ends_;                      // by reqid
 };

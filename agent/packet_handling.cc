@@ -63,8 +63,8 @@ void TunnelManager::settle_packets(TunnelRow& row) {
     child.mtu = policy::child_mtu(*row.tunnel, *child.config, child.shape, row.path);
     if (!least || child.mtu.bytes < least->bytes) least = child.mtu;
     if (row.interface.empty())
-      packet_rules_.clamp_reqid(group.public_place.netns, child.ids.reqid,
-                                limits_of(row.tunnel->mss_clamp(), child.mtu.bytes));
+      for (const uint32_t reqid : reqids_of(child))
+        packet_rules_.clamp_reqid(group.public_place.netns, reqid, limits_of(row.tunnel->mss_clamp(), child.mtu.bytes));
   }
   if (least) row.mtu = *least;
   if (row.tunnel->shares_interface()) {

@@ -120,6 +120,7 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     }
     child.tunnel = tunnel;
     child.config = wanted;
+    child.rest.refused = false;
     if (other_group) follow_group(row, child, *former);
     child.trap_dropped = child.trap_dropped && wanted->start == policy::StartMode::kTraffic;
     const bool again = std::exchange(child.given_up, false);  // it may be another configuration that was wanting
@@ -157,8 +158,10 @@ bool TunnelManager::has_leaving() const {
 }
 
 void TunnelManager::forget_child(const ChildRow& child) {
-  packet_rules_.clamp_reqid(child.tunnel->group->public_place.netns, child.ids.reqid, std::nullopt);
-  child_by_reqid_.erase(child.ids.reqid);
+  for (const uint32_t reqid : reqids_of(child)) {
+    packet_rules_.clamp_reqid(child.tunnel->group->public_place.netns, reqid, std::nullopt);
+    child_by_reqid_.erase(reqid);
+  }
   offload_.remove(child.ids.reqid);
   traffic_.forget(child.ids.reqid);
   moving_.erase(child.ids.reqid);

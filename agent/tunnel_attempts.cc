@@ -152,7 +152,8 @@ void TunnelManager::on_gone(Instant now, ike::IkeSaId id) {
 void TunnelManager::begin(Instant now, TunnelRow& row, ChildRow& child, const policy::Acquire* acquire) {
   (void)now;
   set_retry(child, {});
-  if (stopping_ || child.held_down || child.step != Step::kNone || !child.up.empty()) return;
+  if (stopping_ || child.held_down || child.step != Step::kNone) return;
+  if (!child.up.empty()) return ask_for_rest(row, child, acquire);
   if (child.trap_dropped) set_trap(row, child);
   if (acquire != nullptr) {
     child.acquire = *acquire;
@@ -239,6 +240,8 @@ void TunnelManager::on_child_failed(Instant now, const ike::ChildFailed& action)
 
 void TunnelManager::attempt_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason,
                                    const std::string& detail) {
+  if (child.rest.asked && !child.up.empty()) return rest_failed(now, row, child, reason, detail);
+  child.rest.asked = false;
   const bool led = child.step == Step::kInitiating;
   child.step = Step::kNone;
   child.attempt.reset();

@@ -36,6 +36,12 @@ bool is_progress(Reason reason) {
 }  // namespace
 
 /// Why a tunnel cannot be used whose interface is not there.
+std::vector<uint32_t> reqids_of(const ChildRow& child) {
+  std::vector<uint32_t> all = child.parts.reqids();
+  all.push_back(child.ids.reqid);
+  return all;
+}
+
 Error no_interface(const TunnelRow& row) {
   const std::string what = "interface of tunnel " + row.tunnel->name + ": ";
   if (!row.tunnel->group->enabled) return Error(Reason::kDeviceMissing, what + "its group is disabled");
@@ -202,7 +208,10 @@ void TunnelManager::add_child(TunnelRow& row, const policy::ChildConfig& child) 
               .if_id = row.if_id,
               .interface = row.interface,
               .tunnel = row.number};
-  child_by_reqid_[made.ids.reqid] = {row.tunnel->name, child.name};
+  if (const auto adopted = adopted_.find(row.tunnel->name); adopted != adopted_.end())
+    if (const auto parts = adopted->second.parts.find(child.name); parts != adopted->second.parts.end())
+      for (const auto& [reqid, keys] : parts->second) made.parts.adopt(reqid, keys);
+  for (const uint32_t reqid : reqids_of(made)) child_by_reqid_[reqid] = {row.tunnel->name, child.name};
   set_block(row, made);
 }
 
@@ -314,8 +323,10 @@ void TunnelManager::on_acquire(Instant now, const policy::Acquire& acquire) {
   if (asked == nullptr) return;
   ChildRow& child = *asked;
   // A policy asks for no SA that is there: somebody has taken it out.
-  if (!child.up.empty()) reconciliation_.suspect(now, acquire.netns);
-  if (child.step != Step::kNone || !child.up.empty() || child.held_down) return;
+  const policy::TrafficPair packet{acquire.packet_source, acquire.packet_destination};
+  if (!child.up.empty() && !policy::next_request(uncovered_of(child), packet))
+    return reconciliation_.suspect(now, acquire.netns);
+  if (child.step != Step::kNone || child.held_down) return;
   begin(now, *row, child, &acquire);
 }
 

@@ -130,6 +130,8 @@ class TunnelManager {
   const TrafficBook& traffic() const { return traffic_; }
   const Orphans& orphans() const { return orphans_; }
   const Carriers& carriers() const { return carriers_; }
+  /// What no SA of the child carries, when some are up.
+  std::vector<policy::TrafficPair> uncovered_of(const ChildRow& child) const;
   const policy::Config& config() const { return *config_; }
   /// By its number, ChildIds::tunnel; empty: none has it.
   std::string tunnel_of(uint32_t number) const;
@@ -153,7 +155,8 @@ class TunnelManager {
   struct Home {
     ike::IkeSaId ike;
     size_t worker = 0;
-    uint32_t reqid = 0;  ///< Of its child.
+    uint32_t reqid = 0;       ///< Of its child.
+    uint32_t part_reqid = 0;  ///< ChildIds::part_reqid
     std::optional<ike::ChildId> replaces;
     bool sequence_told = false;
     uint32_t expired = 0;         ///< How often one of its SAs was seen at the hard limit, ...
@@ -287,6 +290,11 @@ class TunnelManager {
   void expire_waiters(Instant now);
   void fail_rekeys(const ike::Report& report);
 
+  // child_rest.cc
+  void ask_for_rest(TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
+  void rest_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
+  void on_part_up(Instant now, TunnelRow& row, ChildRow& child, const InstalledChild& installed);
+
   // tunnel_attempts.cc
   void begin(Instant now, TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
   void choose_way(TunnelRow& row, ChildRow& child);
@@ -356,6 +364,7 @@ class TunnelManager {
   void on_remove_child(Instant now, const ike::RemoveChild& action);
   void remove_child(Instant now, const ike::RemoveChild& action);
   void finish_renewal(Instant now, ike::ChildId fresh, bool fresh_is_up);
+  void on_part_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason);
   void on_expired(const policy::SaExpired& expired);
   void on_hard_limit(ike::ChildId id, const policy::SaKey& key);

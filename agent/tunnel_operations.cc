@@ -54,13 +54,16 @@ void TunnelManager::expire_waiters(Instant now) {
 
 /// A rekey that came to nothing: whoever asked for one learns why. The SA goes on.
 void TunnelManager::fail_rekeys(const ike::Report& report) {
-  std::string child, detail;
+  std::optional<std::string> child;
+  std::string detail;
+  Reason because = Reason::kRekeyFailed;
   for (const Field& each : report.fields) {
     if (each.name == "child") child = each.value;
     if (each.name == "detail") detail = each.value;
+    if (each.name == "because") because = reason_from_code(each.value).value_or(because);
   }
-  settle_waiters(report.tunnel, child, child.empty() ? WaitFor::kIkeRekey : WaitFor::kChildRekey,
-                 Error(Reason::kRekeyFailed, detail));
+  settle_waiters(report.tunnel, child.value_or(""), child ? WaitFor::kChildRekey : WaitFor::kIkeRekey,
+                 Error(because, detail));
 }
 
 void TunnelManager::up(Instant now, const std::string& tunnel, const std::string& child, Done done) {

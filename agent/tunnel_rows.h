@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "agent/selector_sets.h"
 #include "ike/engine.h"
 #include "policy/config.h"
+#include "policy/coverage.h"
 #include "policy/kernel_port.h"
 #include "policy/plan.h"
 
@@ -49,14 +51,23 @@ struct ChildRow {
   std::shared_ptr<const policy::Tunnel> tunnel;  ///< Whose child it is: keeps `config`.
   const policy::ChildConfig* config = nullptr;
   policy::ChildIds ids;
+  SelectorSets parts;    ///< Of SAs that carry a part of what is configured.
   bool leaving = false;  ///< Not in the configuration any more, or not like this: ends, then its successor is made.
   bool blocked = false;  ///< What keeps its traffic from leaving in the clear stands.
   bool trap = false;     ///< Policies and routes that wait for traffic stand.
   bool trap_dropped = false;  ///< By EndAction::kClear: they come back with the next child.
   size_t homes = 0;           ///< Child SAs of it that are in the kernel, or on their way in or out.
   Step step = Step::kNone;
-  std::optional<ike::IkeSaId> attempt;     ///< The IKE SA of kInitiating (once known) or kCreating.
-  std::vector<ike::ChildId> up;            ///< Installed in both directions; more than one during a rekey.
+  std::optional<ike::IkeSaId> attempt;  ///< The IKE SA of kInitiating (once known) or kCreating.
+  /// Installed in both directions; more than one during a rekey, and where each carries a part of what is configured.
+  std::vector<ike::ChildId> up;
+  /// What the peer did not take with the SAs that are up, and is asked for with further ones.
+  struct Rest {
+    bool asked = false;                       ///< The attempt under way is for it.
+    bool refused = false;                     ///< The peer does not want it; reported.
+    std::vector<policy::TrafficPair> before;  ///< What was left when it was asked for.
+  };
+  Rest rest;
   std::optional<policy::Acquire> acquire;  ///< What the kernel waits for an answer to.
   std::optional<Instant> retry_at;
   Duration pause{0};
@@ -89,6 +100,9 @@ struct TunnelRow {
   std::string last_detail;
   WallTime since;
 };
+
+/// All reqids that the kernel may name when it means this child.
+std::vector<uint32_t> reqids_of(const ChildRow& child);
 
 /// Why a tunnel cannot be used whose interface is not there.
 Error no_interface(const TunnelRow& row);

@@ -26,6 +26,7 @@ class WorkerPort {
     ike::IkeSaId ike;
     std::string tunnel, child;
     Trigger trigger;
+    policy::SelectorPair only = {};  ///< Instead of all that is configured.
   };
   /// Adds a child to an IKE SA that stands; `on_creating` of the manager is called with what the engine says at once.
   virtual void create_child(size_t worker, Creation creation) = 0;

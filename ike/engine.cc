@@ -476,11 +476,13 @@ void IkeEngine::close_child(Instant now, IkeSaId ike, ChildId child, Reason reas
 }
 
 Status IkeEngine::create_child(Instant now, IkeSaId ike, std::string_view child,
-                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger) {
+                               std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger,
+                               policy::SelectorPair only) {
   IkeSa* sa = impl_->owner_of(ike);
   if (sa == nullptr) return Error(Reason::kNotFound, "an established IKE SA");
   if (sa->tunnel->child(child) == nullptr) return Error(Reason::kNotFound, "child " + std::string(child));
   Task task{.kind = Task::Kind::kCreateChild, .name = std::string(child), .reason = Reason::kTrafficStart};
+  task.only = std::move(only);
   if (trigger) {
     task.trigger_local.push_back(trigger->first);
     task.trigger_remote.push_back(trigger->second);

@@ -71,10 +71,12 @@ class IkeEngine {
                            std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {},
                            Contact contact = Contact::kFurther);
   /// Adds a child of the tunnel to an established IKE SA (RFC 7296 section 1.3.1); waits its turn behind other
-  /// requests. Its end is InstallOutbound or ChildFailed. Errors: kNotFound (no such IKE SA in use, no such child),
+  /// requests. Its end is InstallOutbound or ChildFailed. `only`: a part of its configured selectors that is asked for
+  /// instead of all of them, at most 255 of each list. Errors: kNotFound (no such IKE SA in use, no such child),
   /// kExists (one is under way).
   Status create_child(Instant now, IkeSaId ike, std::string_view child,
-                      std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {});
+                      std::optional<std::pair<policy::TrafficSelector, policy::TrafficSelector>> trigger = {},
+                      policy::SelectorPair only = {});
   /// Replaces a child by a fresh one (section 1.3.3), or the IKE SA itself (1.3.2), when its turn comes. Nothing
   /// happens when it is being replaced already. `reason`: what made it necessary.
   void rekey_child(Instant now, IkeSaId ike, ChildId child, Reason reason);

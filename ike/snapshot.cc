@@ -104,7 +104,8 @@ void fields(A& a, PendingChild& v) {
 }
 template <typename A>
 void fields(A& a, Task& v) {
-  a(v.kind, v.child, v.name, v.reason, v.trigger_local, v.trigger_remote, v.not_before, v.failures, v.is_last);
+  a(v.kind, v.child, v.name, v.reason, v.trigger_local, v.trigger_remote, v.only.local, v.only.remote, v.not_before,
+    v.failures, v.is_last);
 }
 template <typename A>
 void fields(A& a, OwnExchange& v) {
@@ -114,7 +115,7 @@ void fields(A& a, OwnExchange& v) {
 template <typename A>
 void fields(A& a, PeerExchange& v) {
   a(v.message_id, v.request_hash, v.path, v.ask, v.deadline, v.child, v.number, v.group, v.public_value, v.nonce,
-    v.redundant);
+    v.redundant, v.left_out);
 }
 
 /// Something that may be there, on the heap.
@@ -131,7 +132,7 @@ template <typename A>
 void fields(A& a, AuthWork& v) {
   a(v.stage, v.ask, v.init_request, v.init_response, v.message_id, v.request_hash, v.path, v.peer_id_body,
     v.wanted_local_id, v.method, v.peer_auth, v.offered, v.offered_numbers, v.offered_spis, v.ts_i, v.ts_r, v.has_child,
-    v.wants_transport, v.initial_contact, v.own_method, v.own_auth, v.child, v.child_number);
+    v.wants_transport, v.initial_contact, v.own_method, v.own_auth, v.child, v.child_number, v.left_out);
 }
 template <typename A>
 void fields(A& a, AuthContext& v) {

@@ -196,7 +196,8 @@ struct ChildPolicy {
   std::string name;
   std::vector<Proposal> proposals;        ///< Key exchange transforms in them are for PFS.
   std::vector<uint16_t> written_at = {};  ///< As in IkePolicy.
-  bool pfs = false;
+  bool pfs = false;                       ///< Offered, and wanted of a peer.
+  bool pfs_if_wanted = true;              ///< Without `pfs`: a peer that wants it gets one of the IKE policy's groups.
   Duration lifetime = std::chrono::hours(1);
   uint64_t lifetime_bytes = 0;    ///< 0: none.
   uint64_t lifetime_packets = 0;  ///< 0: none.

@@ -38,9 +38,10 @@ bool same(const std::shared_ptr<const T>& a, const std::shared_ptr<const T>& b) 
 /// What is negotiated, or a part of the SAs (clear and zero are, set and fixed are rules beside them), and so is in
 /// force only with fresh SAs. Whether there are rules at all decides whether a NIC may write the outer header.
 bool negotiates_alike(const ChildPolicy& a, const ChildPolicy& b) {
-  return a.proposals == b.proposals && a.pfs == b.pfs && a.lifetime == b.lifetime &&
-         a.lifetime_bytes == b.lifetime_bytes && a.lifetime_packets == b.lifetime_packets && a.rekey == b.rekey &&
-         a.replay_window == b.replay_window && (a.df == DfMode::kClear) == (b.df == DfMode::kClear) &&
+  return a.proposals == b.proposals && a.pfs == b.pfs && a.pfs_if_wanted == b.pfs_if_wanted &&
+         a.lifetime == b.lifetime && a.lifetime_bytes == b.lifetime_bytes && a.lifetime_packets == b.lifetime_packets &&
+         a.rekey == b.rekey && a.replay_window == b.replay_window &&
+         (a.df == DfMode::kClear) == (b.df == DfMode::kClear) &&
          (a.dscp == DscpMode::kZero) == (b.dscp == DscpMode::kZero) && goes_by_rules(a) == goes_by_rules(b);
 }
 

@@ -219,7 +219,7 @@ constexpr std::array kIkePolicyKeys = {
     KeySpec{.key = "proposals",
             .kind = K::kTextList,
             .meaning = "in order of preference, as aes256gcm16-prfsha384-x25519",
-            .fallback = "aes256gcm16-prfsha384-x25519-ecp384",
+            .fallback = kDefaultIkeProposal,
             .least = 1,
             .most = static_cast<int64_t>(kProposalsMax)},
     KeySpec{.key = "lifetime",
@@ -301,13 +301,17 @@ constexpr std::array kIkePolicyKeys = {
             .words = "refuse replace_oldest"},
 };
 constexpr std::array kChildPolicyKeys = {
-    KeySpec{.key = "proposals",
-            .kind = K::kTextList,
-            .meaning = "in order of preference, as aes256gcm16 or aes256gcm16-x25519-esn",
-            .fallback = "aes256gcm16",
-            .least = 1,
-            .most = static_cast<int64_t>(kProposalsMax)},
-    KeySpec{.key = "pfs", .kind = K::kFlag, .meaning = "a fresh key exchange at each rekey", .fallback = "false"},
+    KeySpec{
+        .key = "proposals",
+        .kind = K::kTextList,
+        .meaning = "in order of preference, as aes256gcm16 or aes256gcm16-x25519-esn; a key exchange method means PFS",
+        .fallback = kDefaultEspProposal,
+        .least = 1,
+        .most = static_cast<int64_t>(kProposalsMax)},
+    KeySpec{.key = "pfs",
+            .kind = K::kFlag,
+            .meaning = "a fresh key exchange at each rekey; without this key: true if a proposal has a key exchange "
+                       "method, else none is offered and a peer that wants it gets one of the IKE policy's"},
     KeySpec{.key = "lifetime",
             .kind = K::kDuration,
             .meaning = "of a child SA",

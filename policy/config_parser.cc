@@ -401,7 +401,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!tunnel->ike_policy) {
     auto built_in = std::make_shared<IkePolicy>();
     built_in->name = "built-in";
-    built_in->proposals = parse_proposal(Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384").value();
+    built_in->proposals = parse_proposal(Protocol::kIke, kDefaultIkeProposal).value();
     tunnel->ike_policy = std::move(built_in);
   }
   reader.number("remote_port", tunnel->remote_port);

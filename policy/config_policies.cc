@@ -1,5 +1,6 @@
 #include "policy/config_policies.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "policy/base/bytes.h"
@@ -104,7 +105,7 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
                                                  std::span<const std::string> allow_weak) {
   auto policy = std::make_shared<IkePolicy>();
   policy->name = name;
-  read_proposals(reader, Protocol::kIke, "aes256gcm16-prfsha384-x25519-ecp384", allow_weak, *policy);
+  read_proposals(reader, Protocol::kIke, kDefaultIkeProposal, allow_weak, *policy);
   reader.duration("lifetime", policy->lifetime);
   read_rekey(reader, policy->rekey);
   reader.duration("dpd", policy->dpd);
@@ -126,16 +127,46 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
   return policy;
 }
 
+namespace {
+
+/// A group in a proposal means PFS. Without a word about it none is offered, and a peer that wants it gets it.
+void read_pfs(ObjectReader& reader, ChildPolicy& policy) {
+  const bool has_group =
+      std::ranges::any_of(policy.proposals, [](const Proposal& each) { return each.has(TransformType::kKeyExchange); });
+  policy.pfs = has_group;
+  if (reader.find("pfs") == nullptr) return;
+  reader.flag("pfs", policy.pfs);
+  policy.pfs_if_wanted = policy.pfs;
+  if (!policy.pfs && has_group)
+    reader.error("pfs", Reason::kConfigConflict, "false beside a proposal with a key exchange method",
+                 "true, or proposals without one: the method is for PFS alone");
+}
+
+/// A limit that is reached before a rekey can end loses packets with each SA.
+void check_volumes(ObjectReader& reader, const ChildPolicy& policy) {
+  constexpr uint64_t kPacketsLeast = 1000, kBytesLeast = 500'000;
+  const auto check = [&](const char* key, uint64_t value, uint64_t least) {
+    if (value != 0 && value < least && policy.rekey.enabled)
+      reader.error(key, Reason::kConfigBadValue, std::to_string(value),
+                   "0, or at least " + std::to_string(least) + ": fewer are gone before a rekey can end");
+  };
+  check("lifetime_packets", policy.lifetime_packets, kPacketsLeast);
+  check("lifetime_bytes", policy.lifetime_bytes, kBytesLeast);
+}
+
+}  // namespace
+
 std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
                                                      std::span<const std::string> allow_weak) {
   auto policy = std::make_shared<ChildPolicy>();
   policy->name = name;
-  read_proposals(reader, Protocol::kEsp, "aes256gcm16", allow_weak, *policy);
-  reader.flag("pfs", policy->pfs);
+  read_proposals(reader, Protocol::kEsp, kDefaultEspProposal, allow_weak, *policy);
+  read_pfs(reader, *policy);
   reader.duration("lifetime", policy->lifetime);
   reader.number("lifetime_bytes", policy->lifetime_bytes);
   reader.number("lifetime_packets", policy->lifetime_packets);
   read_rekey(reader, policy->rekey);
+  check_volumes(reader, *policy);
   if (auto word = reader.word("idle")) policy->idle = static_cast<IdleRekey>(*word);
   reader.number("policies_max", policy->policies_max);
   reader.flag("single_pair", policy->single_pair);

@@ -145,14 +145,8 @@ Status PolicyOwners::claim(const SelectorList& local, const SelectorList& remote
 std::shared_ptr<const ChildPolicy> with_pfs_groups(std::shared_ptr<const ChildPolicy> policy, const IkePolicy& ike) {
   const auto has_group = [](const Proposal& each) { return each.has(TransformType::kKeyExchange); };
   if (!policy->pfs || std::all_of(policy->proposals.begin(), policy->proposals.end(), has_group)) return policy;
-  std::vector<Transform> groups;
-  for (const Proposal& proposal : ike.proposals)
-    for (const Transform& each : proposal.transforms)
-      if (each.type == TransformType::kKeyExchange && std::find(groups.begin(), groups.end(), each) == groups.end())
-        groups.push_back(each);
   auto completed = std::make_shared<ChildPolicy>(*policy);
-  for (Proposal& each : completed->proposals)
-    if (!has_group(each)) each.transforms.insert(each.transforms.end(), groups.begin(), groups.end());
+  completed->proposals = with_groups_of(ike.proposals, std::move(completed->proposals));
   return completed;
 }
 

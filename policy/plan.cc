@@ -109,7 +109,7 @@ SaConfig sa_for(const ChildSpec& spec, const ChildIds& ids, Direction direction,
   sa.direction = direction;
   sa.suite = spec.suite;
   sa.mode = spec.mode;
-  sa.reqid = ids.reqid;
+  sa.reqid = in ? ids.reqid : ids.outbound_reqid();
   sa.if_id = ids.if_id;
   sa.replay_window = in ? policy.replay_window : uint16_t{0};
   if (spec.udp_encapsulation) {
@@ -255,7 +255,7 @@ Result<ChildPlan> plan_child(const ChildSpec& spec, const ChildIds& ids, uint64_
   const size_t most = spec.tunnel->child(spec.child)->policy->policies_max;
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(spec.local, spec.remote, ids.if_id, most), "selectors");
   for (const PolicyKey& key : keys) {
-    plan.outbound_policies.push_back(policy_for(key, out, ids.reqid, spec.mode));
+    plan.outbound_policies.push_back(policy_for(key, out, ids.outbound_reqid(), spec.mode));
     if (crosses_from_vrf(*spec.tunnel->group)) {
       PolicyConfig inside = policy_for(mirrored(key, Direction::kIn), in, ids.reqid, spec.mode);
       inside.key.if_id = 0;

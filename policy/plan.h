@@ -22,10 +22,14 @@ inline constexpr uint32_t kBlockMetric = 4294967294;  ///< Of the routes that le
 
 /// Numbers that the agent gives to a tunnel and its child.
 struct ChildIds {
-  uint32_t reqid = 0;
+  uint32_t reqid = 0;     ///< Of all inbound SAs of the child, and of outbound ones that carry all that is configured.
   uint32_t if_id = 0;     ///< 0: attached by policy.
   std::string interface;  ///< "ips" and if_id in hexadecimal digits, or the group's; empty: attached by policy.
   uint32_t tunnel = 0;    ///< Tells tunnels apart, however attached.
+  /// Of an outbound SA that carries a part of what is configured, and of its policies; 0: as `reqid`. The kernel finds
+  /// the SA of a policy by its reqid, and of two with the same reqid it takes the newer one.
+  uint32_t part_reqid = 0;
+  uint32_t outbound_reqid() const { return part_reqid != 0 ? part_reqid : reqid; }
 };
 std::string interface_name(uint32_t if_id);
 

@@ -165,6 +165,18 @@ Result<std::vector<Proposal>> parse_proposal(Protocol protocol, std::string_view
   return parts;
 }
 
+std::vector<Proposal> with_groups_of(std::span<const Proposal> ike, std::vector<Proposal> proposals) {
+  std::vector<Transform> groups;
+  for (const Proposal& proposal : ike)
+    for (const Transform& each : proposal.transforms)
+      if (each.type == TransformType::kKeyExchange && std::find(groups.begin(), groups.end(), each) == groups.end())
+        groups.push_back(each);
+  for (Proposal& each : proposals)
+    if (!each.has(TransformType::kKeyExchange))
+      each.transforms.insert(each.transforms.end(), groups.begin(), groups.end());
+  return proposals;
+}
+
 std::string to_string(const Proposal& proposal) {
   std::string text;
   for (const Transform& each : proposal.transforms) {

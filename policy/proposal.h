@@ -65,6 +65,16 @@ enum class KeyExchangeUse : uint8_t {
 std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
                                      KeyExchangeUse use);
 
+/// What a policy without `proposals` offers and takes: strong algorithms only, those that peers have as shipped among
+/// them (PRF-HMAC-SHA2-256 is mandatory by RFC 8247). As text and as parse_proposal() reads it.
+inline constexpr std::string_view kDefaultIkeProposal =
+    "aes256gcm16-aes128gcm16-aes256-aes128-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-"
+    "x25519-ecp384-ecp256-modp3072-modp2048";
+inline constexpr std::string_view kDefaultEspProposal = "aes256gcm16-aes128gcm16-aes256-aes128-sha512-sha384-sha256";
+
+/// The same, each without a key exchange completed by those of the IKE proposals, in their order.
+std::vector<Proposal> with_groups_of(std::span<const Proposal> ike, std::vector<Proposal> proposals);
+
 /// Whether an offer has an integrity transform other than NONE beside an AEAD (RFC 7296 section 3.3 rules that out).
 bool has_integrity_beside_aead(const Proposal& offered);
 

@@ -101,8 +101,9 @@ SelectorPair with_counterparts(SelectorPair pair) {
   return pair;
 }
 
-SelectorPair narrow_both(const SelectorPair& configured, const SelectorPair& offered) {
-  return with_counterparts({narrow(configured.local, offered.local), narrow(configured.remote, offered.remote)});
+SelectorPair narrow_both(const SelectorPair& configured, const SelectorPair& offered, bool* left_out = nullptr) {
+  return with_counterparts(
+      {narrow(configured.local, offered.local, left_out), narrow(configured.remote, offered.remote, left_out)});
 }
 
 /// The packet's own selectors as far as they are allowed; nothing where they are not.
@@ -278,17 +279,19 @@ bool traffic_meets(const ChildConfig& child, const SelectorPair& offered) {
   return local.meets(remote);
 }
 
-Result<SelectorPair> narrow_to_fit(const SelectorPair& configured, const SelectorPair& offered, size_t policies_max) {
-  SelectorPair all = narrow_both(configured, offered);
+Result<SelectedTraffic> narrow_to_fit(const SelectorPair& configured, const SelectorPair& offered,
+                                      size_t policies_max) {
+  bool left_out = false;
+  SelectorPair all = narrow_both(configured, offered, &left_out);
   if (all.local.empty() || all.remote.empty()) return nothing_common(configured, offered);
   const MeasuredList local = measured(all.local), remote = measured(all.remote);
-  if (fits(policies_of(local, remote), policies_max)) return all;
+  if (fits(policies_of(local, remote), policies_max)) return SelectedTraffic{std::move(all), left_out};
 
   const auto packet = packet_pair(configured, offered);
   std::optional<Error> refusal;
   if (packet) {
     const auto needed = policies_needed(*packet);
-    if (fits(needed, policies_max)) return fill(*packet, local, remote, policies_max);
+    if (fits(needed, policies_max)) return SelectedTraffic{fill(*packet, local, remote, policies_max), true};
     // What the packet needs cannot be had: a child without it would help nobody.
     if (!needed.ok()) return needed.error();
     return too_many(*needed, policies_max);
@@ -298,7 +301,7 @@ Result<SelectorPair> narrow_to_fit(const SelectorPair& configured, const Selecto
       if (!can_meet(ours.selector, theirs.selector)) continue;
       const auto needed = policies_of(ours, theirs);
       if (needed && *needed <= policies_max)
-        return fill({{ours.selector}, {theirs.selector}}, local, remote, policies_max);
+        return SelectedTraffic{fill({{ours.selector}, {theirs.selector}}, local, remote, policies_max), true};
       if (!refusal) refusal.emplace(needed ? too_many(*needed, policies_max) : not_expressible(ours, theirs));
     }
   }
@@ -316,12 +319,12 @@ Result<SelectorPair> single_pair(const SelectorPair& configured, const SelectorP
                "offered local " + to_string(offered.local) + " remote " + to_string(offered.remote));
 }
 
-Result<SelectorPair> select_traffic(const ChildConfig& child, const SelectorPair& offered) {
+Result<SelectedTraffic> select_traffic(const ChildConfig& child, const SelectorPair& offered) {
   const SelectorPair configured{child.local, child.remote};
   if (!child.policy->single_pair) return narrow_to_fit(configured, offered, child.policy->policies_max);
   TRY_ASSIGN(SelectorPair pair, single_pair(configured, offered), "");
   TRY(policies_needed(pair), "");
-  return pair;
+  return SelectedTraffic{std::move(pair), false};
 }
 
 Result<std::vector<ChildConfig>> split_child(const ChildConfig& child, size_t policies_max) {

@@ -18,12 +18,16 @@ Result<size_t> policies_needed(const SelectorPair& selectors);
 /// Whether a child of this configuration may carry any of an offer: a cheap question, before its answer is worked out.
 bool traffic_meets(const ChildConfig& child, const SelectorPair& offered);
 
+struct SelectedTraffic : SelectorPair {
+  bool left_out = false;  ///< More is allowed, and does not fit into one child SA: ADDITIONAL_TS_POSSIBLE.
+};
+
 /// What a responder answers: narrow() of both lists, without what has no counterpart on the other side. Where that
 /// takes more than `policies_max` kernel policies it is narrowed further: the selectors of the packet that caused the
 /// offer stay (the first of each list, RFC 7296 section 2.9), then in the order of the offer whatever fits. Errors:
 /// kTsUnacceptable when nothing is left, or nothing that the kernel can express; kSelectorCount, with the number needed
 /// and allowed, when the packet's own do not fit.
-Result<SelectorPair> narrow_to_fit(const SelectorPair& configured, const SelectorPair& offered, size_t policies_max);
+Result<SelectedTraffic> narrow_to_fit(const SelectorPair& configured, const SelectorPair& offered, size_t policies_max);
 
 /// For a child that carries one pair of addresses per SA (`single_pair`): the one pair that both sides allow, or that
 /// of the packet that caused the offer. Error kSinglePairRequired when the offer names no single pair (RFC 7296 section
@@ -31,7 +35,7 @@ Result<SelectorPair> narrow_to_fit(const SelectorPair& configured, const Selecto
 Result<SelectorPair> single_pair(const SelectorPair& configured, const SelectorPair& offered);
 
 /// What a responder answers for a child of this configuration: single_pair() or narrow_to_fit().
-Result<SelectorPair> select_traffic(const ChildConfig& child, const SelectorPair& offered);
+Result<SelectedTraffic> select_traffic(const ChildConfig& child, const SelectorPair& offered);
 
 /// The child itself, or, where it takes more than `policies_max` kernel policies, several that share its traffic and do
 /// not overlap unless its selectors do: NAME.1, NAME.2, ... Error kTsUnacceptable as policies_needed();

@@ -21,7 +21,7 @@ constexpr std::array<std::pair<std::string_view, uint8_t>, 9> kProtocolNames = {
                                                                                  {"sctp", 132}}};
 
 constexpr std::string_view kOpaque = "opaque";
-constexpr size_t kNarrowedMax = 256;  // pieces looked at, of which kSelectorsMax are kept
+constexpr size_t kNarrowingWorkMax = size_t{1} << 17;  // comparisons: two full lists that meet once each take half
 
 template <typename T>
 std::optional<T> number(std::string_view digits) {
@@ -241,13 +241,22 @@ std::optional<TrafficSelector> intersect(const TrafficSelector& a, const Traffic
   return both;
 }
 
-SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered) {
+SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered,
+                    bool* left_out) {
   SelectorList result;
+  size_t work = 0;
+  bool cut = false;
   for (const TrafficSelector& theirs : offered)
-    for (const TrafficSelector& ours : configured)
-      if (const auto both = intersect(ours, theirs); both && result.size() < kNarrowedMax) add_selector(result, *both);
+    for (const TrafficSelector& ours : configured) {
+      const auto both = cut ? std::nullopt : intersect(ours, theirs);
+      if (!both) continue;
+      add_selector(result, *both);
+      work += result.size();
+      cut = result.size() > kSelectorsMax || work > kNarrowingWorkMax;
+    }
   // What is left out still leaves a subset, which is all that is asked of a responder.
   if (result.size() > kSelectorsMax) result.resize(kSelectorsMax);
+  if (left_out != nullptr) *left_out = *left_out || cut;
   return result;
 }
 

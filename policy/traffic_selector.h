@@ -47,8 +47,9 @@ void add_selector(SelectorList& list, const TrafficSelector& selector);
 
 /// What of a peer's offer the configuration allows: the intersection of the two unions, in the order of the offer, none
 /// within another (RFC 7296 section 2.9). Empty: TS_UNACCEPTABLE. At most `limits.h` kSelectorsMax come out; were there
-/// more, the first of them.
-SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered);
+/// more, the first of them, and `left_out` is set. So it is when the lists were made to take long.
+SelectorList narrow(std::span<const TrafficSelector> configured, std::span<const TrafficSelector> offered,
+                    bool* left_out = nullptr);
 
 /// Pieces that one comparison of unions may look at. A grid of 255 selectors takes a tenth of them; what takes more is
 /// made to be slow, and counts as not within.

@@ -39,6 +39,7 @@ Census::Group* Census::find(const policy::TunnelGroup& group) {
 void Census::count(const TunnelRow& row) {
   const std::string_view state = TunnelManager::state_of(row);
   ++tunnels_[state];
+  for (const auto& [name, child] : row.children) partial_ += manager_.uncovered_of(child).empty() ? 0 : 1;
   Group* group = find(*row.tunnel->group);
   if (group == nullptr) return;
   ++group->tunnels[state];

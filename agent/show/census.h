@@ -46,6 +46,7 @@ class Census {
   const ByKind& sas() const { return sas_; }
   uint64_t silently_in_software() const { return silently_; }  ///< SAs for which something else is configured.
   uint64_t waiting_routes() const { return waiting_routes_; }
+  uint64_t partial_children() const { return partial_; }  ///< Up, and do not carry all that is configured.
   /// By namespace and name; a device without SAs is not in it.
   const std::map<OffloadCounts::Device, OnDevice>& devices() const { return devices_; }
 
@@ -72,7 +73,7 @@ class Census {
   Group* last_group_ = nullptr;  // most neighbours are of one group
   std::string_view last_name_;
   ByState tunnels_{{"up", 0}, {"down", 0}, {"establishing", 0}, {"idle", 0}, {"failed", 0}, {"disabled", 0}};
-  uint64_t ike_sas_ = 0, establishing_ = 0, silently_ = 0, waiting_routes_ = 0;
+  uint64_t ike_sas_ = 0, establishing_ = 0, silently_ = 0, waiting_routes_ = 0, partial_ = 0;
   ByKind sas_{};
   std::map<OffloadCounts::Device, OnDevice> devices_;
 };

@@ -68,6 +68,7 @@ json orphan_child_row(const Orphans::Kept& kept, const Moment& moment) {
           {"spi_out", of(out, spi)},
           {"local", policy::to_string(kept.child.local)},
           {"remote", policy::to_string(kept.child.remote)},
+          {"uncovered", nullptr},
           {"proposal", of(any, [](const policy::SaState& sa) { return policy::to_string(sa.suite); })},
           {"offload_in", of(in, offload)},
           {"offload_out", of(out, offload)},

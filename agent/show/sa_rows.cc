@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "agent/show/limits.h"
 #include "agent/show/orphans_json.h"
 #include "agent/show/rows.h"
 #include "agent/show/sa_json.h"
@@ -47,7 +48,17 @@ json sa_row(const InstalledChild& child, policy::Direction direction, const poli
   return row;
 }
 
-json child_row(const InstalledChild& child, const InstalledChild* replaces) {
+/// What no SA of the same configured child carries.
+json uncovered_of(const TunnelManager& manager, const InstalledChild& child) {
+  const auto tunnel = manager.tunnels().find(child.spec->tunnel->name);
+  if (tunnel == manager.tunnels().end()) return nullptr;
+  const auto row = tunnel->second.children.find(child.spec->child);
+  if (row == tunnel->second.children.end()) return nullptr;
+  return or_null(policy::to_string(manager.uncovered_of(row->second), kPairsNamed));
+}
+
+json child_row(const TunnelManager& manager, ike::ChildId id, const InstalledChild& child) {
+  const InstalledChild* replaces = manager.predecessor_of(id);
   return {{"tunnel", child.spec->tunnel->name},
           {"child", child.spec->child},
           {"keying", keying_of(*child.spec->tunnel)},
@@ -57,6 +68,7 @@ json child_row(const InstalledChild& child, const InstalledChild* replaces) {
           {"spi_out", agent::hex_spi(child.spec->spi_out)},
           {"local", policy::to_string(child.spec->local)},
           {"remote", policy::to_string(child.spec->remote)},
+          {"uncovered", uncovered_of(manager, child)},
           {"proposal", policy::to_string(child.spec->suite)},
           {"offload_in", child.has_inbound ? json(policy::to_string(child.inbound.kind)) : json(nullptr)},
           {"offload_out", child.has_outbound ? json(policy::to_string(child.outbound.kind)) : json(nullptr)},
@@ -155,8 +167,8 @@ void for_installed(const TunnelManager& manager, const TunnelRow& row, With with
 template <typename With>
 void for_orphans(const TunnelManager& manager, const TunnelRow& row, With with) {
   for (const auto& [name, child] : row.children)
-    if (const auto kept = orphans_of(manager).find(child.ids.reqid); kept != orphans_of(manager).end())
-      with(kept->second);
+    for (const uint32_t reqid : reqids_of(child))
+      if (const auto kept = orphans_of(manager).find(reqid); kept != orphans_of(manager).end()) with(kept->second);
 }
 
 /// Whether the rows of its tunnel show it.
@@ -167,7 +179,7 @@ bool tunnel_shows(const TunnelManager& manager, ike::ChildId id, const Installed
 bool tunnel_shows(const TunnelManager& manager, const Orphans::Kept& kept) {
   const auto row = manager.tunnels().find(kept.child.tunnel);
   return row != manager.tunnels().end() && std::ranges::any_of(row->second.children, [&](const auto& child) {
-           return child.second.ids.reqid == kept.child.reqid;
+           return std::ranges::count(reqids_of(child.second), kept.child.reqid) != 0;
          });
 }
 
@@ -210,7 +222,7 @@ std::unique_ptr<RowSource> child_rows(const TunnelManager& manager) {
   return rows_by_tunnel(
       manager,
       [&manager](ike::ChildId id, const InstalledChild& child, Rows& rows) {
-        rows.push_back(child_row(child, manager.predecessor_of(id)));
+        rows.push_back(child_row(manager, id, child));
       },
       [](const Orphans::Kept& kept, Rows& rows) { rows.push_back(orphan_child_row(kept, this_moment())); });
 }
@@ -266,7 +278,7 @@ std::unique_ptr<RowSource> route_rows(const Agent& agent) { return std::make_uni
 std::vector<json> children_of_tunnel(const Agent& agent, const TunnelRow& row) {
   Rows rows;
   for_installed(agent.manager(), row, [&](ike::ChildId id, const InstalledChild& child) {
-    rows.push_back(child_row(child, agent.manager().predecessor_of(id)));
+    rows.push_back(child_row(agent.manager(), id, child));
   });
   for_orphans(agent.manager(), row,
               [&](const Orphans::Kept& kept) { rows.push_back(orphan_child_row(kept, this_moment())); });

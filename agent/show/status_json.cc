@@ -15,6 +15,11 @@ json warnings_of(const Census& census, const StatusFacts& facts) {
   if (census.silently_in_software() != 0)
     warnings.push_back(std::to_string(census.silently_in_software()) +
                        " SAs are in software although offload is configured: ipsecctl list sas");
+  if (const uint64_t partial = census.partial_children(); partial != 0)
+    warnings.push_back(
+        std::to_string(partial) + (partial == 1 ? " child carries" : " children carry") +
+        " a part of the configured selectors only, for the peer has not taken the rest: see UNCOVERED in "
+        "ipsecctl list children");
   if (const uint64_t waiting = census.waiting_routes(); waiting != 0)
     warnings.push_back(std::to_string(waiting) + " routes wait, for other tunnels have theirs: ipsecctl list routes");
   return warnings;

@@ -94,14 +94,14 @@ bool is_within(const policy::ChildSpec& narrow, const policy::SelectorList& loca
 }
 
 /// What the answer to a request has of a child's traffic.
-Result<policy::SelectorPair> select_traffic(const policy::ChildConfig& child, const ChildRequest& request) {
+Result<policy::SelectedTraffic> select_traffic(const policy::ChildConfig& child, const ChildRequest& request) {
   auto selected = policy::select_traffic(child, {request.ts_r, request.ts_i});
   const policy::ChildSpec* old = request.replaced;
   if (old == nullptr || !is_within(*old, request.ts_r, request.ts_i) || !is_within(*old, child.local, child.remote))
     return selected;
   // RFC 7296 2.9.2: no narrower than before, also where the limit on policies let only some of an offer in.
   if (selected.ok() && is_within(*old, selected->local, selected->remote)) return selected;
-  return policy::SelectorPair{old->local, old->remote};
+  return policy::SelectedTraffic{{old->local, old->remote}, false};
 }
 
 /// How well a child fits an offer: exactly, with room to spare, or in part at most.
@@ -196,7 +196,8 @@ struct Miss {
 /// The proposals of the tunnel's children against the offer: children share policies, so each is compared once.
 class Choices {
  public:
-  explicit Choices(const ChildRequest& request) : request_(request), offered_(request.offered) {
+  Choices(const policy::Tunnel& tunnel, const ChildRequest& request)
+      : tunnel_(tunnel), request_(request), offered_(request.offered) {
     // A proposal whose SPI nobody could send to keeps its place and matches nothing; others may be good.
     for (size_t i = 0; i < offered_.size(); ++i)
       if (!parse_esp_spi(request.spis[i]).ok()) offered_[i] = {.protocol = policy::Protocol::kNone};
@@ -206,11 +207,15 @@ class Choices {
       if (known == &policy) return choice;
     const auto use = request_.exchange == ChildExchange::kIkeAuth ? policy::KeyExchangeUse::kIgnored
                                                                   : policy::KeyExchangeUse::kRequired;
-    made_.emplace_back(&policy, policy::choose(esp_offer(policy, request_.exchange), offered_, use));
+    auto choice = policy::choose(esp_offer(policy, request_.exchange), offered_, use);
+    if (!choice && use == policy::KeyExchangeUse::kRequired && !policy.pfs && policy.pfs_if_wanted)
+      choice = policy::choose(policy::with_groups_of(tunnel_.ike_policy->proposals, policy.proposals), offered_, use);
+    made_.emplace_back(&policy, std::move(choice));
     return made_.back().second;
   }
 
  private:
+  const policy::Tunnel& tunnel_;
   const ChildRequest& request_;
   std::vector<policy::Proposal> offered_;
   std::vector<std::pair<const policy::ChildPolicy*, std::optional<policy::ProposalChoice>>> made_;
@@ -228,14 +233,15 @@ ChildRefusal refusal_of(const policy::Tunnel& tunnel, const ChildRequest& reques
 
 std::variant<ChildDecision, ChildRefusal> accept_child(const policy::ChildConfig& child, const ChildRequest& request,
                                                        const policy::ProposalChoice& choice,
-                                                       policy::SelectorPair selected) {
+                                                       policy::SelectedTraffic selected) {
   ChildDecision decision{.config = &child,
                          .offered_index = choice.offered_index,
                          .chosen = choice.chosen,
                          .group = group_of(choice.chosen),
                          .mode = child.policy->mode,
                          .local = std::move(selected.local),
-                         .remote = std::move(selected.remote)};
+                         .remote = std::move(selected.remote),
+                         .left_out = selected.left_out};
   auto suite = esp_suite_of(choice.chosen);
   if (!suite.ok()) return ChildRefusal{std::move(suite).error(), nullptr};
   auto spi_out = parse_esp_spi(request.spis[choice.offered_index]);
@@ -254,7 +260,7 @@ std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tun
                    about_selectors(tunnel, request, {}));
   // What is cheap comes first: the peer decides how much there is to compare, and for how many children.
   const policy::SelectorPair offered{request.ts_r, request.ts_i};
-  Choices choices(request);
+  Choices choices(tunnel, request);
   size_t narrowings_left = kNarrowingsMax;
   std::optional<Miss> miss;
   for (const policy::ChildConfig* child : candidates(tunnel, request)) {
@@ -277,6 +283,20 @@ std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tun
   }
   if (miss) return refusal_of(tunnel, request, std::move(*miss));
   return selectors_do_not_meet(tunnel, request);
+}
+
+void report_left_out(EngineCore& core, const IkeSa& sa, const ChildDecision& decision) {
+  core.report(sa, Reason::kSelectorsLeftOut,
+              {field("child", decision.config->name), field("kept_local", uint64_t{decision.local.size()}),
+               field("kept_remote", uint64_t{decision.remote.size()}), field("per_list", uint64_t{kSelectorsMax}),
+               field("policies_max", uint64_t{decision.config->policy->policies_max})});
+}
+
+policy::SelectorList offered_selectors(const policy::SelectorList& trigger, const policy::SelectorList& wanted) {
+  policy::SelectorList all = trigger;
+  all.insert(all.end(), wanted.begin(), wanted.end());
+  if (all.size() > kSelectorsMax) all.resize(kSelectorsMax);
+  return all;
 }
 
 void add_offer(PayloadWriter& out, const std::vector<policy::Proposal>& offered, ChildSpi spi_in) {

@@ -31,6 +31,7 @@ struct ChildDecision {
   policy::EspMode mode = policy::EspMode::kTunnel;
   ChildSpi spi_out;
   policy::SelectorList local, remote;
+  bool left_out = false;  ///< policy::SelectedTraffic::left_out
 };
 
 /// Why there is no child, with what was compared.
@@ -44,6 +45,9 @@ struct ChildRefusal {
 /// Refusals: kTsUnacceptable, kSelectorCount, kSelectorType, kSinglePairRequired, kNoProposalChosen,
 /// kProtocolNotServed, kPfsMismatch, kModeMismatch.
 std::variant<ChildDecision, ChildRefusal> decide_child(const policy::Tunnel& tunnel, const ChildRequest& request);
+
+/// Reports that a child carries less than both sides allow, because of a limit of ours.
+void report_left_out(EngineCore& core, const IkeSa& sa, const ChildDecision& decision);
 
 /// The ESP proposals of a child policy as they are offered in an exchange.
 std::vector<policy::Proposal> esp_offer(const policy::ChildPolicy& policy, ChildExchange exchange);
@@ -59,6 +63,10 @@ Result<ChildSpi> parse_esp_spi(ByteView spi);
 
 /// Adds SA (with our SPI in each proposal), to a request.
 void add_offer(PayloadWriter& out, const std::vector<policy::Proposal>& offered, ChildSpi spi_in);
+
+/// The selectors of a request: those of the packet that asked for the child first (RFC 7296 section 2.9), then
+/// `wanted`, as many as one payload takes.
+policy::SelectorList offered_selectors(const policy::SelectorList& trigger, const policy::SelectorList& wanted);
 
 /// What we offered, and what came back.
 struct ChildAnswer {

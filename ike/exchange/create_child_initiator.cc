@@ -14,12 +14,6 @@ Established& established_of(IkeSa& sa) { return std::get<Established>(sa.state);
 
 bool is_rekey(const Task& task) { return task.kind == Task::Kind::kRekeyChild; }
 
-policy::SelectorList with_trigger(const policy::SelectorList& trigger, const policy::SelectorList& configured) {
-  policy::SelectorList all = trigger;
-  all.insert(all.end(), configured.begin(), configured.end());
-  return all;
-}
-
 /// The configured child that a task is about; nullptr when it is not to be had any more.
 const policy::ChildConfig* config_of(IkeSa& sa, const Task& task) {
   if (!is_rekey(task)) return sa.tunnel->child(task.name);
@@ -55,8 +49,11 @@ void fail(EngineCore& core, Instant now, IkeSa& sa, const Error& error,
   core.spis.release(spi);
   core.report(sa, error.reason(), {field("detail", error.text())}, std::move(negotiation));
   if (is_rekey(own->task)) {
+    const ChildSa* old = established_of(sa).child(own->task.child);
     core.report(sa, Reason::kRekeyFailed,
-                {field("spi_in", hex(ChildSpi(own->task.child.value()))), field("detail", error.text())});
+                {field("child", old != nullptr ? old->spec->child : std::string()),
+                 field("spi_in", hex(ChildSpi(own->task.child.value()))),
+                 field("because", std::string(code(error.reason()))), field("detail", error.text())});
     (void)try_again(core, now, sa, std::move(own->task));
   } else {
     core.act(ChildFailed{sa.id, sa.tunnel, own->task.name, error.reason(), error.text()});
@@ -110,15 +107,18 @@ void send_again(EngineCore& core, Instant now, IkeSa& sa) {
     fail(core, now, sa, sent.error(), nullptr, false);
 }
 
-/// RFC 7296 2.9: the peer wants one pair of addresses per SA, so it gets the pair of the packet, or, at a rekey, what
-/// the old child has. False when that was offered already, or there is neither.
-bool offer_single_pair(Established& established, OwnExchange& own) {
-  const ChildSa* old = is_rekey(own.task) ? established.child(own.task.child) : nullptr;
-  const policy::SelectorList& local = old != nullptr ? old->spec->local : own.task.trigger_local;
-  const policy::SelectorList& remote = old != nullptr ? old->spec->remote : own.task.trigger_remote;
-  if (local.empty() || (own.offered_local == local && own.offered_remote == remote)) return false;
-  own.offered_local = local;
-  own.offered_remote = remote;
+/// RFC 7296 2.9: the peer wants one pair of addresses per SA, so it gets the pair of the packet, or, without one, the
+/// first pair of what was offered; whoever asked negotiates the rest. False when that was offered already, and for a
+/// rekey, which offers what the old child has.
+bool offer_single_pair(OwnExchange& own) {
+  if (is_rekey(own.task) || (own.offered_local.size() == 1 && own.offered_remote.size() == 1)) return false;
+  const auto& first = own.offered_local.front();
+  const auto counterpart = std::ranges::find_if(own.offered_remote, [&](const policy::TrafficSelector& each) {
+    return each.addresses.first.family() == first.addresses.first.family();
+  });
+  if (counterpart == own.offered_remote.end()) return false;
+  own.offered_remote = {*counterpart};
+  own.offered_local = {policy::TrafficSelector(first)};
   return true;
 }
 
@@ -214,6 +214,19 @@ void give_up(EngineCore& core, const IkeSa& sa, const Task& task, const Error& e
   core.act(ChildFailed{sa.id, sa.tunnel, task.name, error.reason(), error.text()});
 }
 
+/// A rekey offers what its predecessor has (RFC 7296 2.9.2): a peer that takes the first pair of a list would otherwise
+/// answer with another child's. A new child offers what was asked for, else all that is configured.
+void set_offered_selectors(Established& established, const Task& task, const policy::ChildConfig& config,
+                           OwnExchange& own) {
+  const ChildSa* old = is_rekey(task) ? established.child(task.child) : nullptr;
+  own.offered_local =
+      old != nullptr ? old->spec->local
+                     : offered_selectors(task.trigger_local, task.only.local.empty() ? config.local : task.only.local);
+  own.offered_remote = old != nullptr ? old->spec->remote
+                                      : offered_selectors(task.trigger_remote,
+                                                          task.only.remote.empty() ? config.remote : task.only.remote);
+}
+
 /// The IKE SA has all the children that it may have: a rekey waits, a new child is given up.
 void wait_for_room(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   const uint64_t limit = sa.tunnel->ike_policy->children_max;
@@ -242,8 +255,7 @@ void begin_child(EngineCore& core, Instant now, IkeSa& sa, Task task) {
   }
   own->nonce = core.fresh_nonce();
   own->spi_in = core.spis.next_child_spi();
-  own->offered_local = with_trigger(task.trigger_local, config->local);
-  own->offered_remote = with_trigger(task.trigger_remote, config->remote);
+  set_offered_selectors(established, task, *config, *own);
   task.name = config->name;
   own->task = std::move(task);
   ++core.own_exchanges;
@@ -264,8 +276,7 @@ void on_create_child_response(EngineCore& core, Instant now, IkeSa& sa, const Me
     if (error->type == NotifyType::kInvalidKePayload) return change_group(core, now, sa, *error);
     if (error->type == NotifyType::kTemporaryFailure) return put_off(core, now, sa);
     if (error->type == NotifyType::kChildSaNotFound && is_rekey(own.task)) return make_anew(core, now, sa);
-    if (error->type == NotifyType::kSinglePairRequired && offer_single_pair(established, own))
-      return send_again(core, now, sa);
+    if (error->type == NotifyType::kSinglePairRequired && offer_single_pair(own)) return send_again(core, now, sa);
   }
   on_child_response(core, now, sa, message.payloads);
 }

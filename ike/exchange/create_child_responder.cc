@@ -95,6 +95,7 @@ Result<std::unique_ptr<PeerExchange>> prepare(EngineCore& core, const IkeSa& sa,
   peer->request_hash = datagram_hash(message.datagram);
   peer->path = message.path;
   peer->number = request.sa->proposals[decision.offered_index].number;
+  peer->left_out = decision.left_out;
   return peer;
 }
 
@@ -112,10 +113,21 @@ Decided decide(const IkeSa& sa, const Payloads& request, const ChildSa* old) {
                                    .replaced = old != nullptr ? old->spec.get() : nullptr});
 }
 
-bool is_up(const Established& established, const std::string& name) {
+/// Whether a child of this name carries all of this traffic.
+bool is_up(const Established& established, const ChildDecision& decision) {
   return std::ranges::any_of(established.children, [&](const ChildSa& each) {
-    return each.spec->child == name && (each.phase == ChildPhase::kInUse || each.phase == ChildPhase::kAwaitingUse);
+    return each.spec->child == decision.config->name &&
+           (each.phase == ChildPhase::kInUse || each.phase == ChildPhase::kAwaitingUse) &&
+           policy::all_within(decision.local, each.spec->local) &&
+           policy::all_within(decision.remote, each.spec->remote);
   });
+}
+
+/// As many children as a peer may have that wants one pair of selectors in each.
+uint32_t configured_pairs(const policy::Tunnel& tunnel) {
+  size_t pairs = 0;
+  for (const policy::ChildConfig& each : tunnel.children) pairs += each.local.size() * each.remote.size();
+  return static_cast<uint32_t>(std::min<size_t>(pairs, tunnel.ike_policy->children_max));
 }
 
 /// Whether a further child is asked for that is configured and not up. A peer may set up all that it is configured for
@@ -124,10 +136,10 @@ bool is_up(const Established& established, const std::string& name) {
 bool comes_up(Instant now, IkeSa& sa, const Payloads& request, std::optional<Decided>& decided) {
   Established& established = established_of(sa);
   if (request.notify(NotifyType::kRekeySa) != nullptr || !request.ts_i || !request.ts_r) return false;
-  if (!established.comebacks.take(now, static_cast<uint32_t>(sa.tunnel->children.size()))) return false;
+  if (!established.comebacks.take(now, configured_pairs(*sa.tunnel))) return false;
   decided = decide(sa, request, nullptr);
   const auto* decision = std::get_if<ChildDecision>(&*decided);
-  return decision != nullptr && !is_up(established, decision->config->name);
+  return decision != nullptr && !is_up(established, *decision);
 }
 
 /// Makes the child that was decided on; `old` is replaced by it (rekey), or nullptr.
@@ -141,6 +153,7 @@ void negotiate(EngineCore& core, Instant now, IkeSa& sa, const Message& message,
   auto peer = prepare(core, sa, message, decision);
   if (!peer.ok()) return refuse(core, now, sa, message, {std::move(peer).error(), nullptr});
   established.peer = std::move(*peer);
+  if (decision.left_out) report_left_out(core, sa, decision);
   PeerExchange& exchange = *established.peer;
   if (old != nullptr) {
     exchange.child.replaces = old->id;
@@ -162,6 +175,7 @@ PayloadWriter build_response(const PeerExchange& peer) {
   const policy::ChildSpec& spec = *peer.child.spec;
   PayloadWriter out;
   if (spec.mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
+  if (peer.left_out) out.add(notify(NotifyType::kAdditionalTsPossible));
   policy::Proposal chosen = esp_proposal_of(spec.suite);
   if (peer.group != 0) chosen.transforms.push_back({policy::TransformType::kKeyExchange, peer.group});
   ByteWriter spi(4);

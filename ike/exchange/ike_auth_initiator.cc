@@ -13,12 +13,6 @@ std::vector<Field> error_fields(const IkeSa& sa, const Error& error) {
           field("detail", error.text())};
 }
 
-policy::SelectorList with_trigger(const policy::SelectorList& trigger, const policy::SelectorList& configured) {
-  policy::SelectorList all = trigger;
-  all.insert(all.end(), configured.begin(), configured.end());
-  return all;
-}
-
 /// The payloads of our IKE_AUTH request; fills what AuthSent must remember.
 PayloadWriter build_request(const IkeSa& sa, const AuthContext& context, AuthMade made, AuthSent& sent) {
   PayloadWriter out;
@@ -30,8 +24,8 @@ PayloadWriter build_request(const IkeSa& sa, const AuthContext& context, AuthMad
   const policy::ChildConfig& child = *sa.tunnel->child(context.child);
   if (child.policy->mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
   sent.offered = esp_offer(*child.policy, ChildExchange::kIkeAuth);
-  sent.offered_local = with_trigger(context.trigger_local, child.local);
-  sent.offered_remote = with_trigger(context.trigger_remote, child.remote);
+  sent.offered_local = offered_selectors(context.trigger_local, child.local);
+  sent.offered_remote = offered_selectors(context.trigger_remote, child.remote);
   add_offer(out, sent.offered, sent.spi_in);
   out.add(PayloadType::kTsI, TsPayload{.selectors = sent.offered_local});
   out.add(PayloadType::kTsR, TsPayload{.selectors = sent.offered_remote});

@@ -94,6 +94,8 @@ std::variant<PendingChild, ChildRefusal> begin_first_child(EngineCore& core, Ike
   auto ni = peer_nonce(work), nr = own_nonce(work);
   VERIFY(ni.ok() && nr.ok());  // both messages were parsed before
   work.child_number = work.offered_numbers[decision.offered_index];
+  work.left_out = decision.left_out;
+  if (decision.left_out) report_left_out(core, sa, decision);
   auto spec = std::make_shared<policy::ChildSpec>(child_spec(sa, *decision.config));
   spec->spi_in = core.spis.next_child_spi();
   spec->spi_out = decision.spi_out;
@@ -120,6 +122,7 @@ void respond(EngineCore& core, Instant now, IkeSa& sa, const std::optional<Child
   if (work.child) {
     const policy::ChildSpec& spec = *work.child->spec;
     if (spec.mode == policy::EspMode::kTransport) out.add(notify(NotifyType::kUseTransportMode));
+    if (work.left_out) out.add(notify(NotifyType::kAdditionalTsPossible));
     ByteWriter spi(4);
     spi.u32(spec.spi_in.value());
     SaPayload sa_payload;

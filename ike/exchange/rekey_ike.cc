@@ -109,7 +109,8 @@ void fail(EngineCore& core, Instant now, IkeSa& sa, Reason reason, const std::st
   core.report(sa, reason, {field("peer", to_string(sa.path.remote)), field("detail", detail)});
   if (reason == Reason::kPeerTemporaryFailure && is_out_of_sync(now, established_of(sa)))
     return start_delete_ike(core, now, sa, reason);
-  if (reason != Reason::kPeerTemporaryFailure) core.report(sa, Reason::kRekeyFailed, {field("detail", detail)});
+  if (reason != Reason::kPeerTemporaryFailure)
+    core.report(sa, Reason::kRekeyFailed, {field("because", std::string(code(reason))), field("detail", detail)});
   (void)try_again(core, now, sa, std::move(own->task));
   core.snapshot_changed(sa);
   serve(core, now, sa);

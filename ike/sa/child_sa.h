@@ -51,6 +51,7 @@ struct Task {
   std::string name;  ///< kCreateChild: its name in the tunnel.
   Reason reason = Reason::kNone;
   policy::SelectorList trigger_local, trigger_remote;
+  policy::SelectorPair only;  ///< kCreateChild: what is asked for, a part of what is configured; empty: all of it.
   Instant not_before;
   uint8_t failures = 0;  ///< In a row: sets the pause before the next try.
   bool is_last = false;  ///< The lifetime is over: whatever comes of this try is the end.
@@ -94,6 +95,7 @@ struct PeerExchange {
   Bytes public_value;      ///< Ours.
   Bytes nonce;             ///< Ours.
   bool redundant = false;  ///< Our crossing rekey has won already.
+  bool left_out = false;   ///< The peer may ask for more selectors with another child.
 };
 
 }  // namespace ipsec::ike

@@ -58,6 +58,7 @@ struct AuthWork {
   Bytes own_auth;
   std::optional<PendingChild> child;
   uint8_t child_number = 0;  ///< Of the proposal chosen.
+  bool left_out = false;     ///< The peer may ask for more selectors with another child.
 };
 struct AuthResponding {
   KeySchedule keys;

@@ -90,6 +90,8 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kAuthUnavailable, "authentication-unavailable", "our own credential could not be used", "credential", "Check that the credential's file exists and can be read."},
     {Reason::kPeerAuthFailed, "peer-rejected-our-authentication", "the peer did not accept our proof of identity", "identity", "With pre-shared keys: the keys differ, or the peer does not expect this identity."},
     {Reason::kTsUnacceptable, "ts-unacceptable", "the traffic selectors do not meet", "offered,configured", "Make `local` and `remote` of the child mirror what the peer offers."},
+    {Reason::kSelectorsUncovered, "selectors-uncovered", "no child SA carries this part of a child's traffic, for the peer does not take it", "child,selectors,because", "Make the peer's selectors mirror `local` and `remote` of the child. Packets of this part do not leave."},
+    {Reason::kSelectorsLeftOut, "selectors-left-out", "more traffic selectors meet than one child SA takes: the last ones were left out", "child,kept_local,kept_remote,per_list,policies_max", "Raise `policies_max` of the child policy, use several children, or let the peer offer fewer selectors. The peer was told that it may ask for the rest."},
     {Reason::kSinglePairRequired, "single-pair-required", "the peer wants a single pair of addresses", "peer", "The peer sends its request again with one pair."},
     {Reason::kNoAdditionalSas, "no-additional-sas", "the peer does not want more children", "peer", "Fewer children, or raise the peer's limit."},
     {Reason::kModeMismatch, "mode-mismatch", "tunnel mode was wanted and transport mode answered, or the reverse", "wanted", "Configure the same mode on both sides."},

@@ -97,6 +97,8 @@ enum class Reason : uint16_t {
   kAuthUnavailable,
   kPeerAuthFailed,
   kTsUnacceptable,
+  kSelectorsUncovered,
+  kSelectorsLeftOut,
   kSinglePairRequired,
   kNoAdditionalSas,
   kModeMismatch,

@@ -443,7 +443,11 @@ TEST_CASE("operator: rekey answers when the fresh child is in use, with its fail
   ManagerWorld world;
   up(world);
   std::string answer;
-  auto note = [&](Status status) { answer = status.ok() ? "ok" : status.error().text(); };
+  Reason because = Reason::kNone;
+  auto note = [&](Status status) {
+    answer = status.ok() ? "ok" : status.error().text();
+    if (!status.ok()) because = status.error().reason();
+  };
 
   world.manager->rekey(world.now, "a", "", Target::kChildren, note);
   REQUIRE(world.workers.rekeys.size() == 1);
@@ -456,11 +460,14 @@ TEST_CASE("operator: rekey answers when the fresh child is in use, with its fail
   answer.clear();
   world.manager->rekey(world.now, "a", "lan", Target::kChildren, note);
   CHECK(world.workers.rekeys.back().child == ike::ChildId(0xc2));
-  world.act(ike::Report{.ike = kIke,
-                        .tunnel = "a",
-                        .path = {},
-                        .reason = Reason::kRekeyFailed,
-                        .fields = {field("child", "lan"), field("detail", "the peer said no")}});
+  world.act(ike::Report{
+      .ike = kIke,
+      .tunnel = "a",
+      .path = {},
+      .reason = Reason::kRekeyFailed,
+      .fields = {field("child", "lan"), field("spi_in", "0x000000c2"),
+                 field("because", std::string(code(Reason::kPfsMismatch))), field("detail", "the peer said no")}});
+  CHECK(because == Reason::kPfsMismatch);
   CHECK(answer.find("the peer said no") != std::string::npos);
 
   answer.clear();

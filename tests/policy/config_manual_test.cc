@@ -171,7 +171,7 @@ TEST_CASE("manual keys: a child that would need more kernel policies than allowe
 }
 
 TEST_CASE("manual keys: their SAs have no end, no replay window, and sequence numbers that go on at 0") {
-  const auto config = accepted({.policy = R"(, "lifetime_bytes": 1000, "replay_window": 64)"});
+  const auto config = accepted({.policy = R"(, "lifetime_bytes": 1000000, "replay_window": 64)"});
   const auto tunnel = config->tunnels.at("a");
   const auto spec = manual_spec(tunnel, tunnel->children.front());
   const ChildPlan plan = plan_child(*spec, {.reqid = 7, .if_id = 9, .interface = "ips9", .tunnel = 9}, 3).value();

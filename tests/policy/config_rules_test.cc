@@ -192,8 +192,11 @@ TEST_CASE("config rules: PFS without a group of its own takes those of the IKE p
     return to_string(outcome.config->tunnels.at("a")->children[0].policy->proposals);
   };
 
-  CHECK(proposals(with(""), "false") == "aes256gcm16-esn-noesn");
-  CHECK(proposals(with(""), "true") == "aes256gcm16-esn-noesn-x25519-ecp384-ecp256");
+  CHECK(proposals(with(""), "false") ==
+        "aes256gcm16-aes128gcm16-esn-noesn, aes256-aes128-sha512-sha384-sha256-esn-noesn");
+  CHECK(proposals(with(""), "true") ==
+        "aes256gcm16-aes128gcm16-esn-noesn-x25519-ecp384-ecp256, "
+        "aes256-aes128-sha512-sha384-sha256-esn-noesn-x25519-ecp384-ecp256");
   CHECK(proposals(with(R"(, "proposals": ["aes128gcm16-x448-esn", "aes256gcm16-esn"])"), "true") ==
         "aes128gcm16-x448-esn, aes256gcm16-esn-x25519-ecp384-ecp256");
 }

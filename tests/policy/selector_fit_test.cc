@@ -22,7 +22,10 @@ ChildConfig child_of(SelectorList local, SelectorList remote) {
 }
 
 std::string text(const SelectorPair& pair) { return to_string(pair.local) + " <-> " + to_string(pair.remote); }
-std::string text(const Result<SelectorPair>& pair) { return pair.ok() ? text(*pair) : pair.error().detail(); }
+template <typename Pair>
+std::string text(const Result<Pair>& pair) {
+  return pair.ok() ? text(*pair) : pair.error().detail();
+}
 
 /// Whether a packet between these two is carried: both ends, and one protocol.
 bool carries(const SelectorPair& pair, const Point& local, const Point& remote) {
@@ -58,6 +61,23 @@ TEST_CASE("narrowing to fit: what fits is the whole intersection, of both famili
   CHECK(text(narrow_to_fit(configured, half, 256)) == "10.1.0.0/16 <-> 10.2.0.0/16");
   const SelectorPair none{selectors_of({"::/0"}), selectors_of({"0.0.0.0/0"})};
   CHECK(narrow_to_fit(configured, none, 256).error().reason() == Reason::kTsUnacceptable);
+}
+
+TEST_CASE("narrowing to fit: what one child SA has no room for is left out, and only then that is said") {
+  SelectorPair ours{selectors_of({"10.1.0.0/16"}), selectors_of({"10.2.0.0/16"})}, theirs{ours.local, {}};
+  for (int i = 0; i < 40; ++i) theirs.remote.push_back(parse_selector("10.2." + std::to_string(i) + ".0/24").value());
+  CHECK(narrow_to_fit(ours, theirs, 256)->remote.size() == 40);
+  CHECK_FALSE(narrow_to_fit(ours, theirs, 256)->left_out);
+  CHECK_FALSE(narrow_to_fit(ours, ours, 256)->left_out);
+  CHECK(narrow_to_fit(ours, theirs, 39)->remote.size() == 39);
+  CHECK(narrow_to_fit(ours, theirs, 39)->left_out);
+  // More than a list takes: 16 ports of each of 40 networks.
+  SelectorList ports;
+  for (int i = 0; i < 16; ++i) ports.push_back(parse_selector("0.0.0.0/0[tcp/" + std::to_string(2 * i) + "]").value());
+  const auto cut = narrow_to_fit({ours.local, ports}, {ours.local, theirs.remote}, SIZE_MAX);
+  REQUIRE(cut.ok());
+  CHECK(cut->remote.size() == kSelectorsMax);
+  CHECK(cut->left_out);
 }
 
 TEST_CASE("narrowing to fit: the packet's own selectors stay, then as many as fit in the order of the offer") {
@@ -219,8 +239,8 @@ Result<SelectorPair> fit_by_the_book(const SelectorPair& configured, const Selec
   };
   // What narrow_to_fit() makes of all without a limit is the whole intersection.
   const auto whole = narrow_to_fit(configured, offered, SIZE_MAX);
-  if (!whole.ok()) return whole;
-  if (fits(*whole)) return whole;
+  if (!whole.ok()) return Error(whole.error().reason());
+  if (fits(*whole)) return SelectorPair(*whole);
   const auto packet = narrow_to_fit(configured, {{offered.local.front()}, {offered.remote.front()}}, SIZE_MAX);
   if (!packet.ok()) return Error(Reason::kNone);  // another rule, tested above
   SelectorPair chosen{{packet->local.front()}, {packet->remote.front()}};

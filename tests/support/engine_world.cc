@@ -50,6 +50,7 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, parts.esp).value();
   child_policy->mode = parts.mode;
   child_policy->pfs = parts.pfs;
+  child_policy->pfs_if_wanted = options.pfs_if_wanted;
   child_policy->lifetime = options.child_lifetime;
   child_policy->idle = options.idle;
   child_policy->rekey.enabled = options.rekey;
