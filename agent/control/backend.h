@@ -79,9 +79,11 @@ class Backend {
     return Error(Reason::kUnsupported, "children cannot be pinned with this daemon");
   }
   /// What differs between what is wanted and what stands in the kernel, now: objects of the interface's type
-  /// NamespaceDrift. Error kNotFound for a namespace that is not looked after.
-  virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
-    return Error(Reason::kUnsupported, "this daemon does not compare");
+  /// NamespaceDrift. Error kNotFound for a namespace that is not looked after. `done` is called once with a function
+  /// that makes the answer, for any thread: there may be very many rows.
+  using Maker = std::function<Result<nlohmann::json>()>;
+  virtual void drift([[maybe_unused]] const std::optional<std::string>& netns, std::function<void(Maker)> done) {
+    done([] { return Error(Reason::kUnsupported, "this daemon does not compare"); });
   }
   /// All numbers as one text, lines that end with a newline. `format`: "openmetrics", "prometheus" or "" (the first
   /// one). What only the server knows comes with the call: its counters, and how many clients are connected. Error
