@@ -1,5 +1,7 @@
 #include "tests/bench/turns.h"
 
+#include <doctest/doctest.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -131,6 +133,8 @@ std::vector<TurnsOf> run_turns(size_t tunnels) {
 }
 
 int print_turns(size_t tunnels, bool json) {
+  doctest::Context context;
+  context.setAsDefaultForAssertsOutOfTestCases();
   const std::vector<TurnsOf> results = run_turns(tunnels);
   double longest = 0;
   if (!json) std::printf("%zu tunnels on the fake kernel: turns of the main thread, milliseconds of CPU\n", tunnels);
