@@ -45,7 +45,9 @@ Status Agent::open() {
   TRY_ASSIGN(loop_, EventLoop::create(), "main thread");
   TRY_ASSIGN(kernel_, netlink::XfrmKernel::create({.journal_path = options_.run_dir + "/journal", .boot_id = {}}),
              "kernel");
-  disk_ = std::make_unique<DiskThread>([this](std::function<void()> result) { loop_->post(std::move(result)); });
+  const auto post = [this](std::function<void()> result) { loop_->post(std::move(result)); };
+  disk_ = std::make_unique<DiskThread>(post);
+  comparisons_ = std::make_unique<DiskThread>(post);
   take_over_leftovers();
   report_files();
   report_last_applied();
@@ -79,6 +81,14 @@ Status Agent::open() {
       .offload = {.read_device = [this](const std::string& netns,
                                         const std::string& name) { return read_device(netns, name); },
                   .kernel_facts = [this](const std::string& netns) { return kernel_facts(netns); }},
+      .aside =
+          [this](std::function<void()> work, std::function<void()> then) {
+            comparisons_->run([work = std::move(work), then = std::move(then)]() mutable -> std::function<void()> {
+              work();
+              work = nullptr;  // what it holds ends here, and not on the main thread
+              return std::move(then);
+            });
+          },
       .out_drops = [](const std::string& netns) -> Result<uint64_t> {
         TRY_ASSIGN(auto statistics, netlink::read_xfrm_stat(netns), "");
         return statistics["XfrmOutNoStates"] + statistics["XfrmOutPolError"];
@@ -326,6 +336,7 @@ void Agent::after_round() {
   manager_->run(monotonic_now());
   netlink::Journal& journal = kernel_->journal();
   journal_watch_.run(monotonic_now(), journal.growths(), [&journal] { return journal.check(); });
+  finish_reload();
   close_unused_sockets();
   follow_kernel_descriptors();
   if (after_round_) after_round_();
@@ -337,8 +348,10 @@ void Agent::stop() {
     if (shutdown_deadline_) return;
     log_.notice("stopping");
     shutdown_deadline_ = monotonic_now() + kShutdownGrace;
+    const bool applying = std::exchange(reloaded_, {}).has_value();
     for (const Reload& each : std::exchange(reloads_, {}))
-      each.done(Error(Reason::kShutdown, "the daemon is stopping; nothing was changed"));
+      each.done(Error(Reason::kShutdown,
+                      applying ? "the daemon is stopping" : "the daemon is stopping; nothing was changed"));
     manager_->begin_shutdown();
   });
 }

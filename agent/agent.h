@@ -50,7 +50,7 @@ class Agent final : private WorkerPort {
   enum class Extent : uint8_t { kApply, kLook };
   struct Reloaded {
     std::vector<policy::ConfigError> errors;
-    policy::TunnelChanges changes;
+    std::shared_ptr<const policy::TunnelChanges> changes;
     policy::CarrierChanges carriers;
     std::vector<std::string> warnings;  ///< Also what cannot be changed while we run.
   };
@@ -107,7 +107,8 @@ class Agent final : private WorkerPort {
   void report_files() const;
   void report_secrets();
   void report_last_applied();
-  void apply(LoadedConfig loaded, const policy::TunnelChanges& changes);
+  void finish_reload();
+  void apply(LoadedConfig loaded, const std::shared_ptr<const policy::TunnelChanges>& changes);
   void keep_config();
   void open_sockets();
   void note_unused_sockets();
@@ -178,10 +179,12 @@ class Agent final : private WorkerPort {
     std::string netns, warning;
   };
   std::map<std::pair<ike::SocketContext, Endpoint>, Unopened> unopened_;
-  std::deque<Reload> reloads_;        // the first one is under way
-  std::string keeping_failed_;        // what was warned of it
-  std::unique_ptr<DiskThread> disk_;  // its results go to the loop
-  bool running_ = false;              // the workers' threads are
+  std::deque<Reload> reloads_;               // the first one is under way
+  std::optional<Reloaded> reloaded_;         // by that one; its tunnels have still to follow
+  std::string keeping_failed_;               // what was warned of it
+  std::unique_ptr<DiskThread> disk_;         // its results go to the loop
+  std::unique_ptr<DiskThread> comparisons_;  // of what is wanted with what stands; the same
+  bool running_ = false;                     // the workers' threads are
   bool removed_ = false;
 };
 

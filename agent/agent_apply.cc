@@ -29,10 +29,9 @@ void Agent::begin_reload() {
 
 void Agent::end_reload(ReloadOutcome found) {
   if (reloads_.empty()) return;  // the daemon ends
-  const Reload reload = std::move(reloads_.front());
-  reloads_.pop_front();
+  const Reload& reload = reloads_.front();
   Reloaded reloaded{.errors = std::move(found.outcome.errors),
-                    .changes = std::move(found.changes),
+                    .changes = std::make_shared<const policy::TunnelChanges>(std::move(found.changes)),
                     .carriers = std::move(found.carriers),
                     .warnings = std::move(found.warnings)};
   if (!found.outcome.loaded) {
@@ -45,8 +44,17 @@ void Agent::end_reload(ReloadOutcome found) {
       if (!known.contains(each)) reloaded.warnings.push_back(each);
     warnings_ = reloaded.warnings;
   }
+  reloaded_ = std::move(reloaded);
+  finish_reload();
+}
+
+/// Once all tunnels follow it.
+void Agent::finish_reload() {
+  if (!reloaded_ || manager_->is_rolling_out()) return;
+  const Reload reload = std::move(reloads_.front());
+  reloads_.pop_front();
   if (!reloads_.empty()) begin_reload();
-  reload.done(std::move(reloaded));
+  reload.done(*std::exchange(reloaded_, {}));
 }
 
 /// Whoever asked learns it from the answer; who reads the log later learns of it, too. The first errors are enough
@@ -99,7 +107,7 @@ void Agent::report_last_applied() {
                   .fields = {field("detail", *last_applied_because_)}});
 }
 
-void Agent::apply(LoadedConfig loaded, const policy::TunnelChanges& changes) {
+void Agent::apply(LoadedConfig loaded, const std::shared_ptr<const policy::TunnelChanges>& changes) {
   unopened_.clear();
   last_applied_because_.reset();
   config_ = std::move(loaded.config);
@@ -115,7 +123,7 @@ void Agent::apply(LoadedConfig loaded, const policy::TunnelChanges& changes) {
   note_unused_sockets();
   // What is to end does so as it was: its ends and names may be others now, also those of one that follows it.
   const auto ending = std::make_shared<std::set<std::string>>();
-  for (const auto& [name, change] : changes)
+  for (const auto& [name, change] : *changes)
     if (change.kind >= Kind::kRestart) ending->insert(name);
   for (const auto& [name, row] : manager_->tunnels())
     if (row.leaving) ending->insert(name);
@@ -129,7 +137,7 @@ void Agent::apply(LoadedConfig loaded, const policy::TunnelChanges& changes) {
     });
   manager_->reconfigure(monotonic_now(), config_, changes);
   manager_->look_after(monotonic_now(), namespaces_);
-  log_.notice("a configuration was applied", {field("tunnels changed", uint64_t{changes.size()})});
+  log_.notice("a configuration was applied", {field("tunnels changed", uint64_t{changes->size()})});
   keep_config();
 }
 

@@ -248,13 +248,13 @@ void TunnelManager::remove_child(Instant now, const ike::RemoveChild& action) {
 void TunnelManager::on_part_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
   const bool again = action_for(*row.tunnel->ike_policy, reason) == policy::EndAction::kRestart &&
                      child.config->start == policy::StartMode::kNow;
-  if (stopping_ || child.held_down || !again || child.rest.refused || uncovered_of(child).empty()) return;
+  if (stopping_ || child.held_down || !again || uncovered_of(child).empty()) return;
   set_retry(child, now + vary(row.tunnel->ike_policy->retry.first));
 }
 
 void TunnelManager::on_child_ended(Instant now, TunnelRow& row, ChildRow& child, Reason reason) {
   set_routes(row);
-  child.rest.refused = false;
+  child.rest = {};
   row.last_reason = reason;
   row.since = services_.wall_clock();
   event("tunnel/" + row.tunnel->name, Reason::kTunnelDown,

@@ -10,12 +10,25 @@ namespace ipsec::agent {
 
 inline constexpr size_t kPathLooksAtOnce = 500;  ///< Tunnels whose path is looked at with one read of a namespace.
 
+// One turn of the main thread. None of these takes longer than some milliseconds.
+inline constexpr size_t kObjectsPerTurn = 4000;      ///< Objects of a namespace read and sorted, ...
+inline constexpr Duration kReadTurnMax = 3ms;        ///< ... or time spent on it, whichever is reached first.
+inline constexpr size_t kReadStep = 250;             ///< Objects between two looks at the clock.
+inline constexpr size_t kCompletionsPerTurn = 1000;  ///< Answers of the kernel.
+inline constexpr Duration kDrainTurnMax = 3ms;       ///< For operations and their answers, at a time.
+inline constexpr size_t kEventsPerTurn = 500;        ///< Events of the kernel.
+inline constexpr size_t kRetriesPerTurn = 200;       ///< Children that begin another try.
+inline constexpr Duration kRolloutTurnMax = 3ms;     ///< Time spent on tunnels that follow another configuration.
+inline constexpr size_t kRolloutInFlightMax = 2000;  ///< Operations, before more tunnels follow.
+inline constexpr size_t kTunnelsPerTurn = 200;       ///< Tunnels that begin, end or follow another configuration.
+inline constexpr size_t kActionsPerTurn = 1000;      ///< Repairs begun and reported, of one namespace.
+
 inline constexpr size_t kWorkersMax = 64;
-inline constexpr size_t kEventsKept = 65536;               ///< Events that `monitor` can still read.
-inline constexpr size_t kReceiveBatch = 32;                ///< Datagrams per system call.
-inline constexpr int kSocketBufferBytes = 8 << 20;         ///< Receive buffer of each UDP socket.
-inline constexpr size_t kFilesNamedMax = 100;              ///< Files that the log names, of those read or passed over.
-inline constexpr size_t kReloadsWaitingMax = 64;           ///< Reloads that were asked for while another one runs.
+inline constexpr size_t kEventsKept = 65536;        ///< Events that `monitor` can still read.
+inline constexpr size_t kReceiveBatch = 32;         ///< Datagrams per system call.
+inline constexpr int kSocketBufferBytes = 8 << 20;  ///< Receive buffer of each UDP socket.
+inline constexpr size_t kFilesNamedMax = 100;       ///< Files that the log names, of those read or passed over.
+inline constexpr size_t kReloadsWaitingMax = 64;    ///< Reloads that were asked for while another one runs.
 inline constexpr size_t kStateBytesMax = size_t{600} << 20;  ///< Of the configuration kept as the one applied last.
 inline constexpr Duration kDiskThreadGrace = 2s;             ///< For a read or write under way when the daemon ends.
 inline constexpr size_t kLinksMax = 32;                      ///< Symbolic links on the way to a secret's file.
@@ -33,8 +46,9 @@ inline constexpr size_t kExplainedMax = 32;                  ///< Failures in on
 inline constexpr size_t kFailuresListedMax = 1000;           ///< ... or listed.
 inline constexpr size_t kLocatedBytesMax = 4 << 20;          ///< Of a configuration file in which lines are looked up.
 inline constexpr uint32_t kStrangerReportsPerSecond =
-    20;                                   ///< Log lines about peers that have not authenticated; all are counted.
-inline constexpr size_t kPairsShown = 4;  ///< Pairs of selectors that one text names; of more it says how many.
+    20;                                         ///< Log lines about peers that have not authenticated; all are counted.
+inline constexpr size_t kPairsRefusedMax = 64;  ///< Pairs of one child that a peer refuses, before it is asked no more.
+inline constexpr size_t kPairsShown = 4;        ///< Pairs of selectors that one text names; of more it says how many.
 inline constexpr uint32_t kUnauthenticatedReportsPerSecond = 50;  ///< That a worker passes on, of peers of either kind:
                                                                   ///< those that no tunnel is known of, and others.
 inline constexpr size_t kMailboxLettersMax = 4096;    ///< From all workers to the main thread, not opened yet.

@@ -8,9 +8,9 @@
 #include <filesystem>
 
 #include "agent/agent.h"
-#include "agent/files/config_files.h"
 #include "agent/control/event_json.h"
 #include "agent/control/server.h"
+#include "agent/files/config_files.h"
 #include "agent/limits.h"
 #include "agent/privileges.h"
 #include "agent/service/log_writer.h"
@@ -150,6 +150,16 @@ Result<std::unique_ptr<service::Supervision>> supervise(Agent& daemon, service::
        .notify = {}});
 }
 
+/// All tunnels have begun: whoever waits for us relies on their policies.
+void report_started(Agent& daemon, Log& log, const std::string& socket, service::StartPace& pace,
+                    service::Supervision& supervision) {
+  log.notice("started",
+             {field("version", std::string(IPSEC_VERSION)), field("workers", uint64_t{daemon.worker_count()}),
+              field("tunnels", uint64_t{daemon.config().tunnels.size()}), field("control", socket)});
+  pace.succeeded();
+  supervision.ready(status_line(daemon));
+}
+
 int run_daemon(const Arguments& arguments) {
   service::LogWriter writer({.fd = STDERR_FILENO, .journal_stream = environment("JOURNAL_STREAM")});
   Log log(arguments.debug ? LogLevel::kDebug : LogLevel::kInfo,
@@ -168,7 +178,6 @@ int run_daemon(const Arguments& arguments) {
     log.error("not started", {field("detail", found.last_applied)});
     return failed_start(pace, -1);
   }
-  const size_t tunnels = found.loaded->config->tunnels.size();
   const int signals = signal_descriptor();
 
   auto agent =
@@ -199,7 +208,12 @@ int run_daemon(const Arguments& arguments) {
     return failed_start(pace, signals);
   }
   uint64_t announced = 0;
+  bool started = false;
   daemon.set_after_round([&] {
+    if (!started && !daemon.manager().is_rolling_out() && daemon.manager().kernel_idle()) {
+      started = true;
+      report_started(daemon, log, socket, pace, **supervision);
+    }
     if (std::exchange(announced, daemon.events().last_sequence()) != daemon.events().last_sequence())
       server.on_new_events();
   });
@@ -209,10 +223,6 @@ int run_daemon(const Arguments& arguments) {
     return failed_start(pace, signals);
   }
   daemon.start();
-  log.notice("started", {field("version", std::string(IPSEC_VERSION)), field("workers", uint64_t{arguments.workers}),
-                         field("tunnels", uint64_t{tunnels}), field("control", socket)});
-  pace.succeeded();
-  (*supervision)->ready(status_line(daemon));
   daemon.run();
   log.notice("stopped");
   return 0;

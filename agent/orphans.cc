@@ -148,10 +148,15 @@ void Orphans::on_expired(Instant now, const std::string& netns, const policy::Sa
   lose(now, it, Reason::kKernelExpired);
 }
 
-void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<policy::SaState>& states) {
+void Orphans::on_seen(const std::string& netns, const std::vector<policy::SaState>& states) {
   if (children_.empty()) return;
-  std::map<policy::SaKey, const policy::SaState*> seen;
-  for (const policy::SaState& state : states) seen.emplace(state.key, &state);
+  std::map<policy::SaKey, policy::SaIdentity>& seen = seen_[netns];
+  for (const policy::SaState& state : states) seen.emplace(state.key, policy::SaIdentity::of(state));
+}
+
+void Orphans::end_read(Instant now, const std::string& netns) {
+  if (children_.empty()) return;
+  const std::map<policy::SaKey, policy::SaIdentity> seen = std::exchange(seen_[netns], {});
   for (auto it = children_.begin(); it != children_.end();) {
     const auto present = it++;
     OrphanedChild& child = present->second.child;
@@ -159,8 +164,7 @@ void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<p
     for (auto* sas : {&child.inbound, &child.outbound})
       std::erase_if(*sas, [&](const auto& each) {
         const auto there = seen.find(each.first);
-        const bool stands =
-            there != seen.end() && policy::SaIdentity::of(*there->second) == policy::SaIdentity::of(each.second);
+        const bool stands = there != seen.end() && there->second == policy::SaIdentity::of(each.second);
         if (!stands) take_out(netns, each.first);
         return !stands;
       });
@@ -169,11 +173,19 @@ void Orphans::on_seen(Instant now, const std::string& netns, const std::vector<p
 }
 
 void Orphans::run(Instant now) {
-  while (const auto due = ends_.pop_due(now)) remove(now, children_.find(*due), Reason::kOrphansGraceEnded, {});
+  for (size_t count = 0; count < kRetriesPerTurn; ++count) {
+    const auto due = ends_.pop_due(now);
+    if (!due) return;
+    remove(now, children_.find(*due), Reason::kOrphansGraceEnded, {});
+  }
 }
 
-void Orphans::collect(const std::string& netns, std::set<policy::SaKey>& keys, std::set<std::string>& devices) const {
-  for (const auto& [reqid, kept] : children_) {
+bool Orphans::collect(const std::string& netns, uint32_t& after, size_t most, std::set<policy::SaKey>& keys,
+                      std::set<std::string>& devices) const {
+  for (auto it = children_.upper_bound(after); it != children_.end(); ++it, --most) {
+    if (most == 0) return true;
+    after = it->first;
+    const Kept& kept = it->second;
     if (kept.child.public_netns != netns) continue;
     for (const auto* sas : {&kept.child.inbound, &kept.child.outbound})
       for (const auto& [key, state] : *sas) {
@@ -181,6 +193,7 @@ void Orphans::collect(const std::string& netns, std::set<policy::SaKey>& keys, s
         if (state.offload != policy::OffloadKind::kNone) devices.insert(state.offload_device);
       }
   }
+  return false;
 }
 
 }  // namespace ipsec::agent

@@ -47,14 +47,19 @@ class Orphans {
   void give_way(const std::string& netns, const policy::SaKey& key);
   /// The kernel has ended an SA, which may be one of these.
   void on_expired(Instant now, const std::string& netns, const policy::SaKey& key);
-  /// A complete read of a namespace's SAs: what is not there any more is forgotten.
-  void on_seen(Instant now, const std::string& netns, const std::vector<policy::SaState>& states);
+  /// A complete read of a namespace's SAs, in parts: after the last one what is not there any more is forgotten.
+  void begin_read(const std::string& netns) { seen_.erase(netns); }
+  void on_seen(const std::string& netns, const std::vector<policy::SaState>& states);
+  void end_read(Instant now, const std::string& netns);
   /// Removes what is due.
   void run(Instant now);
   std::optional<Instant> next_deadline() const { return ends_.next(); }
 
   /// Their keys, and the NICs that they are on.
-  void collect(const std::string& netns, std::set<policy::SaKey>& keys, std::set<std::string>& devices) const;
+  /// Of at most `most` children behind the one with reqid `after`, which is set to the last of them. False: that was
+  /// the last part.
+  bool collect(const std::string& netns, uint32_t& after, size_t most, std::set<policy::SaKey>& keys,
+               std::set<std::string>& devices) const;
   const std::map<uint32_t, Kept>& children() const { return children_; }  ///< By reqid.
   size_t sas() const;
 
@@ -77,7 +82,8 @@ class Orphans {
   PacketRuleBook& rules_;
   Announce announce_;
   std::map<uint32_t, Kept> children_;
-  std::multimap<uint32_t, uint32_t> parts_;        // reqids by that of their child
+  std::multimap<uint32_t, uint32_t> parts_;                                  // reqids by that of their child
+  std::map<std::string, std::map<policy::SaKey, policy::SaIdentity>> seen_;  // by the read that is under way
   std::multimap<policy::SaKey, uint32_t> reqids_;  // of all that were adopted; some may be gone
   TimerQueue<uint32_t> ends_;                      // by reqid
 };

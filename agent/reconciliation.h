@@ -2,13 +2,16 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "agent/kernel_queue.h"
+#include "agent/namespace_reading.h"
 #include "agent/shared_objects.h"
+#include "agent/wanted_source.h"
 #include "ike/actions.h"
 #include "policy/base/events.h"
 #include "policy/reconciler.h"
@@ -20,38 +23,40 @@ struct NamespaceDrift {
   std::string netns;
   policy::Reconciler::State state = policy::Reconciler::State::kSyncing;
   std::optional<Error> obstacle;  ///< What stands in the way of mending, while something does.
-  std::vector<policy::DriftRow> rows;
+  std::shared_ptr<const std::vector<policy::DriftRow>> rows;  ///< Never null; there may be many.
 };
 
 /// Keeps what is wanted in the kernel true, whatever others do to it: one policy::Reconciler for each namespace, driven
 /// by the kernel's events, by lost ones, and by an audit now and then. Links, policies and routes are put right here;
 /// an SA that is gone can only be replaced by IKE. Everything that was put right is counted and reported.
+///
+/// A namespace is read and compared in steps: the reading goes on in the main loop's turns, the comparison runs aside.
+/// What events tell meanwhile counts after it.
 class Reconciliation {
  public:
-  /// What is wanted in a namespace at this moment.
-  struct Desired {
-    policy::NamespaceState state;
-    std::map<policy::SaKey, ike::ChildId> children;  ///< Whose each SA is.
-    std::set<policy::SaKey> under_way;               ///< May be there or not.
-    std::set<std::string> devices;                   ///< NICs that SAs are on: one that goes down drops them unasked.
-  };
+  enum class ReadPart : uint8_t { kBegin, kSome, kEnd };
   struct Hooks {
-    std::function<Desired(const std::string& netns)> desired;
-    /// A complete read of a namespace's SAs.
-    std::function<void(const std::string& netns, const std::vector<policy::SaState>&)> saw_sas;
+    std::function<std::unique_ptr<WantedSource>(const std::string& netns)> wanted;
+    std::function<policy::PacketRules(const std::string& netns)> packet_rules;
+    /// A complete read of a namespace's SAs, in parts; it may end without kEnd.
+    std::function<void(const std::string& netns, ReadPart part, const std::vector<policy::SaState>&)> saw_sas;
     /// An SA of the child is gone; `tries`: how often this was said before.
     std::function<void(ike::ChildId, const policy::SaKey&, uint32_t tries)> replace_child;
     /// Whose SA this is, of those that are in use now.
     std::function<std::optional<ike::ChildId>(const std::string& netns, const policy::SaKey&)> child_of;
     /// The monotonic clock, to see how long a read takes; without it no read takes any time.
     std::function<Instant()> clock = {};
+    /// Runs `work` where it keeps nobody waiting, then `then` on this thread. Without it both run at once.
+    std::function<void(std::function<void()> work, std::function<void()> then)> aside = {};
     std::function<void(const std::string& link)> link_made;
     /// Counts and announces; only counts.
     std::function<void(const std::string& object, Reason, std::vector<Field>)> event;
     std::function<void(Reason)> count;
   };
   Reconciliation(KernelQueue& queue, SharedObjects& shared, Random& random, Hooks hooks)
-      : queue_(queue), shared_(shared), random_(random), hooks_(std::move(hooks)) {}
+      : queue_(queue), shared_(shared), random_(random), hooks_(std::move(hooks)) {
+    queue_.set_observer([this](const std::string& netns, const policy::KernelObject& object) { touch(netns, object); });
+  }
 
   /// From now on this namespace is looked after; it need not exist yet.
   void begin(Instant now, const std::string& netns);
@@ -65,17 +70,19 @@ class Reconciliation {
   /// Reads, submits and reports what is due.
   void run(Instant now);
   std::optional<Instant> next_deadline() const;
+  /// Nothing is read or put right until go_on(): what is wanted is not complete.
+  void hold() { held_ = true; }
+  void go_on() { held_ = false; }
   /// Nothing is put right any more, whatever is heard yet: the daemon ends.
-  void stop() {
-    stopped_ = true;
-    spaces_.clear();
-  }
+  void stop();
 
-  /// Reads one namespace, or all that are looked after, and compares. What differs is put right soon after.
-  std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
   /// An operator has declared these objects ours, and the journal names them now. Interfaces that are wanted serve from
   /// now on; all else is put right as if it had always been ours.
   void on_claimed(Instant now, const std::string& netns, const policy::NamespaceState& claimed, size_t objects);
+  /// Reads one namespace, or all that are looked after, and compares. What differs is put right soon after. `done`
+  /// once, perhaps at once: with nothing for a namespace that is not looked after; kShutdown when the daemon ends.
+  using DriftDone = std::function<void(Result<std::vector<NamespaceDrift>>)>;
+  void drift(Instant now, const std::optional<std::string>& netns, DriftDone done);
   bool looks_after(const std::string& netns) const { return spaces_.contains(netns); }
   /// Of each namespace that is looked after, as it was found last; nothing is read.
   std::map<std::string, policy::Reconciler::State> states() const {
@@ -85,21 +92,43 @@ class Reconciliation {
   }
 
  private:
+  /// Who asked for the drift of some namespaces.
+  struct DriftRequest {
+    std::map<std::string, std::optional<NamespaceDrift>> found;  ///< By namespace; nothing yet.
+    DriftDone done;
+  };
   struct Space {
     explicit Space(Random& random) : reconciler(random) {}
     policy::Reconciler reconciler;
-    void forget_link(const std::string& name);
-    // What was wanted at the last read and since, for a first look at events.
-    std::map<std::string, policy::LinkConfig> links;
-    std::multiset<IpAddress> addresses;  // of those links
-    std::set<std::string> vrfs, devices;
-    std::set<std::pair<std::string, std::string>> undersides;  // devices below the links, by namespace
-    bool has_rules = false;
-    std::map<policy::SaKey, ike::ChildId> children;
-    size_t told = 0;  // mended objects that were announced, since all was right
+    WatchedObjects watched;  // at the last read and since
+    size_t told = 0;         // mended objects that were announced, since all was right
+    // The read that is under way, and what has happened meanwhile.
+    std::optional<NamespaceReading> reading;
+    CompareFor purpose = CompareFor::kRepair;
+    bool comparing = false;
+    Duration took{0};
+    uint64_t last_id_before = 0;             // of operations, when the read before began
+    std::set<policy::KernelObject> touched;  // since the read has ended
+    std::optional<policy::Reconciler::Hint> hint;
+    std::map<std::string, std::optional<policy::LinkConfig>> expected;  // links; nothing: gone
+    // People who wait for the next read, and those for whom the present one is.
+    std::vector<std::shared_ptr<DriftRequest>> asked, waiting;
+
+    bool is_busy() const { return reading || comparing; }
   };
-  Result<policy::StandingState> read(const std::string& netns, Desired& desired);
-  void read_and_compare(Instant now, const std::string& netns, Space& space);
+  using SpaceEntry = std::map<std::string, Space>::value_type;
+  void touch(const std::string& netns, const policy::KernelObject& object);
+  void hint(Instant now, Space& space, policy::Reconciler::Hint what);
+  void begin_reading(SpaceEntry& entry);
+  /// Goes on reading until `objects` or the turn's time is used up.
+  void read_some(Instant now, SpaceEntry& entry, size_t& objects);
+  void hand_over(SpaceEntry& entry);
+  void on_compared(const std::string& netns, Comparison& comparison);
+  void take_difference(Instant now, Space& space, Comparison& comparison);
+  void answer_drift(Instant now, SpaceEntry& entry, Comparison& comparison);
+  static void answer_if_complete(DriftRequest& request);
+  void on_repaired(Space& space, const policy::ChangeText& what);
+  void aside(std::function<void()> work, std::function<void()> then);
   void act(const std::string& netns, Space& space);
   void submit(const std::string& netns, policy::SubmitChange submit);
   bool repair(Instant now, const std::string& netns, std::vector<policy::KernelChange> changes);
@@ -114,8 +143,9 @@ class Reconciliation {
   Random& random_;
   Hooks hooks_;
   std::map<std::string, Space> spaces_;
+  std::string last_run_;  // the namespace that came last
   Instant now_;
-  bool stopped_ = false;
+  bool stopped_ = false, held_ = false;
 };
 
 /// "netns/NAME", and "netns/-" for the daemon's own.

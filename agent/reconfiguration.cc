@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/limits.h"
 #include "agent/tunnel_manager.h"
 
 // Another configuration while tunnels are up. What ends does so in its own time: Deletes are answered, or given up,
@@ -21,7 +22,11 @@ bool has_other_routes(const policy::TunnelGroup& from, const policy::TunnelGroup
 }  // namespace
 
 void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
-                                const policy::TunnelChanges& changes) {
+                                std::shared_ptr<const policy::TunnelChanges> changes) {
+  while (rollout_.active) {  // the tunnels follow one configuration after the other
+    roll_out(now);
+    queue_.drain();
+  }
   config_ = std::move(config);
   offload_.configure(now, *config_);
   traffic_.keep(*config_);
@@ -29,31 +34,64 @@ void TunnelManager::reconfigure(Instant now, std::shared_ptr<const policy::Confi
   plan_shared_links();
   set_exceptions();
   set_group_objects();
-  for (auto& [name, row] : tunnels_) {
-    const auto wanted = config_->tunnels.find(name);
-    const auto found = changes.find(name);
-    const policy::TunnelChange* change = found != changes.end() ? &found->second : nullptr;
-    if (row.leaving) {
-      row.next = wanted != config_->tunnels.end() ? wanted->second : nullptr;
-    } else if (wanted == config_->tunnels.end()) {
-      leave(row);
-    } else if (change != nullptr && change->kind == Kind::kRestart) {
-      row.next = wanted->second;
-      leave(row);
-    } else {
-      update(now, row, wanted->second, change);
-      if (row.tunnel->is_manual())
-        refresh_manual(now, row, change);
-      else if (change != nullptr)
-        rekey_changed(row, *change);
-    }
-  }
-  for (const auto& [name, tunnel] : config_->tunnels)
-    if (!tunnels_.contains(name)) start_tunnel(now, tunnel);
-  carriers_.reconfigure(now, *config_);
-  for (const auto& [name, change] : changes)
-    event("tunnel/" + name, Reason::kConfigApplied, {field("change", std::string(to_string(change.kind)))});
+  rollout_.begin(std::move(changes));
+  reconciliation_.hold();
   run(now);
+}
+
+/// Some tunnels follow the configuration, while the kernel keeps up. The interfaces of an earlier run that are adopted
+/// belong to tunnels that come later: nothing is put right before the last one follows.
+void TunnelManager::roll_out(Instant now) {
+  const Instant begun = services_.monotonic_clock ? services_.monotonic_clock() : Instant{};
+  for (size_t count = 0; rollout_.active && count < kTunnelsPerTurn; ++count) {
+    if (queue_.in_flight() > kRolloutInFlightMax && queue_.has_more()) return;
+    const auto row = tunnels_.upper_bound(rollout_.last);
+    const auto wanted = config_->tunnels.upper_bound(rollout_.last);
+    const bool has_row = row != tunnels_.end(), is_wanted = wanted != config_->tunnels.end();
+    if (!has_row && !is_wanted) {
+      if (!queue_.has_more()) finish_rollout(now);
+      return;
+    }
+    rollout_.last = !is_wanted || (has_row && row->first < wanted->first) ? row->first : wanted->first;
+    if (rollout_.early.erase(rollout_.last) == 0) follow(now, rollout_.last);
+    if (services_.monotonic_clock && services_.monotonic_clock() - begun >= kRolloutTurnMax) return;
+  }
+}
+
+void TunnelManager::finish_rollout(Instant now) {
+  const bool is_start = rollout_.changes == nullptr;
+  rollout_ = {};
+  adopted_.clear();
+  if (is_start)
+    carriers_.start(now, *config_, std::exchange(adopted_carriers_, {}));
+  else
+    carriers_.reconfigure(now, *config_);
+  reconciliation_.go_on();
+}
+
+/// One tunnel follows the configuration.
+void TunnelManager::follow(Instant now, const std::string& name) {
+  const auto wanted = config_->tunnels.find(name);
+  const auto found = tunnels_.find(name);
+  const policy::TunnelChange* change = rollout_.change_of(name);
+  if (found == tunnels_.end()) {
+    if (wanted != config_->tunnels.end()) start_tunnel(now, wanted->second);
+  } else if (TunnelRow& row = found->second; row.leaving) {
+    row.next = wanted != config_->tunnels.end() ? wanted->second : nullptr;
+  } else if (wanted == config_->tunnels.end()) {
+    leave(row);
+  } else if (change != nullptr && change->kind == Kind::kRestart) {
+    row.next = wanted->second;
+    leave(row);
+  } else {
+    update(now, row, wanted->second, change);
+    if (row.tunnel->is_manual())
+      refresh_manual(now, row, change);
+    else if (change != nullptr)
+      rekey_changed(row, *change);
+  }
+  if (change != nullptr)
+    event("tunnel/" + name, Reason::kConfigApplied, {field("change", std::string(to_string(change->kind)))});
 }
 
 void TunnelManager::leave(TunnelRow& row) {
@@ -120,7 +158,7 @@ void TunnelManager::update(Instant now, TunnelRow& row, const std::shared_ptr<co
     }
     child.tunnel = tunnel;
     child.config = wanted;
-    child.rest.refused = false;
+    child.rest.refused.clear();
     if (other_group) follow_group(row, child, *former);
     child.trap_dropped = child.trap_dropped && wanted->start == policy::StartMode::kTraffic;
     const bool again = std::exchange(child.given_up, false);  // it may be another configuration that was wanting
@@ -177,7 +215,8 @@ void TunnelManager::sweep_soon(const TunnelRow& row) {
 
 /// Makes room where what left is gone.
 void TunnelManager::sweep(Instant now) {
-  for (const std::string& name : std::exchange(to_sweep_, {})) {
+  for (size_t count = 0; count < kTunnelsPerTurn && !to_sweep_.empty(); ++count) {
+    const std::string name = std::move(to_sweep_.extract(to_sweep_.begin()).value());
     const auto it = tunnels_.find(name);
     if (it == tunnels_.end()) continue;
     if (it->second.leaving)

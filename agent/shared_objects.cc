@@ -173,12 +173,25 @@ void SharedObjects::hand_over(const RoutePlace& place, RouteClaims& entry, uint3
   if (holder != from) on_conflict_({.tunnel = holder, .holder = holder, .wanted = entry.route, .settled = true});
 }
 
-void SharedObjects::collect(const std::string& netns, policy::NamespaceState& state) const {
+bool SharedObjects::collect(const std::string& netns, Cursor& cursor, size_t most,
+                            policy::NamespaceState& state) const {
   const policy::PolicyKey least{.direction = policy::Direction::kIn};  // a key's default is none
-  for (auto it = policies_.lower_bound({netns, least}); it != policies_.end() && it->first.first == netns; ++it)
-    state.add(it->second.holders.back().policy);
-  for (auto it = routes_.lower_bound({netns, {}}); it != routes_.end() && it->first.first == netns; ++it)
+  if (!cursor.policies_done) {
+    auto it = cursor.policy ? policies_.upper_bound({netns, *cursor.policy}) : policies_.lower_bound({netns, least});
+    for (; it != policies_.end() && it->first.first == netns; ++it, --most) {
+      if (most == 0) return true;
+      state.add(it->second.holders.back().policy);
+      cursor.policy = it->first.second;
+    }
+    cursor.policies_done = true;
+  }
+  auto it = cursor.route ? routes_.upper_bound({netns, *cursor.route}) : routes_.lower_bound({netns, {}});
+  for (; it != routes_.end() && it->first.first == netns; ++it, --most) {
+    if (most == 0) return true;
     state.add(it->second.route);
+    cursor.route = it->first.second;
+  }
+  return false;
 }
 
 std::optional<policy::PolicyConfig> SharedObjects::wanted_policy(const std::string& netns,

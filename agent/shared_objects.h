@@ -56,8 +56,14 @@ class SharedObjects {
   void adopt(Owner owner, const std::string& netns, const policy::PolicyConfig& standing);
   void adopt(Owner owner, const std::string& netns, const policy::RouteConfig& standing);
 
-  /// Adds everything that is held in a namespace; of the routes of one place that which counts.
-  void collect(const std::string& netns, policy::NamespaceState& state) const;
+  /// Adds what is held in a namespace, at most `most` objects behind those of the calls before with this cursor; of the
+  /// routes of one place that which counts. False: that was the last part.
+  struct Cursor {
+    std::optional<policy::PolicyKey> policy;
+    std::optional<policy::RouteKey> route;
+    bool policies_done = false;
+  };
+  bool collect(const std::string& netns, Cursor& cursor, size_t most, policy::NamespaceState& state) const;
   /// As it is wanted now; nothing: nobody holds it.
   std::optional<policy::PolicyConfig> wanted_policy(const std::string& netns, const policy::PolicyKey& key) const;
   /// To this destination, whatever their tables and metrics.

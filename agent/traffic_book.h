@@ -23,10 +23,11 @@ class TrafficBook {
   };
   /// By direction (in, out) and by where the work was done, as the kernel showed it (none, crypto, packet).
   using OfGroup = std::array<std::array<Carried, 3>, 2>;
-  using Children = std::map<ike::ChildId, std::unique_ptr<InstalledChild>>;
 
-  /// A complete read of a namespace's SAs. SAs of nobody in `children` do not count.
-  void saw(const std::string& netns, const std::vector<policy::SaState>& states, const Children& children);
+  /// A complete read of a namespace's SAs, in parts. SAs of no child of the installer do not count.
+  void begin_read(const std::string& netns) { ++seen_[netns].read; }
+  void saw(const std::string& netns, const std::vector<policy::SaState>& states, const ChildInstaller& installer);
+  void end_read(const std::string& netns);
   /// Other groups and namespaces are not configured any more.
   void keep(const policy::Config& config);
 
@@ -37,7 +38,16 @@ class TrafficBook {
   const std::map<std::string, OfGroup>& groups() const { return groups_; }
 
  private:
-  std::map<std::string, std::map<policy::SaKey, Carried>> seen_;  // at the last reading, by namespace
+  /// What the SAs of a namespace had carried when they were read last.
+  struct Seen {
+    struct Sa {
+      Carried carried;
+      uint64_t read = 0;  // the number of that read
+    };
+    uint64_t read = 0;
+    std::map<policy::SaKey, Sa> sas;
+  };
+  std::map<std::string, Seen> seen_;  // by namespace
   std::map<std::string, OfGroup> groups_;
   std::unordered_map<uint32_t, uint64_t> by_reqid_;  // bytes
 };

@@ -304,13 +304,19 @@ void TunnelManager::plan_retry(Instant now, TunnelRow& row, ChildRow& child, con
 }
 
 void TunnelManager::run_retries(Instant now) {
-  while (const auto reqid = retries_.pop_due(now)) {
+  for (size_t count = 0; count < kRetriesPerTurn; ++count) {
+    const auto reqid = retries_.pop_due(now);
+    if (!reqid) break;
     const auto known = child_by_reqid_.find(*reqid);
     TunnelRow* row = known != child_by_reqid_.end() ? find(known->second.first) : nullptr;
     ChildRow* child = row != nullptr ? find(*row, known->second.second) : nullptr;
     if (child != nullptr) begin(now, *row, *child, nullptr);
   }
-  while (const auto ike = childless_.pop_due(now)) close_if_childless(*ike, Reason::kIdleEnded, true);
+  for (size_t count = 0; count < kRetriesPerTurn; ++count) {
+    const auto ike = childless_.pop_due(now);
+    if (!ike) break;
+    close_if_childless(*ike, Reason::kIdleEnded, true);
+  }
 }
 
 }  // namespace ipsec::agent

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "agent/limits.h"
 #include "agent/tunnel_manager.h"
 
 // The interfaces of tunnels: one for each, or an external one that all tunnels of a group share. The first of them has
@@ -68,8 +69,8 @@ void TunnelManager::settle_link(const TunnelRow& row) {
 }
 
 void TunnelManager::settle_links() {
-  for (const std::string& name : std::exchange(unsettled_links_, {})) {
-    TunnelRow* row = find(name);
+  for (size_t count = 0; count < kTunnelsPerTurn && !unsettled_links_.empty(); ++count) {
+    TunnelRow* row = find(unsettled_links_.extract(unsettled_links_.begin()).value());
     // One that is still to be made is asked for as it is wanted then.
     if (row == nullptr || !row->link_ready || row->leaving || stopping_) continue;
     policy::LinkConfig wanted = link_of(*row);

@@ -102,8 +102,14 @@ std::string TunnelManager::name_of(uint32_t number) const {
   return object.replace(object.find('/'), 1, " ");
 }
 
+/// Whoever asks for a tunnel that has still to start makes it start now.
 TunnelRow* TunnelManager::find(const std::string& tunnel) {
   auto it = tunnels_.find(tunnel);
+  if (it == tunnels_.end() && rollout_.active && !stopping_ && config_->tunnels.contains(tunnel)) {
+    follow(now_, tunnel);
+    if (tunnel > rollout_.last) rollout_.early.insert(tunnel);
+    it = tunnels_.find(tunnel);
+  }
   return it == tunnels_.end() ? nullptr : &it->second;
 }
 
@@ -158,9 +164,9 @@ void TunnelManager::start(Instant now, std::shared_ptr<const policy::Config> con
   probe_devices();
   set_exceptions();
   set_group_objects();
-  for (const auto& [name, tunnel] : config_->tunnels) start_tunnel(now, tunnel);
-  adopted_.clear();
-  carriers_.start(now, *config_, adoption.carriers);
+  adopted_carriers_ = std::move(adoption.carriers);
+  rollout_.begin(nullptr);
+  reconciliation_.hold();
   run(now);
 }
 
@@ -382,8 +388,9 @@ void TunnelManager::on_link_changed(const policy::LinkChanged& change) {
 void TunnelManager::run(Instant now) {
   now_ = now;
   installer_.set_now(now);
-  queue_.drain();
-  while (auto kernel_event = services_.kernel.poll_event()) on_kernel_event(now, std::move(*kernel_event));
+  queue_.drain_some(kCompletionsPerTurn, services_.monotonic_clock, kDrainTurnMax);
+  take_kernel_events(now);
+  if (rollout_.active && !stopping_) roll_out(now);
   run_retries(now);
   run_crossings(now);
   watch_.run(now);
@@ -396,10 +403,24 @@ void TunnelManager::run(Instant now) {
   settle_links();
   run_offload(now);
   reconciliation_.run(now);
-  queue_.drain();
+  queue_.drain_some(kCompletionsPerTurn, services_.monotonic_clock, kDrainTurnMax);
+}
+
+/// Some of them: each may cost a look at many objects.
+void TunnelManager::take_kernel_events(Instant now) {
+  events_left_ = true;
+  for (size_t count = 0; count < kEventsPerTurn; ++count) {
+    auto kernel_event = services_.kernel.poll_event();
+    events_left_ = kernel_event.has_value();
+    if (!events_left_) return;
+    on_kernel_event(now, std::move(*kernel_event));
+  }
 }
 
 std::optional<Instant> TunnelManager::next_deadline() const {
+  if (queue_.has_more() || events_left_ || (rollout_.active && !stopping_) || !to_sweep_.empty() ||
+      !unsettled_links_.empty())
+    return now_;
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
   for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
@@ -412,6 +433,7 @@ std::optional<Instant> TunnelManager::next_deadline() const {
 
 void TunnelManager::begin_shutdown() {
   stopping_ = true;
+  rollout_ = {};
   reconciliation_.stop();
   carriers_.begin_shutdown();
   for (auto& [id, ike] : ikes_) close(ike, Reason::kShutdown, ike::CloseMode::kTellPeer);

@@ -16,6 +16,7 @@
 #include "agent/orphans.h"
 #include "agent/packet_rules.h"
 #include "agent/reconciliation.h"
+#include "agent/rollout.h"
 #include "agent/sa_watch.h"
 #include "agent/shared_objects.h"
 #include "agent/traffic_book.h"
@@ -54,6 +55,8 @@ class TunnelManager {
     std::function<WallTime()> wall_clock;
     std::function<Instant()> monotonic_clock = {};  ///< To see how long reads of the kernel take.
     OffloadBook::Services offload;
+    /// Runs `work` on another thread, then `then` on this one (Reconciliation::Hooks::aside).
+    std::function<void(std::function<void()> work, std::function<void()> then)> aside = {};
     /// Packets of a namespace that a policy wanted protected and no SA took (XfrmOutNoStates, XfrmOutPolError).
     std::function<Result<uint64_t>(const std::string& netns)> out_drops;
     /// Packets that an interface has sent.
@@ -75,7 +78,11 @@ class TunnelManager {
   /// A changed configuration: what is not in it any more ends, what is new begins, what is still right goes on
   /// undisturbed; what is to be negotiated otherwise is rekeyed. The workers have it already. `changes`: what
   /// policy::tunnel_changes() says of the configuration in force and this one.
-  void reconfigure(Instant now, std::shared_ptr<const policy::Config> config, const policy::TunnelChanges& changes);
+  void reconfigure(Instant now, std::shared_ptr<const policy::Config> config,
+                   std::shared_ptr<const policy::TunnelChanges> changes);
+  /// Whether tunnels have still to follow the configuration of the last start() or reconfigure(): they do so in the
+  /// turns that follow.
+  bool is_rolling_out() const { return rollout_.active; }
   /// Tunnels of an earlier configuration that still end.
   bool has_leaving() const;
   /// Drains kernel completions and events; runs due retries and looks. After every input.
@@ -102,8 +109,8 @@ class TunnelManager {
   /// From now on what is wanted in these namespaces is kept true, whatever others do there. Those of which a
   /// ResyncNeeded is told need not be named.
   void look_after(Instant now, const std::set<std::string>& namespaces);
-  /// What differs between wanted and standing: of one namespace, or of all.
-  std::vector<NamespaceDrift> drift(Instant now, const std::optional<std::string>& netns);
+  /// What differs between wanted and standing: of one namespace, or of all (Reconciliation::drift()).
+  void drift(Instant now, const std::optional<std::string>& netns, Reconciliation::DriftDone done);
 
   /// Looks at the NICs themselves, if the last such look was longer ago than `pause`: not every setting of a device
   /// tells of its change.
@@ -205,6 +212,7 @@ class TunnelManager {
   bool may_log_stranger(Instant now);
   bool is_of(const TunnelRow& row, const policy::Acquire& acquire) const;
   void on_report(Instant now, const ike::Report& report);
+  void take_kernel_events(Instant now);
   void on_kernel_event(Instant now, policy::KernelEvent event);
   void on_acquire(Instant now, const policy::Acquire& acquire);
   void on_namespace_gone(const std::string& netns);
@@ -273,6 +281,9 @@ class TunnelManager {
   void on_offload_link(Instant now, const policy::LinkChanged& change);
 
   // reconfiguration.cc
+  void roll_out(Instant now);
+  void finish_rollout(Instant now);
+  void follow(Instant now, const std::string& name);
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);
   void update(Instant now, TunnelRow& row, const std::shared_ptr<const policy::Tunnel>& tunnel,
@@ -293,6 +304,7 @@ class TunnelManager {
   // child_rest.cc
   void ask_for_rest(TunnelRow& row, ChildRow& child, const policy::Acquire* acquire);
   void rest_failed(Instant now, TunnelRow& row, ChildRow& child, Reason reason, const std::string& detail);
+  void report_rest(const TunnelRow& row, ChildRow& child, const std::vector<policy::TrafficPair>& left);
   void on_part_up(Instant now, TunnelRow& row, ChildRow& child, const InstalledChild& installed);
 
   // tunnel_attempts.cc
@@ -372,10 +384,12 @@ class TunnelManager {
   void follow(Instant now, ike::ChildId id, const InstalledChild& installed);
   void forget_home(ike::ChildId id);
 
+  // wanted_here.h
+  friend class WantedHere;
+
   // desired.cc
   Reconciliation::Hooks reconciliation_hooks();
-  Reconciliation::Desired desired(const std::string& netns) const;
-  void on_saw_sas(const std::string& netns, const std::vector<policy::SaState>& states);
+  void on_saw_sas(const std::string& netns, Reconciliation::ReadPart part, const std::vector<policy::SaState>& states);
   void recover_acquires(const std::string& netns, const std::vector<policy::SaState>& states);
   void look_at_volumes(const std::string& netns, const std::vector<policy::SaState>& states);
   void replace_child(ike::ChildId id, const policy::SaKey& key, uint32_t tries);
@@ -420,7 +434,10 @@ class TunnelManager {
   std::map<std::string, std::string> paths_seen_;                        // the last tunnel looked at, by namespace
   std::map<std::string, Instant> paths_due_, paths_rest_;  // because routes changed; no look before; by namespace
   uint32_t last_number_ = 0, last_if_id_ = 0, last_reqid_ = 0;
+  Rollout rollout_;
   std::map<std::string, Adoption::Numbers> adopted_;  // while the tunnels start
+  decltype(Adoption::carriers) adopted_carriers_;     // the same
+  bool events_left_ = false;                          // of the kernel, for the next turn
   size_t next_worker_ = 0;
   uint64_t last_serial_ = 0;        // of established IKE SAs
   std::set<std::string> to_sweep_;  // tunnels of which something that leaves may be gone

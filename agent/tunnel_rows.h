@@ -63,9 +63,12 @@ struct ChildRow {
   std::vector<ike::ChildId> up;
   /// What the peer did not take with the SAs that are up, and is asked for with further ones.
   struct Rest {
-    bool asked = false;                       ///< The attempt under way is for it.
-    bool refused = false;                     ///< The peer does not want it; reported.
-    std::vector<policy::TrafficPair> before;  ///< What was left when it was asked for.
+    bool asked = false;                        ///< The attempt under way is for it.
+    bool singly = false;                       ///< The peer has refused several pairs at once.
+    bool reported = false;                     ///< That what is refused stays uncovered.
+    policy::SelectorPair request;              ///< What was asked for last.
+    std::vector<policy::TrafficPair> before;   ///< What was left then.
+    std::vector<policy::TrafficPair> refused;  ///< By the peer, since the child is up.
   };
   Rest rest;
   std::optional<policy::Acquire> acquire;  ///< What the kernel waits for an answer to.

@@ -63,21 +63,25 @@ Message new_address(int device, const InterfaceAddress& wanted) {
   return message;
 }
 
+Message encode_dump_addresses(int device) {
+  Message message(RTM_GETADDR);
+  ifaddrmsg header{};
+  header.ifa_index = static_cast<uint32_t>(device);
+  message.header(header);
+  return message;
+}
+
+Status take_address(const Received& message, int device, std::vector<AddressInfo>& found) {
+  if (message.type != RTM_NEWADDR) return {};
+  TRY_ASSIGN(AddressInfo address, decode_address(message.payload), "");
+  if (device == 0 || address.device == device) found.push_back(std::move(address));
+  return {};
+}
+
 Result<std::vector<AddressInfo>> dump_addresses(Socket& dumps, int device) {
   std::vector<AddressInfo> found;
-  const auto request = [&] {
-    Message message(RTM_GETADDR);
-    ifaddrmsg header{};
-    header.ifa_index = static_cast<uint32_t>(device);
-    message.header(header);
-    return message;
-  };
-  const auto each = [&](const Received& message) -> Status {
-    if (message.type != RTM_NEWADDR) return {};
-    TRY_ASSIGN(AddressInfo address, decode_address(message.payload), "");
-    if (device == 0 || address.device == device) found.push_back(std::move(address));
-    return {};
-  };
+  const auto request = [device] { return encode_dump_addresses(device); };
+  const auto each = [&](const Received& message) { return take_address(message, device, found); };
   TRY(dumps.dump(request, each, [&] { found.clear(); }), "read the addresses");
   return found;
 }

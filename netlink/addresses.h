@@ -28,6 +28,9 @@ Result<AddressInfo> decode_address(ByteView payload);
 /// The request that puts an address of ours there: usable at once, for nobody else of its link can have it.
 Message new_address(int device, const policy::InterfaceAddress& wanted);
 
+/// The request for a dump of all addresses, or of those of one device (0: all), and what one message of it holds.
+Message encode_dump_addresses(int device);
+Status take_address(const Received& message, int device, std::vector<AddressInfo>& found);
 /// All addresses of the namespace, or those of one device. Nothing else may be in flight on `dumps`, which should be a
 /// strict one: otherwise the kernel tells all of them, and the others are left out here.
 Result<std::vector<AddressInfo>> dump_addresses(Socket& dumps, int device = 0);

@@ -115,13 +115,11 @@ Result<std::vector<policy::RuleConfig>> NamespacePort::dump_rules() {
   TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
   TRY_ASSIGN(const std::vector<LinkInfo> links, netlink::dump_links(*dumps), "");
   TRY_ASSIGN(std::vector<DecodedRule> rules, netlink::dump_rules(*dumps, kRouteProtocol), "");
-  std::map<uint32_t, std::string> vrfs{{RouteContext{}.table, ""}};
-  for (const LinkInfo& link : links)
-    if (link.kind == "vrf") vrfs.emplace(link.vrf_table, link.name);
+  NamesOfNumbers names;
+  for (const LinkInfo& link : links) names.add(link);
   std::vector<policy::RuleConfig> found;
   for (DecodedRule& each : rules) {
-    const auto vrf = vrfs.find(each.table);
-    each.config.vrf = vrf != vrfs.end() ? vrf->second : "#" + std::to_string(each.table);
+    each.config.vrf = names.vrf(each.table);
     found.push_back(std::move(each.config));
   }
   return found;

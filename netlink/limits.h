@@ -12,6 +12,7 @@ inline constexpr size_t kInFlightMax = 1024;         ///< Requests without an an
 inline constexpr int kReceiveBufferBytes = 8 << 20;  ///< Asked for; net.core.rmem_max bounds it without CAP_NET_ADMIN.
 inline constexpr size_t kReceiveChunkBytes = 64 << 10;  ///< One recvmsg; the kernel fills at most 32 KiB of a dump.
 inline constexpr int kDumpTriesMax = 8;                 ///< Starts of a dump that changes made inconsistent.
+inline constexpr std::chrono::milliseconds kFlushTurnMax{2};     ///< For operations that leave with one flush.
 inline constexpr std::chrono::milliseconds kReplyTimeout{5000};  ///< From sending to giving up.
 inline constexpr size_t kQueuedOperationsMax = 1 << 20;          ///< Submitted and not yet sent, per port.
 inline constexpr size_t kEventsMax = 8192;                       ///< Read and not yet polled, per port; then a resync.

@@ -178,16 +178,19 @@ Result<std::optional<LinkInfo>> find_link(Socket& route, int index) {
   return read_one(route, link_request(RTM_GETLINK, 0, index));
 }
 
+Message encode_dump_links() { return link_request(RTM_GETLINK, 0, 0); }
+
+Status take_link(const Received& message, std::vector<LinkInfo>& found) {
+  if (message.type != RTM_NEWLINK) return {};
+  TRY_ASSIGN(LinkInfo link, decode_link(message.payload), "");
+  found.push_back(std::move(link));
+  return {};
+}
+
 Result<std::vector<LinkInfo>> dump_links(Socket& dumps) {
   std::vector<LinkInfo> found;
-  const auto request = [] { return link_request(RTM_GETLINK, 0, 0); };
-  const auto each = [&](const Received& message) -> Status {
-    if (message.type != RTM_NEWLINK) return {};
-    TRY_ASSIGN(LinkInfo link, decode_link(message.payload), "");
-    found.push_back(std::move(link));
-    return {};
-  };
-  TRY(dumps.dump(request, each, [&] { found.clear(); }), "read all links");
+  const auto each = [&](const Received& message) { return take_link(message, found); };
+  TRY(dumps.dump(encode_dump_links, each, [&] { found.clear(); }), "read all links");
   return found;
 }
 

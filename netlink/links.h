@@ -52,6 +52,9 @@ Result<std::optional<LinkInfo>> find_link(Socket& route, const std::string& name
 Result<std::optional<LinkInfo>> find_link(Socket& route, int index);
 /// The same, `kDeviceMissing` when there is none.
 Result<LinkInfo> need_link(Socket& route, const std::string& name);
+/// The request for a dump of all interfaces, and what one message of it holds.
+Message encode_dump_links();
+Status take_link(const Received& message, std::vector<LinkInfo>& found);
 /// All interfaces of the namespace of `dumps`, on which nothing else may be in flight.
 Result<std::vector<LinkInfo>> dump_links(Socket& dumps);
 /// A VRF; `kVrfMissing` (with the command that makes it) when it is not there or something else.

@@ -80,65 +80,85 @@ Result<std::vector<policy::LinkConfig>> NamespacePort::dump_links() {
   flush();
   TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
   TRY_ASSIGN(const std::vector<LinkInfo> all, netlink::dump_links(*dumps), "");
-  std::map<int, std::string> names;
-  for (const LinkInfo& link : all) names.emplace(link.index, link.name);
-  std::vector<policy::LinkConfig> found;
+  NamesOfNumbers names;
+  bool some_ours = false;
   for (const LinkInfo& link : all) {
-    const auto tunnel = tunnel_kind(link.kind);
-    // Those without ends are the kernel's own, for what no other one takes.
-    const bool has_ends = tunnel && !link.ends.local.is_any() && !link.ends.remote.is_any();
-    if (link.kind != "xfrm" && link.kind != "vrf" && !has_ends) continue;
-    policy::LinkConfig& config = found.emplace_back();
-    if (link.kind == "vrf") {
-      config.kind = policy::LinkKind::kVrf;
-      config.name = link.name;
-      const auto ours = std::ranges::find_if(
-          link.altnames, [](const std::string& each) { return each.starts_with(policy::kVrfAltname); });
-      if (ours != link.altnames.end()) config.altname = *ours;
-      config.vrf_table = link.vrf_table;
-      config.up = link.admin_up;
-      continue;
-    }
-    config = {.kind = tunnel          ? *tunnel
-                      : link.external ? policy::LinkKind::kExternal
-                                      : policy::LinkKind::kXfrm,
-              .name = link.name,
-              .if_id = link.if_id,
-              .mtu = link.mtu,
-              .group = link.group,
-              .up = link.admin_up,
-              .dormant = link.dormant,
-              .tunnel_local = link.ends.local,
-              .tunnel_remote = link.ends.remote,
-              .tunnel_key = link.ends.key};
-    if (link.master != 0) config.vrf = names.contains(link.master) ? names.at(link.master) : numbered(link.master);
-    name_underside(link, config);
+    names.add(link);
+    some_ours = some_ours || (link.kind != "vrf" && is_ours(link));
   }
+  AddressesOfDevices addresses;
+  if (some_ours) {
+    TRY_ASSIGN(const std::vector<AddressInfo> read, dump_addresses(*dumps), "");
+    for (const AddressInfo& each : read) addresses[each.device].push_back(each);
+  }
+  std::vector<policy::LinkConfig> found;
+  for (const LinkInfo& link : all)
+    if (auto config = shown(link, names, addresses)) found.push_back(std::move(*config));
   public_sides_.clear();
-  TRY(read_addresses(*dumps, all, found), "");
   return found;
 }
 
-/// Of links of ours, all in one read.
-Status NamespacePort::read_addresses(Socket& dumps, const std::vector<LinkInfo>& all,
-                                     std::vector<policy::LinkConfig>& found) {
-  std::map<std::string_view, int> ours;
-  for (const LinkInfo& link : all)
-    if (link.kind != "vrf" && is_ours(link)) ours.emplace(link.name, link.index);
-  if (ours.empty()) return {};
-  TRY_ASSIGN(const std::vector<AddressInfo> addresses, dump_addresses(dumps), "");
-  std::map<int, std::vector<AddressInfo>> by_device;
-  for (const AddressInfo& each : addresses) by_device[each.device].push_back(each);
-  for (policy::LinkConfig& config : found) {
-    const auto link = ours.find(config.name);
-    if (link == ours.end()) continue;
-    const auto known = undersides_.find(config.name);
-    const std::vector<policy::InterfaceAddress> wanted =
-        known != undersides_.end() ? known->second.addresses : std::vector<policy::InterfaceAddress>{};
-    config.addresses = addresses_of(by_device[link->second], wanted);
-    if (known != undersides_.end()) known->second.addresses_stand = config.addresses == wanted;
+void NamesOfNumbers::add(const LinkInfo& link) {
+  devices.emplace(link.index, link.name);
+  if (link.kind == "vrf") vrfs.emplace(link.vrf_table, link.name);
+}
+
+std::string NamesOfNumbers::device(int index) const {
+  const auto known = devices.find(index);
+  return known != devices.end() ? known->second : numbered(index);
+}
+
+std::string NamesOfNumbers::vrf(uint32_t table) const {
+  if (table == RouteContext{}.table) return {};
+  const auto known = vrfs.find(table);
+  return known != vrfs.end() ? known->second : numbered(table);
+}
+
+policy::RouteConfig NamesOfNumbers::named(DecodedRoute route) const {
+  route.config.vrf = vrf(route.context.table);
+  if (route.config.kind == policy::RouteKind::kDevice) route.config.device = device(route.context.device_index);
+  return std::move(route.config);
+}
+
+std::optional<policy::LinkConfig> NamespacePort::shown(const LinkInfo& link, const NamesOfNumbers& names,
+                                                       const AddressesOfDevices& addresses) {
+  const auto tunnel = tunnel_kind(link.kind);
+  // Those without ends are the kernel's own, for what no other one takes.
+  const bool has_ends = tunnel && !link.ends.local.is_any() && !link.ends.remote.is_any();
+  if (link.kind != "xfrm" && link.kind != "vrf" && !has_ends) return std::nullopt;
+  policy::LinkConfig config;
+  if (link.kind == "vrf") {
+    config.kind = policy::LinkKind::kVrf;
+    config.name = link.name;
+    const auto ours = std::ranges::find_if(
+        link.altnames, [](const std::string& each) { return each.starts_with(policy::kVrfAltname); });
+    if (ours != link.altnames.end()) config.altname = *ours;
+    config.vrf_table = link.vrf_table;
+    config.up = link.admin_up;
+    return config;
   }
-  return {};
+  config = {.kind = tunnel          ? *tunnel
+                    : link.external ? policy::LinkKind::kExternal
+                                    : policy::LinkKind::kXfrm,
+            .name = link.name,
+            .if_id = link.if_id,
+            .mtu = link.mtu,
+            .group = link.group,
+            .up = link.admin_up,
+            .dormant = link.dormant,
+            .tunnel_local = link.ends.local,
+            .tunnel_remote = link.ends.remote,
+            .tunnel_key = link.ends.key};
+  if (link.master != 0) config.vrf = names.device(link.master);
+  name_underside(link, config);
+  if (!is_ours(link)) return config;
+  const auto known = undersides_.find(config.name);
+  const std::vector<policy::InterfaceAddress> wanted =
+      known != undersides_.end() ? known->second.addresses : std::vector<policy::InterfaceAddress>{};
+  const auto there = addresses.find(link.index);
+  if (there != addresses.end()) config.addresses = addresses_of(there->second, wanted);
+  if (known != undersides_.end()) known->second.addresses_stand = config.addresses == wanted;
+  return config;
 }
 
 /// Whether the device that a link was made over is still the one of its name.
@@ -176,23 +196,12 @@ Result<std::vector<policy::RouteConfig>> NamespacePort::dump_routes() {
   flush();
   TRY_ASSIGN(Socket * dumps, dumps_of(NETLINK_ROUTE), "");
   TRY_ASSIGN(const std::vector<LinkInfo> links, netlink::dump_links(*dumps), "");
-  std::map<int, std::string> devices;
-  std::map<uint32_t, std::string> vrfs{{RouteContext{}.table, ""}};
-  for (const LinkInfo& link : links) {
-    devices.emplace(link.index, link.name);
-    if (link.kind == "vrf") vrfs.emplace(link.vrf_table, link.name);
-  }
+  NamesOfNumbers names;
+  for (const LinkInfo& link : links) names.add(link);
   std::vector<policy::RouteConfig> found;
   for (const uint8_t protocol : route_protocols_) {
     TRY_ASSIGN(std::vector<DecodedRoute> routes, netlink::dump_routes(*dumps, protocol), "");
-    for (DecodedRoute& each : routes) {
-      const auto vrf = vrfs.find(each.context.table);
-      const auto device = devices.find(each.context.device_index);
-      each.config.vrf = vrf != vrfs.end() ? vrf->second : numbered(each.context.table);
-      if (each.config.kind == policy::RouteKind::kDevice)
-        each.config.device = device != devices.end() ? device->second : numbered(each.context.device_index);
-      found.push_back(std::move(each.config));
-    }
+    for (DecodedRoute& each : routes) found.push_back(names.named(std::move(each)));
   }
   return found;
 }

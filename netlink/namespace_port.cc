@@ -49,9 +49,12 @@ NamespacePort::NamespacePort(const Options& options, Socket xfrm, Socket route, 
 
 void NamespacePort::submit(policy::KernelOperation operation) { queued_.push_back(std::move(operation)); }
 
-void NamespacePort::flush() {
+void NamespacePort::flush(TimePoint until) {
   constexpr size_t kRequestsPerOperationMax = 2;
+  has_more_ = false;
   while (!queued_.empty()) {
+    has_more_ = until != TimePoint::max() && std::chrono::steady_clock::now() >= until;
+    if (has_more_) break;
     if (xfrm_.in_flight() + kRequestsPerOperationMax > kInFlightMax) {
       xfrm_.send();
       if (!collect()) return;  // process() goes on when answers come
@@ -96,7 +99,7 @@ void NamespacePort::process(std::chrono::steady_clock::time_point now) {
   collect();
   xfrm_.expire(now);
   collect();
-  if (!queued_.empty()) flush();
+  if (!queued_.empty()) flush(now + kFlushTurnMax);
 }
 
 void NamespacePort::start(policy::KernelOperation operation) {

@@ -7,14 +7,17 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "netlink/addresses.h"
 #include "netlink/df_programs.h"
 #include "netlink/journal.h"
 #include "netlink/limits.h"
 #include "netlink/links.h"
 #include "netlink/nft_table.h"
+#include "netlink/routes.h"
 #include "netlink/socket.h"
 #include "netlink/unclaimed_table.h"
 #include "netlink/xfrm_codec.h"
@@ -40,6 +43,18 @@ std::string fingerprint(const policy::PolicyConfig& policy);
 std::string fingerprint(const policy::LinkConfig& link);
 std::string tunnel_fingerprint(std::string_view kind, const IpAddress& local);
 
+/// The names of what the kernel shows as numbers: devices, and VRFs by their tables. What has no name is "#" and its
+/// number.
+struct NamesOfNumbers {
+  std::unordered_map<int, std::string> devices;
+  std::map<uint32_t, std::string> vrfs;
+
+  void add(const LinkInfo& link);
+  std::string device(int index) const;
+  std::string vrf(uint32_t table) const;  ///< Empty: the main table.
+  policy::RouteConfig named(DecodedRoute route) const;
+};
+
 /// The operations of one namespace: its sockets, its queue, what is in flight. XFRM requests leave many at a time and
 /// their answers are collected later; links and routes are done at their turn, within the call.
 class NamespacePort {
@@ -55,8 +70,12 @@ class NamespacePort {
                                                      std::deque<policy::KernelCompletion>& completions);
 
   void submit(policy::KernelOperation operation);
-  /// Sends as much of the queue as may be in flight and collects the answers that are there.
-  void flush();
+  /// Sends as much of the queue as may be in flight, and collects the answers that are there. Begins no further
+  /// operation after `until`: those on links take the kernel up to milliseconds each.
+  using TimePoint = std::chrono::steady_clock::time_point;
+  void flush(TimePoint until = TimePoint::max());
+  /// Whether `until` came before the end of the queue.
+  bool has_more() const { return has_more_; }
   /// Collects answers; sends what they made room for.
   void process(std::chrono::steady_clock::time_point now);
   size_t queued() const { return queued_.size(); }
@@ -80,6 +99,15 @@ class NamespacePort {
   bool take_disturbed_rules();
   bool has_df_programs() const { return df_ != nullptr; }
   Result<std::vector<policy::RuleConfig>> dump_rules();
+  /// A link as readers of the namespace see it; nothing: it is of no kind that we make. `addresses`: of all devices,
+  /// when one link at least is_ours() and no VRF.
+  using AddressesOfDevices = std::unordered_map<int, std::vector<AddressInfo>>;
+  std::optional<policy::LinkConfig> shown(const LinkInfo& link, const NamesOfNumbers& names,
+                                          const AddressesOfDevices& addresses);
+  /// Whether the journal knows it.
+  bool is_ours(const LinkInfo& link) const;
+  /// Forgets what was looked up of devices below links: they may be others after the present piece of work.
+  void end_of_reading() { public_sides_.clear(); }
   /// The protocols whose routes a dump shows: those of the routes made here.
   const std::set<uint8_t>& route_protocols() const { return route_protocols_; }
   /// Ends everything that is queued or in flight with this error.
@@ -167,10 +195,8 @@ class NamespacePort {
   std::vector<policy::KernelOperation> take_removals();
   void remove_links(std::vector<policy::KernelOperation> removals);
   Status remove_at_once(const std::vector<policy::KernelOperation>& removals);
-  bool is_ours(const LinkInfo& link) const;
   bool stands_over(const Underside& made, int device_index);
   void name_underside(const LinkInfo& link, policy::LinkConfig& config);
-  Status read_addresses(Socket& dumps, const std::vector<LinkInfo>& all, std::vector<policy::LinkConfig>& found);
   Result<NftTable*> nft();
   Status put_packet_rules(const policy::PacketRules& rules);
   Status put_table(const policy::PacketRules& rules);
@@ -193,7 +219,7 @@ class NamespacePort {
   bool without_table_ = false;     // what was wanted last needs no table, and there is none
   UnclaimedTable unclaimed_table_;
   std::unique_ptr<DfPrograms> df_;  // as long as there are DF bits for them to write
-  bool rules_fds_changed_ = false;
+  bool rules_fds_changed_ = false, has_more_ = false;
   Journal& journal_;
   std::function<bool()> df_by_programs_;
   std::deque<policy::KernelCompletion>& completions_;

@@ -115,20 +115,26 @@ Result<DecodedRoute> decode_route(ByteView payload) {
   return route;
 }
 
+Message encode_dump_routes(uint8_t family, uint8_t protocol) {
+  Message message(RTM_GETROUTE);
+  rtmsg header{};
+  header.rtm_family = family;
+  header.rtm_protocol = protocol;
+  message.header(header);
+  return message;
+}
+
+Status take_route(const Received& message, uint8_t protocol, std::vector<DecodedRoute>& found) {
+  if (message.type != RTM_NEWROUTE) return {};
+  TRY_ASSIGN(DecodedRoute route, decode_route(message.payload), "");
+  if (route.plain && route.config.protocol == protocol) found.push_back(std::move(route));
+  return {};
+}
+
 Result<std::vector<DecodedRoute>> dump_routes(Socket& dumps, uint8_t protocol) {
-  const auto request = [protocol](uint8_t family) {
-    Message message(RTM_GETROUTE);
-    rtmsg header{};
-    header.rtm_family = family;
-    header.rtm_protocol = protocol;
-    message.header(header);
-    return message;
-  };
-  const auto take = [protocol](const Received& message, std::vector<DecodedRoute>& found) -> Status {
-    if (message.type != RTM_NEWROUTE) return {};
-    TRY_ASSIGN(DecodedRoute route, decode_route(message.payload), "");
-    if (route.plain && route.config.protocol == protocol) found.push_back(std::move(route));
-    return {};
+  const auto request = [protocol](uint8_t family) { return encode_dump_routes(family, protocol); };
+  const auto take = [protocol](const Received& message, std::vector<DecodedRoute>& found) {
+    return take_route(message, protocol, found);
   };
   TRY_ASSIGN(std::vector<DecodedRoute> all, dump_families<DecodedRoute>(dumps, request, take), "read all routes");
   return all;

@@ -29,6 +29,9 @@ struct DecodedRoute {
   bool plain = false;
 };
 Result<DecodedRoute> decode_route(ByteView payload);
+/// The request for a dump of one family's routes of one protocol, and what one message of it holds.
+Message encode_dump_routes(uint8_t family, uint8_t protocol);
+Status take_route(const Received& message, uint8_t protocol, std::vector<DecodedRoute>& found);
 /// All plain routes of one protocol, of both families and all tables. Nothing else may be in flight on `dumps`; one
 /// opened with `strict` lets the kernel leave out all others.
 Result<std::vector<DecodedRoute>> dump_routes(Socket& dumps, uint8_t protocol);

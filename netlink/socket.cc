@@ -320,14 +320,13 @@ Status Socket::transact_batch(std::vector<Message> messages) {
   return outcome;
 }
 
-Status Socket::dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,
-                          bool& done, bool& interrupted) {
-  while (!datagram.empty() && !done) {
+Status Socket::dump_chunk(ByteView datagram, const std::function<Status(const Received&)>& each) {
+  while (!datagram.empty() && !dump_.done) {
     TRY_ASSIGN(const Received message, take_message(datagram), "dump");
-    if (message.sequence != sequence) continue;
-    if ((message.flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
+    if (message.sequence != dump_.sequence) continue;
+    if ((message.flags & NLM_F_DUMP_INTR) != 0) dump_.interrupted = true;
     if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
-      done = true;
+      dump_.done = true;
       TRY(verdict(message), "dump");
     } else {
       TRY(each(message), "dump");
@@ -336,38 +335,41 @@ Status Socket::dump_chunk(ByteView datagram, uint32_t sequence, const std::funct
   return {};
 }
 
-Result<bool> Socket::dump_once(const Message& request, const std::function<Status(const Received&)>& each) {
+Status Socket::begin_dump(Message request) {
+  VERIFY(batch_.empty());
+  request.add_flags(NLM_F_DUMP);
+  request.set_sequence(next_sequence_++);
+  overrun_ = false;
+  dump_ = {.sequence = request.sequence(), .status = {}};
   const ByteView bytes = request.bytes();
   if (::send(fd(), bytes.data(), bytes.size(), 0) < 0) return kernel_error(errno, {}).context("ask for a dump");
-  bool done = false, interrupted = false;
-  Status status;
-  auto deadline = Clock::now() + kReplyTimeout;
-  while (!done) {
-    const auto got = receive([&](ByteView datagram) {
-      Status chunk = dump_chunk(datagram, request.sequence(), each, done, interrupted);
-      if (status.ok() && !chunk.ok()) status = std::move(chunk);  // the rest is read all the same, then thrown away
-      if (protocol_ == NETLINK_XFRM) wipe(std::span<uint8_t>(buffer_).first(datagram.size()));
-    });
-    if (overrun_) interrupted = true;  // read on to its end: the kernel refuses a second dump beside an open one
-    if (got == Receive::kSomething)
-      deadline = Clock::now() + kReplyTimeout;
-    else if (!wait_readable(deadline))
-      return Error(Reason::kKernelTimeout, "a dump did not end in time");
-  }
-  if (!status.ok()) return std::move(status).error();
-  return interrupted;
+  return {};
+}
+
+Result<Socket::Dump> Socket::dump_some(const std::function<Status(const Received&)>& each) {
+  const auto deadline = Clock::now() + kReplyTimeout;
+  const auto take = [&](ByteView datagram) {
+    Status chunk = dump_chunk(datagram, each);
+    if (dump_.status.ok() && !chunk.ok()) dump_.status = std::move(chunk);
+    if (protocol_ == NETLINK_XFRM) wipe(std::span<uint8_t>(buffer_).first(datagram.size()));
+  };
+  while (receive(take) == Receive::kNothing)
+    if (!wait_readable(deadline)) return Error(Reason::kKernelTimeout, "a dump did not end in time");
+  if (overrun_) dump_.interrupted = true;  // read on to its end: the kernel refuses a second dump beside an open one
+  if (!dump_.done) return Dump::kGoesOn;
+  if (!dump_.status.ok()) return std::move(dump_.status).error();
+  return dump_.interrupted ? Dump::kInterrupted : Dump::kDone;
 }
 
 Status Socket::dump(const std::function<Message()>& request, const std::function<Status(const Received&)>& each,
                     const std::function<void()>& restart) {
-  VERIFY(batch_.empty());
   for (int tries = 0; tries < kDumpTriesMax; ++tries) {
-    Message message = request();
-    message.add_flags(NLM_F_DUMP);
-    message.set_sequence(next_sequence_++);
-    overrun_ = false;
-    TRY_ASSIGN(const bool again, dump_once(message, each), "");
-    if (!again) return {};
+    TRY(begin_dump(request()), "");
+    Dump state = Dump::kGoesOn;
+    while (state == Dump::kGoesOn) {
+      TRY_ASSIGN(state, dump_some(each), "");
+    }
+    if (state == Dump::kDone) return {};
     restart();
   }
   return Error(Reason::kKernelLost, "the table changed during " + std::to_string(kDumpTriesMax) + " dumps");

@@ -78,6 +78,13 @@ class Socket {
   Status dump(const std::function<Message()>& request, const std::function<Status(const Received&)>& each,
               const std::function<void()>& restart);
 
+  /// The same a piece at a time, so that a long dump keeps nobody waiting. begin_dump() asks; dump_some() reads one
+  /// piece and calls `each` per message. Nothing else may be in flight between the two. kInterrupted: the table has
+  /// changed in between, what was read is no complete state. An error ends the dump.
+  enum class Dump : uint8_t { kGoesOn, kDone, kInterrupted };
+  Status begin_dump(Message request);
+  Result<Dump> dump_some(const std::function<Status(const Received&)>& each);
+
   /// The next multicast message, without waiting; `handler` sees it while its buffer is valid. False: nothing there.
   bool poll_event(const std::function<void(const Received&)>& handler);
   /// Whether the kernel dropped messages for this socket since the last call (ENOBUFS).
@@ -101,9 +108,12 @@ class Socket {
   void fail_batch(int os_errno);
   void lose_all();
   Status send_batch(const std::vector<Message>& messages);
-  Result<bool> dump_once(const Message& request, const std::function<Status(const Received&)>& each);
-  Status dump_chunk(ByteView datagram, uint32_t sequence, const std::function<Status(const Received&)>& each,
-                    bool& done, bool& interrupted);
+  struct DumpState {
+    uint32_t sequence = 0;
+    bool done = false, interrupted = false;
+    Status status;  ///< The first error; the rest is read all the same, and thrown away.
+  };
+  Status dump_chunk(ByteView datagram, const std::function<Status(const Received&)>& each);
   bool wait_readable(std::chrono::steady_clock::time_point deadline) const;
 
   UniqueFd fd_;
@@ -117,6 +127,7 @@ class Socket {
   Bytes buffer_;
   ByteView event_rest_;     // of buffer_: messages of the last datagram not yet handed out
   size_t event_bytes_ = 0;  // of that datagram, until it is wiped
+  DumpState dump_;
   bool overrun_ = false;
 };
 

@@ -4,6 +4,7 @@
 
 #include "netlink/addresses.h"
 #include "netlink/links.h"
+#include "netlink/namespace_read.h"
 #include "netlink/policy_hash.h"
 #include "netlink/probe.h"
 
@@ -46,6 +47,7 @@ Result<NamespacePort*> XfrmKernel::port(const std::string& netns) {
   awaited_.erase(netns);
   identities_.insert_or_assign(netns, identity);
   fds_changed_ = true;
+  openings_[netns] = ++last_opening_;
   return ports_.emplace(netns, std::move(opened)).first->second.get();
 }
 
@@ -69,8 +71,19 @@ void XfrmKernel::follow_routes(uint8_t protocol) {
 }
 
 void XfrmKernel::flush() {
-  for (auto& [netns, each] : ports_) each->flush();
+  const auto until = std::chrono::steady_clock::now() + kFlushTurnMax;
+  // Behind the one whose turn it was last, so that each namespace comes round.
+  auto it = ports_.upper_bound(last_flushed_);
+  for (size_t i = 0; i < ports_.size(); ++i, ++it) {
+    if (it == ports_.end()) it = ports_.begin();
+    if (std::chrono::steady_clock::now() < until) last_flushed_ = it->first;
+    it->second->flush(until);
+  }
   note_rules_fds();
+}
+
+bool XfrmKernel::has_unsent() const {
+  return std::ranges::any_of(ports_, [](const auto& entry) { return entry.second->has_more(); });
 }
 
 /// A namespace's first packet rules bring more descriptors.
@@ -149,6 +162,18 @@ Result<NamespacePort*> XfrmKernel::port_to_read(const std::string& netns, const 
   if (!is_same_namespace(netns)) give_up(netns);
   TRY_ASSIGN(NamespacePort * where, port(netns), doing);
   return where;
+}
+
+Result<std::unique_ptr<policy::NamespaceRead>> XfrmKernel::begin_read(const std::string& netns) {
+  TRY_ASSIGN(NamespacePort * where, port_to_read(netns, "read a namespace"), "");
+  auto same_port = [this, netns, opening = openings_.at(netns)]() -> Result<NamespacePort*> {
+    const auto now = openings_.find(netns);
+    if (now == openings_.end() || now->second != opening)
+      return Error(Reason::kNamespaceMissing, "network namespace " + netns + " went while it was read");
+    return ports_.at(netns).get();
+  };
+  TRY_ASSIGN(auto read, KernelRead::begin(netns, where->route_protocols(), std::move(same_port)), "");
+  return std::unique_ptr<policy::NamespaceRead>(std::move(read));
 }
 
 Result<std::vector<policy::SaState>> XfrmKernel::dump_sas(const std::string& netns) {
@@ -300,6 +325,7 @@ Status XfrmKernel::leave(const std::string& netns, Leave how) {
     found->second->flush();
     found->second->abandon(Error(Reason::kNamespaceMissing, "network namespace " + netns + " is gone"));
     ports_.erase(found);
+    openings_.erase(netns);
     fds_changed_ = true;
   }
   identities_.erase(netns);

@@ -39,8 +39,10 @@ class XfrmKernel final : public policy::KernelPort {
   // policy::KernelPort
   void submit(policy::KernelOperation operation) override;
   void flush() override;
+  bool has_unsent() const override;
   std::optional<policy::KernelCompletion> poll_completion() override;
   std::optional<policy::KernelEvent> poll_event() override;
+  Result<std::unique_ptr<policy::NamespaceRead>> begin_read(const std::string& netns) override;
   Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
   /// Those of these that are there now, with what they have carried. Waits for each answer, some microseconds: for a
   /// few.
@@ -129,6 +131,9 @@ class XfrmKernel final : public policy::KernelPort {
   std::deque<policy::KernelCompletion> completions_;
   EventQueue events_;
   std::map<std::string, std::unique_ptr<NamespacePort>> ports_;
+  std::map<std::string, uint64_t> openings_;  // of those: a number that tells a port from an earlier one of its name
+  uint64_t last_opening_ = 0;
+  std::string last_flushed_;  // the namespace whose operations left last
   std::map<std::string, EventSource> sources_;
   std::map<std::string, RouteWatch> route_watches_;
   std::map<std::string, NetnsIdentity> identities_;    // of the namespaces that are open

@@ -10,8 +10,9 @@ namespace ipsec::policy {
 /// How to get from what stands to what is wanted.
 struct StateDiff {
   std::vector<KernelChange> changes;  ///< In the order in which they must be carried out.
+  size_t more = 0;                    ///< Further changes that were left out: a later read finds them.
   std::vector<SaKey> missing;         ///< Wanted SAs that do not stand: only IKE can make them, it has the keys.
-  bool empty() const { return changes.empty() && missing.empty(); }
+  bool empty() const { return changes.empty() && more == 0 && missing.empty(); }
 };
 
 /// `ours`: what stands in the kernel AND is proven ours; what is not proven must not be in it. The order lets no packet

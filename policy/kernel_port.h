@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -168,6 +169,21 @@ using KernelEvent = std::variant<Acquire, SaExpired, SaMappingChanged, LinkChang
                                  SaRemoved, PolicyDisturbed, RouteRemoved, RuleRemoved, PacketRulesDisturbed,
                                  RoutesChanged, NamespaceGone, ResyncNeeded>;
 
+/// One object that stands in a namespace.
+using StandingObject = std::variant<LinkConfig, PolicyConfig, RouteConfig, PacketRules, RuleConfig, SaState>;
+
+/// A complete read of one namespace, a part at a time: links, policies, routes, packet rules, rules, SAs, in this order
+/// and each as the dump_* functions of KernelPort show them. What changes while the read goes on may be seen as it was
+/// or as it is.
+class NamespaceRead {
+ public:
+  virtual ~NamespaceRead() = default;
+  enum class More : uint8_t { kNo, kYes };
+  /// Adds some objects, with work for about `most` of them; perhaps none, and yet there are more. An error ends the
+  /// read: nothing that it has shown is complete.
+  virtual Result<More> next(std::vector<StandingObject>& objects, size_t most) = 0;
+};
+
 /// The kernel as the rest of the program sees it: submit operations, poll completions and events. One thread uses one
 /// port. Implementations: netlink/xfrm_kernel (the real one), tests/support/fake_kernel. Operations of one namespace
 /// are carried out in the order of submission; completions of one namespace come in that order.
@@ -175,8 +191,10 @@ class KernelPort {
  public:
   virtual ~KernelPort() = default;
   virtual void submit(KernelOperation operation) = 0;
-  /// Sends what is queued. Call once per batch of submits.
+  /// Sends what is queued, or the first part of it: as much as is quickly done. Call once per batch of submits.
   virtual void flush() = 0;
+  /// Whether flush() has left something for the next call, which need wait for nothing.
+  virtual bool has_unsent() const = 0;
   virtual std::optional<KernelCompletion> poll_completion() = 0;
   virtual std::optional<KernelEvent> poll_event() = 0;
 
@@ -186,7 +204,11 @@ class KernelPort {
   /// Tells of the next change of a route, once (RoutesChanged). Nothing when that was asked for already.
   virtual Status watch_routes(const std::string& netns) = 0;
 
-  // Complete reads, for start-up, resync and drift; these send what is queued first, and wait for the answer.
+  /// Begins a complete read, for resync, audit and drift. The port must outlive it. Error kNamespaceMissing: there is
+  /// no such namespace.
+  virtual Result<std::unique_ptr<NamespaceRead>> begin_read(const std::string& netns) = 0;
+
+  // The same at once, for the start; these send what is queued first, and wait for the answer.
   virtual Result<std::vector<SaState>> dump_sas(const std::string& netns) = 0;
   virtual Result<std::vector<PolicyConfig>> dump_policies(const std::string& netns) = 0;
   /// All xfrm interfaces and VRFs. What cannot be named (a namespace that no link of ours lies over) is "#" and its

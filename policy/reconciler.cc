@@ -81,13 +81,15 @@ void Reconciler::on_read(Instant now, StateDiff difference, size_t objects, Dura
     failures_ = 0;
     obstacle_.reset();
     left_before_ = SIZE_MAX;
+    if (difference.more != 0) read_at(now + kReadGap);
     return;
   }
-  if (difference.changes.size() < left_before_)
+  const size_t left = difference.changes.size() + difference.more;
+  if (left < left_before_)
     failures_ = 0;
   else if (!round_error_)  // all that was tried succeeded, and yet no less is to be done: somebody works against us
     ++failures_;
-  left_before_ = difference.changes.size();
+  left_before_ = left;
   round_error_.reset();
   const size_t count = std::min(difference.changes.size(), kChangesPerRound);
   for (size_t i = 0; i < count; ++i) {

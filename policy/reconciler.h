@@ -79,6 +79,7 @@ class Reconciler {
   /// Whether to read the namespace now; then on_read() or on_unreadable() follows.
   bool read_due(Instant now) const;
   std::optional<ReconcilerAction> poll();
+  bool has_actions() const { return !actions_.empty(); }
   std::optional<Instant> next_deadline() const;
 
   State state() const { return state_; }

@@ -79,9 +79,11 @@ class Backend {
     return Error(Reason::kUnsupported, "children cannot be pinned with this daemon");
   }
   /// What differs between what is wanted and what stands in the kernel, now: objects of the interface's type
-  /// NamespaceDrift. Error kNotFound for a namespace that is not looked after.
-  virtual Result<nlohmann::json> drift([[maybe_unused]] const std::optional<std::string>& netns) {
-    return Error(Reason::kUnsupported, "this daemon does not compare");
+  /// NamespaceDrift. Error kNotFound for a namespace that is not looked after. `done` is called once with a function
+  /// that makes the answer, for any thread: there may be very many rows.
+  using Maker = std::function<Result<nlohmann::json>()>;
+  virtual void drift([[maybe_unused]] const std::optional<std::string>& netns, std::function<void(Maker)> done) {
+    done([] { return Error(Reason::kUnsupported, "this daemon does not compare"); });
   }
   /// Declares ours what bears our marks and no journal names: {"adopted": N}. Errors as of drift().
   virtual Work drift_adopt([[maybe_unused]] const std::optional<std::string>& netns) {

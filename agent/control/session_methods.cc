@@ -220,6 +220,14 @@ Session::Progress Session::pump_monitor(MonitorStream& stream) {
 
 namespace {
 
+/// The whole reply, as a text.
+std::string reply_of(Result<json> result, std::string_view name) {
+  if (!result.ok()) return write_reply(failure(result.error()));
+  json parameters = json::object();
+  parameters[std::string(name)] = std::move(result).value();
+  return write_reply({.parameters = std::move(parameters), .error = {}});
+}
+
 /// What a reply to ConfigCheck says. On a thread of its own.
 std::string checked(const Backend& backend, const json& parameters) {
   std::vector<Backend::NamedText> files;
@@ -265,9 +273,18 @@ void Session::take_apart_aside(std::string message) {
 
 void Session::on_drift(const json& parameters) {
   const json& netns = member_at(parameters, "netns");
+  work_ = Operation{.name = {}};
+  auto answer = [&backend = host_.backend, done = host_.make_reply(id_)](Backend::Maker make) {
+    const auto reply = std::make_shared<std::string>();
+    backend.aside(
+        [reply, make = std::move(make)]() mutable {
+          *reply = reply_of(make(), "namespaces");
+          make = nullptr;  // what it holds ends here
+        },
+        [reply, done] { done(std::move(*reply)); });
+  };
   // "" names the daemon's own namespace; only without it all of them are meant.
-  send_result(host_.backend.drift(netns.is_null() ? std::nullopt : std::optional(netns.get<std::string>())),
-              "namespaces");
+  host_.backend.drift(netns.is_null() ? std::nullopt : std::optional(netns.get<std::string>()), std::move(answer));
 }
 
 void Session::on_drift_adopt(const json& parameters) {

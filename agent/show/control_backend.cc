@@ -249,8 +249,14 @@ Result<json> ControlBackend::offload_pin(const std::string& tunnel, const std::s
   return outcome_of(agent_, tunnel);
 }
 
-Result<json> ControlBackend::drift(const std::optional<std::string>& netns) {
-  return drift_json(agent_.manager().drift(monotonic_now(), netns), netns);
+void ControlBackend::drift(const std::optional<std::string>& netns, std::function<void(Maker)> done) {
+  agent_.manager().drift(monotonic_now(), netns,
+                         [netns, done = std::move(done)](const Result<std::vector<NamespaceDrift>>& found) {
+                           done([netns, found]() -> Result<json> {
+                             if (!found.ok()) return found.error();
+                             return drift_json(*found, netns);
+                           });
+                         });
 }
 
 control::Work ControlBackend::drift_adopt(const std::optional<std::string>& netns) {
@@ -292,7 +298,7 @@ namespace {
 
 json reloaded_json(const Agent::Reloaded& reloaded) {
   json changes = json::array();
-  for (const auto& [name, change] : reloaded.changes)
+  for (const auto& [name, change] : *reloaded.changes)
     changes.push_back({{"tunnel", name},
                        {"kind", to_string(change.kind)},
                        {"settings", change.settings},

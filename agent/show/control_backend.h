@@ -27,7 +27,7 @@ class ControlBackend final : public control::Backend {
   Result<nlohmann::json> explain_offload(const std::string& tunnel) override;
   Result<nlohmann::json> offload_pin(const std::string& tunnel, const std::string& child, const std::string& pin,
                                      bool one_move) override;
-  Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
+  void drift(const std::optional<std::string>& netns, std::function<void(Maker)> done) override;
   control::Work drift_adopt(const std::optional<std::string>& netns) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) const override;
   void aside(std::function<void()> work, std::function<void()> then) override;

@@ -35,12 +35,12 @@ Result<json> drift_json(const std::vector<NamespaceDrift>& found, const std::opt
   json all = json::array();
   for (const NamespaceDrift& each : found) {
     json rows = json::array();
-    for (const policy::DriftRow& row : each.rows) rows.push_back(row_json(row));
+    for (const policy::DriftRow& row : *each.rows) rows.push_back(row_json(row));
     all.push_back({{"netns", each.netns},
                    {"state", state_text(each.state)},
                    {"code", each.obstacle ? json(code(each.obstacle->reason())) : json(nullptr)},
                    {"detail", each.obstacle ? json(each.obstacle->text()) : json(nullptr)},
-                   {"drift", policy::has_drift(each.rows)},
+                   {"drift", policy::has_drift(*each.rows)},
                    {"rows", std::move(rows)}});
   }
   return all;

@@ -139,7 +139,8 @@ TEST_CASE("interface: a comparison with the kernel has exactly the keys that are
     for (const auto& [key, value] : object.items()) keys.insert(key);
     return keys;
   };
-  const agent::NamespaceDrift found{.netns = "a", .obstacle = {}, .rows = {policy::DriftRow{}}};
+  const agent::NamespaceDrift found{
+      .netns = "a", .obstacle = {}, .rows = std::make_shared<const std::vector<policy::DriftRow>>(1)};
   const json space = agent::drift_json({found}, {}).value().at(0);
   CHECK(names(space) == keys_of("NamespaceDrift"));
   CHECK(names(space.at("rows").at(0)) == keys_of("DriftRow"));

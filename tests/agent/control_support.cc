@@ -90,12 +90,14 @@ Result<json> FakeBackend::explain_negotiation(const std::string& peer) {
   return found;
 }
 
-Result<json> FakeBackend::drift(const std::optional<std::string>& netns) {
+void FakeBackend::drift(const std::optional<std::string>& netns, std::function<void(Maker)> done) {
   const json all = rows_of(*this, "namespaces");
-  if (!netns) return all;
-  for (const json& each : all)
-    if (each.value("netns", "-") == *netns) return json::array({each});
-  return Error(Reason::kNotFound, "nothing of ours belongs into a namespace \"" + *netns + "\"");
+  done([all, netns]() -> Result<json> {
+    if (!netns) return all;
+    for (const json& each : all)
+      if (each.value("netns", "-") == *netns) return json::array({each});
+    return Error(Reason::kNotFound, "nothing of ours belongs into a namespace \"" + *netns + "\"");
+  });
 }
 
 Work FakeBackend::drift_adopt(const std::optional<std::string>& netns) {

@@ -25,7 +25,7 @@ class FakeBackend : public Backend {
   void rekey(const std::string& tunnel, const std::string& child, RekeyTarget target, Done done) override;
   EventRing::Page events(uint64_t from, size_t most) override { return ring.read(from, most); }
   Result<nlohmann::json> explain_negotiation(const std::string& peer) override;
-  Result<nlohmann::json> drift(const std::optional<std::string>& netns) override;
+  void drift(const std::optional<std::string>& netns, std::function<void(Maker)> done) override;
   Work drift_adopt(const std::optional<std::string>& netns) override;
   Work metrics(const std::string& format, const ServerCounters& counters, size_t clients) override;
   nlohmann::json config_check(const std::vector<NamedText>& files) const override;

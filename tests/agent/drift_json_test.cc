@@ -12,7 +12,10 @@ using policy::DriftVerdict;
 namespace {
 
 NamespaceDrift space(std::vector<policy::DriftRow> rows) {
-  return {.netns = "priv", .state = policy::Reconciler::State::kSynced, .obstacle = {}, .rows = std::move(rows)};
+  return {.netns = "priv",
+          .state = policy::Reconciler::State::kSynced,
+          .obstacle = {},
+          .rows = std::make_shared<const std::vector<policy::DriftRow>>(std::move(rows))};
 }
 
 const policy::DriftRow kForeign{

@@ -9,6 +9,7 @@
 
 #include "tests/agent_kernel/gateway.h"
 #include "tests/kernel/lab_network.h"
+#include "tests/manager/drift_now.h"
 
 using namespace ipsec;
 using namespace ipsec::lab;
@@ -89,9 +90,9 @@ std::string rest() {
 
 size_t differing(Gateway& gateway) {
   size_t rows = 0;
-  for (const agent::NamespaceDrift& each : gateway.manager->drift(gateway.now, {})) {
+  for (const agent::NamespaceDrift& each : testing::drift_now(*gateway.manager, gateway.now)) {
     CHECK_FALSE(each.obstacle);
-    rows += policy::has_drift(each.rows) ? each.rows.size() : 0;
+    rows += policy::has_drift(*each.rows) ? each.rows->size() : 0;
   }
   return rows;
 }

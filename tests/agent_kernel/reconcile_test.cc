@@ -6,6 +6,7 @@
 #include "agent/event_loop.h"
 #include "tests/agent_kernel/gateway.h"
 #include "tests/kernel/lab_network.h"
+#include "tests/manager/drift_now.h"
 
 using namespace ipsec;
 using namespace ipsec::lab;
@@ -45,8 +46,8 @@ Picture picture(Gateway& gateway) {
 
 std::vector<std::string> drift(Gateway& gateway) {
   std::vector<std::string> lines;
-  for (const agent::NamespaceDrift& each : gateway.manager->drift(gateway.now, {}))
-    for (const policy::DriftRow& row : each.rows)
+  for (const agent::NamespaceDrift& each : testing::drift_now(*gateway.manager, gateway.now))
+    for (const policy::DriftRow& row : *each.rows)
       lines.push_back(row.netns + " " + row.kind + " " + std::string(policy::to_string(row.verdict)));
   return lines;
 }
@@ -202,7 +203,7 @@ TEST_CASE("reconcile: a private namespace that goes and comes back is filled aga
   const Picture before = picture(tunnel.left);
   REQUIRE(shell("ip netns del left-priv") == 0);
   tunnel.settle(2s);
-  const auto gone = tunnel.left.manager->drift(tunnel.left.now, "left-priv");
+  const auto gone = testing::drift_now(*tunnel.left.manager, tunnel.left.now, "left-priv");
   REQUIRE(gone.size() == 1);
   CHECK(gone[0].state == policy::Reconciler::State::kAwaiting);
   CHECK(gone[0].obstacle->reason() == Reason::kNamespaceMissing);

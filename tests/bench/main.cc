@@ -1,5 +1,5 @@
-// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|hostile|reconcile|offload [--json] [--count
-// N]; bench probe DEVICE [--json] [--count N]
+// bench handshake [--json] [--count N] [--instructions]; bench rekey|flood|hostile|reconcile|offload|turns [--json]
+// [--count N]; bench probe DEVICE [--json] [--count N]
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +20,7 @@
 #include "tests/bench/offload.h"
 #include "tests/bench/reconcile.h"
 #include "tests/bench/rekey.h"
+#include "tests/bench/turns.h"
 
 namespace {
 
@@ -186,10 +187,10 @@ int reconcile(const Options& options) {
 }
 
 int usage() {
-  std::fprintf(
-      stderr,
-      "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
-      "rekey|flood|hostile|reconcile|offload [--json] [--count N]\n       bench probe DEVICE [--json] [--count N]\n");
+  std::fprintf(stderr,
+               "usage: bench handshake [--json] [--count N] [--instructions]\n       bench "
+               "rekey|flood|hostile|reconcile|offload|turns [--json] [--count N]\n       bench probe DEVICE [--json] "
+               "[--count N]\n");
   return 2;
 }
 
@@ -198,7 +199,7 @@ int usage() {
 int main(int argc, char** argv) {
   const std::string what = argc < 2 ? "" : argv[1];
   if (what != "handshake" && what != "rekey" && what != "flood" && what != "hostile" && what != "reconcile" &&
-      what != "offload" && what != "probe")
+      what != "offload" && what != "turns" && what != "probe")
     return usage();
   Options options;
   for (int i = 2; i < argc; ++i) {
@@ -224,6 +225,7 @@ int main(int argc, char** argv) {
   if (options.count == 0) options.count = what == "rekey" ? 10000 : what == "handshake" ? 2000 : 100000;
   if (what == "rekey") return rekey(options);
   if (what == "reconcile") return reconcile(options);
+  if (what == "turns") return print_turns(options.count, options.json);
   if (what == "offload") return print_offload(options.count, options.json);
   return what == "flood" ? flood(options) : handshake(std::filesystem::read_symlink("/proc/self/exe"), options);
 }

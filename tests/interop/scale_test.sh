@@ -40,6 +40,8 @@ counted() { # namespaces' prefix: interfaces, routes of ours
   echo "$links $routes"
 }
 
+longest() { ctl gw metrics | awk '/^ipsecd_longest_turn_seconds /{print int($2 * 1000)}'; } # turn of the main thread so far, ms
+
 # With iproute2: interfaces that are up, their alternative names, a policy and a route for each.
 plain_link() { # NAME ALTERNATIVE-NAME GROUP SETTINGS
   echo "link add $1 up link-netnsid 77 mtu 1400 type xfrm $4" >> "/run/batch.$3"
@@ -68,14 +70,22 @@ wait_for 120 "the daemon to answer" ctl gw status
 ours=$(milliseconds "$from")
 check "all interfaces and routes are there" is "$(counted c)" "$links $tunnels"
 check "all trap policies are there" is "$(policies)" "$tunnels"
+turn_start=$(longest)
 from=$(date +%s%N)
 check "nothing differs from what is wanted" ctl gw drift
 drift=$(milliseconds "$from")
+turn_drift=$(longest)
+# Every tunnel is changed in place.
+sed -i 's/"start": "traffic"/"start": "respond"/g' /run/gw.json
+check "another configuration is applied" ctl gw config apply
+check "no trap policy is left" is "$(policies)" 0
+turn_reload=$(longest)
 from=$(date +%s%N)
 kill -TERM "$(cat /run/ipsecd-gw/pid)"
 wait_for 200 "the end" not kill -0 "$(cat /run/ipsecd-gw/pid)"
 gone=$(milliseconds "$from")
 check "nothing is left" is "$(counted c) $(policies)" "0 0 0"
+printf 'longest turn of the main thread so far, ms: after the start %s  drift %s  reload %s\n' "$turn_start" "$turn_drift" "$turn_reload"
 printf 'tunnels %d  interfaces %d  start %d ms (%s times iproute2: %d ms)  drift %d ms  end %d ms\n' "$tunnels" "$links" "$ours" \
   "$(python3 -c "print(round($ours / $plain, 2))")" "$plain" "$drift" "$gone"
 finish

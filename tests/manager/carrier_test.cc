@@ -4,6 +4,7 @@
 
 #include "agent/show/carriers_json.h"
 #include "policy/plan_carriers.h"
+#include "tests/manager/drift_now.h"
 #include "tests/manager/manager_world.h"
 
 using namespace ipsec;
@@ -79,7 +80,7 @@ struct World : ManagerWorld {
   }
   size_t drift() {
     size_t rows = 0;
-    for (const auto& each : manager->drift(now, std::nullopt)) rows += each.rows.size();
+    for (const auto& each : drift_now(*manager, now)) rows += each.rows->size();
     return rows;
   }
   size_t switches() const { return events_of(Reason::kCarrierSwitched).size(); }

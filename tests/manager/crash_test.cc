@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "tests/manager/drift_now.h"
 #include "tests/manager/manager_world.h"
 
 // The daemon killed between any two operations of the kernel, and started again.
@@ -84,9 +85,9 @@ size_t ours_among(const FakeKernel::Namespace& space) {
 
 void check_as_desired(ManagerWorld& world) {
   for (const std::string& line : world.differences()) FAIL_CHECK(line);
-  for (const agent::NamespaceDrift& each : world.manager->drift(world.now, {})) {
+  for (const agent::NamespaceDrift& each : drift_now(*world.manager, world.now)) {
     CHECK_FALSE(each.obstacle);
-    CHECK_FALSE(policy::has_drift(each.rows));
+    CHECK_FALSE(policy::has_drift(*each.rows));
   }
 }
 

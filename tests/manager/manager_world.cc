@@ -112,6 +112,7 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
       .events = events,
       .counters = counters,
       .wall_clock = [] { return WallTime{}; },
+      .monotonic_clock = [this] { return clock ? clock() : Instant{}; },
       .offload = {.read_device =
                       [this](const std::string&, const std::string& name) {
                         const auto known = std::ranges::find(devices, name, &hwoffload::DeviceFacts::name);
@@ -123,6 +124,12 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
                         return look;
                       },
                   .kernel_facts = [this](const std::string&) { return kernel_facts; }},
+      .aside =
+          [this](std::function<void()> work, std::function<void()> then) {
+            if (aside) return aside(std::move(work), std::move(then));
+            work();
+            then();
+          },
       .out_drops = [this](const std::string&) { return Result<uint64_t>(out_drops); },
       .sent_packets = [this](const std::string&, const std::string&) { return Result<uint64_t>(sent_packets); },
       .clear_acquire = [this](const policy::Acquire& acquire) { cleared.push_back(acquire); },
@@ -136,6 +143,7 @@ std::unique_ptr<agent::TunnelManager> ManagerWorld::make_manager() {
 void ManagerWorld::start(const std::vector<TunnelText>& tunnels) {
   manager->start(now, config_of(tunnels));
   run();
+  run();  // few tunnels have all begun by now, and so do carriers
 }
 
 agent::Leftovers ManagerWorld::restart(const std::vector<TunnelText>& tunnels) {
@@ -153,7 +161,8 @@ agent::Leftovers ManagerWorld::restart(const std::vector<TunnelText>& tunnels) {
 
 void ManagerWorld::reconfigure(const std::vector<TunnelText>& tunnels) {
   const auto config = config_of(tunnels);
-  manager->reconfigure(now, config, policy::tunnel_changes(manager->config(), *config));
+  manager->reconfigure(
+      now, config, std::make_shared<const policy::TunnelChanges>(policy::tunnel_changes(manager->config(), *config)));
   run();
 }
 

@@ -50,11 +50,19 @@ class ManagerWorld {
   explicit ManagerWorld(std::string offload = "none");
 
   void start(const std::vector<TunnelText>& tunnels);
+  /// The configuration of these tunnels.
+  std::shared_ptr<const policy::Config> parse(const std::vector<TunnelText>& tunnels) const {
+    return config_of(tunnels);
+  }
   /// The daemon is killed and started again: the kernel keeps what stands, nobody remembers an IKE SA.
   agent::Leftovers restart(const std::vector<TunnelText>& tunnels);
   /// Another configuration, read by the manager while it runs.
   void reconfigure(const std::vector<TunnelText>& tunnels);
   void run() { manager->run(now); }
+  /// Turns until all tunnels follow the configuration.
+  void roll_out() {
+    while (manager->is_rolling_out()) run();
+  }
   void pass(Duration time) {
     now = now + time;
     run();
@@ -119,6 +127,8 @@ class ManagerWorld {
   std::vector<policy::Acquire> cleared;
   std::vector<std::string> heard;  ///< Of namespaces: "NAME gone", "NAME present".
   Instant now{1000s};
+  std::function<Instant()> clock;  ///< The monotonic clock, to see how long something takes; none: nothing does.
+  std::function<void(std::function<void()> work, std::function<void()> then)> aside;  ///< None: at once.
   std::unique_ptr<agent::TunnelManager> manager;
   std::optional<uint8_t> manual_key = 0x41;  ///< All bytes of the manual keys; nothing: their file is missing.
   uint32_t spi_out_offset = 0x1000;          ///< The peer's SPI is ours plus this.

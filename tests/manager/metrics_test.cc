@@ -320,6 +320,7 @@ TEST_CASE("metrics: two thousand tunnels have no more series than one") {
                        .remote = "198.51." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1),
                        .selector = "10." + std::to_string(i / 250 + 2) + "." + std::to_string(i % 250) + ".0/24"});
   many.start(tunnels);
+  many.roll_out();
   CHECK(value(many, MetricFamily::kTunnels, {"core", "down"}) + value(many, MetricFamily::kTunnels, {"core", "idle"}) ==
         kCount);
   CHECK(collect(one).series() == collect(many).series());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/manager/drift_now.h"
 #include "tests/manager/manager_world.h"
 
 using namespace ipsec;
@@ -45,7 +46,7 @@ struct Killed : ManagerWorld {
   size_t orphans() const { return manager->orphans().sas(); }
   bool differs() {
     bool any = !differences().empty();
-    for (const agent::NamespaceDrift& each : manager->drift(now, {})) any = any || policy::has_drift(each.rows);
+    for (const agent::NamespaceDrift& each : drift_now(*manager, now)) any = any || policy::has_drift(*each.rows);
     return any;
   }
   void come_up(uint32_t child = kFresh) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/manager/drift_now.h"
 #include "tests/manager/manager_world.h"
 
 using namespace ipsec;
@@ -35,8 +36,8 @@ struct Settled : ManagerWorld {
   }
   std::vector<std::string> rows() {
     std::vector<std::string> lines;
-    for (const agent::NamespaceDrift& each : manager->drift(now, {}))
-      for (const policy::DriftRow& row : each.rows)
+    for (const agent::NamespaceDrift& each : drift_now(*manager, now))
+      for (const policy::DriftRow& row : *each.rows)
         lines.push_back(row.netns + " " + row.kind + " " + std::string(policy::to_string(row.verdict)));
     return lines;
   }
@@ -184,11 +185,11 @@ TEST_CASE("reconcile: a private namespace that goes and comes back empty is refi
   for (int i = 0; i < 10; ++i) world.pass(1s);
   CHECK(world.events_of(Reason::kReconcileWaiting).size() == 1);
   CHECK(world.state() == "up");
-  const auto drift = world.manager->drift(world.now, "priv");
+  const auto drift = drift_now(*world.manager, world.now, "priv");
   REQUIRE(drift.size() == 1);
   CHECK(drift[0].state == policy::Reconciler::State::kAwaiting);
   CHECK(drift[0].obstacle->reason() == Reason::kNamespaceMissing);
-  CHECK(drift[0].rows.size() == 2);
+  CHECK(drift[0].rows->size() == 2);
 
   world.kernel.add_namespace("priv").vrfs.insert("red");
   world.tell(policy::ResyncNeeded{"priv"});
@@ -356,7 +357,7 @@ TEST_CASE("drift: shows what is missing, changed, extra and foreign, and is empt
   world.priv().routes[{extra.vrf, extra.destination, extra.metric}] = {extra};
 
   CHECK(world.rows() == Lines{"priv link changed", "priv route extra", "pub policy missing", "pub policy foreign"});
-  CHECK(world.manager->drift(world.now, "elsewhere").empty());
+  CHECK(drift_now(*world.manager, world.now, "elsewhere").empty());
   world.pass(50ms);
   world.pass(1s);
 

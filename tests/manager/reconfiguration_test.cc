@@ -215,8 +215,10 @@ TEST_CASE("reconfiguration: a thousand tunnels that leave at once end each in it
                     .selector = "10." + std::to_string(100 + i / 250) + "." + low + ".0/24"});
   }
   world.start(many);
+  world.roll_out();
   for (uint32_t i = 0; i < kMany; ++i) bring_up(world, ike::IkeSaId(i + 1), 0x1000 + i, many[i].name);
   world.reconfigure({});
+  world.roll_out();
   CHECK(world.workers.closed_ikes.size() == kMany);
   for (uint32_t i = 0; i < kMany; ++i) {
     world.remove_child(ike::IkeSaId(i + 1), 0x1000 + i, many[i].name);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/manager/drift_now.h"
 #include "tests/manager/manager_world.h"
 
 // The journal of a killed run is lost: what stands is nobody's, until an operator says that it is ours.
@@ -44,8 +45,8 @@ std::vector<std::string> lose_everything(ManagerWorld& world, const std::vector<
 
 size_t count_of(ManagerWorld& world, policy::DriftVerdict verdict) {
   size_t count = 0;
-  for (const agent::NamespaceDrift& each : world.manager->drift(world.now, {}))
-    for (const policy::DriftRow& row : each.rows) count += row.verdict == verdict ? 1 : 0;
+  for (const agent::NamespaceDrift& each : drift_now(*world.manager, world.now))
+    for (const policy::DriftRow& row : *each.rows) count += row.verdict == verdict ? 1 : 0;
   return count;
 }
 
@@ -60,8 +61,8 @@ size_t adopt(ManagerWorld& world) {
 
 bool has_drift(ManagerWorld& world) {
   bool any = false;
-  for (const agent::NamespaceDrift& each : world.manager->drift(world.now, {}))
-    any = any || policy::has_drift(each.rows);
+  for (const agent::NamespaceDrift& each : drift_now(*world.manager, world.now))
+    any = any || policy::has_drift(*each.rows);
   return any;
 }
 

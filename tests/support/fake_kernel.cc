@@ -304,7 +304,7 @@ FakeKernel::Outcome FakeKernel::carry_out(KernelOperation& operation) {
 void FakeKernel::flush() {
   std::stable_partition(queued_.begin(), queued_.end(),
                         [this](const KernelOperation& each) { return each.netns == hurried_; });
-  while (!queued_.empty()) {
+  for (size_t count = 0; count < flush_most_ && !queued_.empty(); ++count) {
     KernelOperation operation = std::move(queued_.front());
     queued_.pop_front();
     if (dead()) continue;

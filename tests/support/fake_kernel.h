@@ -69,6 +69,8 @@ class FakeKernel final : public policy::KernelPort {
              packet_rules.empty();
     }
   };
+  /// At most so many operations take effect with one flush().
+  void set_flush_most(size_t most) { flush_most_ = most; }
   /// What an operation does besides what it should.
   struct Fault {
     int os_errno = 0;         ///< Refused with this, without effect.
@@ -81,8 +83,10 @@ class FakeKernel final : public policy::KernelPort {
   // policy::KernelPort
   void submit(policy::KernelOperation operation) override { queued_.push_back(std::move(operation)); }
   void flush() override;
+  bool has_unsent() const override { return !queued_.empty(); }
   std::optional<policy::KernelCompletion> poll_completion() override;
   std::optional<policy::KernelEvent> poll_event() override;
+  Result<std::unique_ptr<policy::NamespaceRead>> begin_read(const std::string& netns) override;
   Result<std::vector<policy::SaState>> dump_sas(const std::string& netns) override;
   Result<std::vector<policy::PolicyConfig>> dump_policies(const std::string& netns) override;
   Result<std::vector<policy::LinkConfig>> dump_links(const std::string& netns) override;
@@ -153,7 +157,12 @@ class FakeKernel final : public policy::KernelPort {
     return counts_[policy::KernelChange(Change{}).index()];
   }
   size_t operations() const { return done_; }
-  size_t reads() const { return reads_; }  ///< Complete ones, of SAs.
+  size_t reads() const { return reads_; }                ///< Complete ones, of SAs.
+  size_t objects_read() const { return objects_read_; }  ///< By complete reads that go on in parts.
+  /// For fake_kernel_read.cc: a complete read has come to the SAs.
+  void note_read() { ++reads_; }
+  void note_read_objects(size_t count) { objects_read_ += count; }
+  bool has_namespace(const std::string& name) const { return namespaces_.contains(name); }
   /// "add-sa in 0xc0000001 software", "delete-route 10.2.0.0/16 metric 100": one line per operation; refused ones end
   /// in " REFUSED".
   const std::vector<std::string>& texts() const { return texts_; }
@@ -195,7 +204,7 @@ class FakeKernel final : public policy::KernelPort {
   std::map<size_t, Fault> faults_;
   std::vector<std::string> texts_;
   std::array<size_t, std::variant_size_v<policy::KernelChange>> counts_{};
-  size_t done_ = 0, reads_ = 0;
+  size_t done_ = 0, reads_ = 0, objects_read_ = 0, flush_most_ = SIZE_MAX;
   std::optional<size_t> dies_at_;
   std::optional<std::string> hurried_;
   bool holding_ = false, refuses_inbound_if_id_ = false, refuses_df_ = false;
