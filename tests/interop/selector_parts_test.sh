@@ -91,4 +91,24 @@ check "the others are reported" wait_for 5 "the event" test "$(events selectors-
 check "they are shown" is "$(uncovered)" "10.1.0.0/24 - 10.3.0.0/24, 10.1.9.0/24 - 10.2.0.0/24"
 check "status says so" bash -c "$(declare -f ctl); BUILD=$BUILD ctl gw status | grep -q 'carries a part'"
 check "the two pass, the others do not" pass "${PAIRS[0]}" "${PAIRS[3]}"
+stop_ipsecd gw; stop_strongswan
+
+# Forty networks in one list: all of them pass, and nothing is left out.
+NETWORKS=
+for i in $(seq 40); do ip -n peer addr add 10.4.$i.1/24 dev lo; NETWORKS+="${NETWORKS:+,}10.4.$i.0/24"; done
+site_peer "$(child net "$NETWORKS" 10.1.0.0/24)" || exit 1
+site_gateway '{ "lan": { "local": ["10.1.0.0/24"], "remote": ["10.4.0.0/16"] } }' || exit 1
+check "a peer offers forty networks" swan --initiate --child net --timeout 10
+forty_pass() { local i; for i in $(seq 40); do ping_from 10.1.0.2 "10.4.$i.1" > /dev/null || { echo "10.4.$i.1 does not answer"; return 1; }; done; }
+check "each of them passes" forty_pass
+check "nothing was left out" is "$(events selectors-left-out)" 0
+stop_ipsecd gw; stop_strongswan
+
+# With room for fewer policies the last ones are left out, and that is said.
+site_peer "$(child net "$NETWORKS" 10.1.0.0/24)" || exit 1
+site_gateway '{ "lan": { "local": ["10.1.0.0/24"], "remote": ["10.4.0.0/16"] } }' '{}' '{ "policies_max": 30 }' || exit 1
+check "the peer offers them to one with room for thirty" swan --initiate --child net --timeout 10
+check "the log says what was left out, and by which setting" grep -q 'code=selectors-left-out.*kept_remote=30.*policies_max=30' "$LOG_DIR/ipsecd-gw.log"
+check "the first passes" ping_from 10.1.0.2 10.4.1.1
+check "the peer was told that it may ask for more" grep -q 'ADD_TS_POSS' "$LOG_DIR/strongswan.log"
 finish
