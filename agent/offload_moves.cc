@@ -49,7 +49,9 @@ void TunnelManager::move_child(const hwoffload::Move& move) {
   const Home* home = child != nullptr && !child->up.empty() ? home_of(child->up.back()) : nullptr;
   if (home == nullptr) return;  // its place is given up by itself
   moving_[reqid] = move.why;
-  services_.workers.rekey_child(home->worker, home->ike, child->up.back(), Reason::kOffloadMoving);
+  for (const ike::ChildId id : child->up)  // several, where each carries a part
+    if (const Home* its = home_of(id); its != nullptr)
+      services_.workers.rekey_child(its->worker, its->ike, id, Reason::kOffloadMoving);
 }
 
 /// Where an operator allows it: before the first SA asks the same.

@@ -58,6 +58,8 @@ void TunnelManager::roll_out(Instant now) {
   }
 }
 
+/// What follows from it is still on its way to the kernel: run() lets reconciliation go on when that has come. A first
+/// read before it would miss what is wanted only then, and nothing would be heard of its loss until the next one.
 void TunnelManager::finish_rollout(Instant now) {
   const bool is_start = rollout_.changes == nullptr;
   rollout_ = {};
@@ -66,7 +68,6 @@ void TunnelManager::finish_rollout(Instant now) {
     carriers_.start(now, *config_, std::exchange(adopted_carriers_, {}));
   else
     carriers_.reconfigure(now, *config_);
-  reconciliation_.go_on();
 }
 
 /// One tunnel follows the configuration.
@@ -183,9 +184,9 @@ void TunnelManager::rekey_changed(const TunnelRow& row, const policy::TunnelChan
   for (const std::string& name : change.children_rekeyed) {
     const auto child = row.children.find(name);
     if (child == row.children.end() || child->second.up.empty()) continue;
-    const ike::ChildId id = child->second.up.back();
-    if (const Home* home = home_of(id); home != nullptr)
-      services_.workers.rekey_child(home->worker, home->ike, id, Reason::kConfigApplied);
+    for (const ike::ChildId id : child->second.up)
+      if (const Home* home = home_of(id); home != nullptr)
+        services_.workers.rekey_child(home->worker, home->ike, id, Reason::kConfigApplied);
   }
   const IkeRow* ike = change.rekey_ike ? ike_in_use(row) : nullptr;
   if (ike != nullptr) services_.workers.rekey_ike(ike->worker, ike->id, Reason::kConfigApplied);

@@ -83,6 +83,11 @@ void TunnelManager::on_identity(Instant now, size_t worker, const ike::IdentityE
       if (child.step == Step::kInitiating && child.attempt == action.ike)
         attempt_failed(now, *row, child, ike.last_reason, ike.last_detail);
   move_waiting(*row);
+  // The kernel may have been quicker with the first child than the worker with its report.
+  for (auto& [name, child] : row->children)
+    if (child.step == Step::kNone && !child.up.empty())
+      if (const auto it = installer_.children().find(child.up.back()); it != installer_.children().end())
+        on_part_up(now, *row, child, *it->second);
   if (action.has_child) return;
   // An IKE SA without the child that it was made for serves nobody. A peer's may get a child yet.
   if (ike.initiator || all_held(*row)) return close_if_childless(action.ike, ike.last_reason, false);

@@ -402,6 +402,7 @@ void TunnelManager::run(Instant now) {
   run_paths(now);
   settle_links();
   run_offload(now);
+  if (!rollout_.active && queue_.in_flight() == 0 && !queue_.has_more()) reconciliation_.go_on();
   reconciliation_.run(now);
   queue_.drain_some(kCompletionsPerTurn, services_.monotonic_clock, kDrainTurnMax);
 }

@@ -125,21 +125,21 @@ void TunnelManager::rekey(Instant now, const std::string& tunnel, const std::str
     waiters_.push_back({tunnel, {}, WaitFor::kIkeRekey, now + kRekeyTimeout, std::move(done)});
     return services_.workers.rekey_ike(ike->worker, ike->id, Reason::kNone);
   }
-  std::vector<std::pair<std::string, ike::ChildId>> wanted;
+  std::vector<std::pair<std::string, std::vector<ike::ChildId>>> wanted;
   for (const auto& [name, each] : row->children)
-    if (!each.leaving && (child.empty() || name == child) && !each.up.empty())
-      wanted.emplace_back(name, each.up.back());
+    if (!each.leaving && (child.empty() || name == child) && !each.up.empty()) wanted.emplace_back(name, each.up);
   if (wanted.empty())
     return done(Error(Reason::kNotFound, child.empty() ? "no child of tunnel " + tunnel + " is up"
                                                        : "child " + child + " of tunnel " + tunnel + " is not up"));
   Done one = gather_outcomes(wanted.size(), std::move(done));
-  for (const auto& [name, id] : wanted)
+  for (const auto& [name, ids] : wanted)
     waiters_.push_back({tunnel, name, WaitFor::kChildRekey, now + kRekeyTimeout, one});
-  for (const auto& [name, id] : wanted)
-    if (const Home* home = home_of(id); home != nullptr)
-      services_.workers.rekey_child(home->worker, home->ike, id, Reason::kNone);
-    else
-      renew_manual(id);
+  for (const auto& [name, ids] : wanted)  // several, where each carries a part
+    for (const ike::ChildId id : ids)
+      if (const Home* home = home_of(id); home != nullptr)
+        services_.workers.rekey_child(home->worker, home->ike, id, Reason::kNone);
+      else
+        renew_manual(id);
 }
 
 }  // namespace ipsec::agent

@@ -38,7 +38,7 @@ check "inbound SAs have the child's reqid, outbound ones each their own" reqids_
 check "nobody drops a packet for its policy" is "$(mismatches gw) $(mismatches peer)" "0 0"
 
 check "the peer rekeys one pair" swan --rekey --child p3
-check "the gateway rekeys all" ctl gw rekey site lan
+check "the gateway rekeys all" ctl gw rekey site
 check "four pairs are up, no old one is left" wait_for 10 "the rekeys" pairs_up 4
 check "all pairs pass" pass "${PAIRS[@]}"
 check "the reqids are as before" wait_for 10 "the old SAs' end" reqids_are "1 1 1 1 4"
@@ -58,7 +58,7 @@ check "the next run keeps the SAs of all pairs" is "$(orphans)" 8
 check "with the reqids that they had" reqids_are "1 1 1 1 4"
 check "that is no drift" ctl gw drift
 check "all pairs pass" pass "${PAIRS[@]}"
-swan --terminate --ike site --force --timeout 1 > /dev/null
+swan --terminate --ike site --force --timeout 1 > /dev/null 2>&1
 for i in 2 3 4 5; do check "the peer begins p$i anew" swan --initiate --child p$i --timeout 10; done
 check "all pairs pass with new SAs" pass "${PAIRS[@]}"
 check "those of the former run go" wait_for 15 "their end" reqids_are "1 1 1 1 4"

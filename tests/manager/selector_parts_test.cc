@@ -171,6 +171,24 @@ TEST_CASE("rest: a child that starts by itself asks at once for what the peer ha
   CHECK(world.state() == "up");
 }
 
+TEST_CASE("rest: a child that is up before its IKE SA is reported asks then") {
+  ManagerWorld world;
+  world.start({{.start = "now"}});
+  world.narrowed["a"] = "10.2.0.0/17";
+  world.install(kIke, 0xc1);
+  CHECK(world.workers.creations.empty());
+  world.identity(kIke);
+  CHECK(world.workers.creations.size() == 1);
+}
+
+TEST_CASE("rest: an operator's rekey replaces the SAs of all parts") {
+  Parts world("respond");
+  world.part(0xc1, "10.2.0.0/17");
+  world.part(0xc2, "10.2.128.0/17");
+  world.manager->rekey(world.now, "a", "lan", agent::TunnelManager::RekeyTarget::kChildren, [](Status) {});
+  CHECK(world.workers.rekeys.size() == 2);
+}
+
 TEST_CASE("rest: what the peer refuses is reported once, and asked for again when the child comes up anew") {
   Parts world("now");
   world.part(0xc1, "10.2.0.0/17");
