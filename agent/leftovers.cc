@@ -85,6 +85,7 @@ Leftovers take_over(policy::KernelPort& kernel, const std::set<std::string>& nam
       else
         result.failed.push_back(std::move(completion->result).error());
     }
+    if (kernel.has_unsent()) kernel.flush();  // some at a time
     if (waiting == 0 || wait()) continue;
     result.failed.emplace_back(Reason::kKernelTimeout, std::to_string(waiting) + " removals without answer");
     break;

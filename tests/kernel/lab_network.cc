@@ -96,6 +96,7 @@ Port::~Port() = default;
 std::vector<policy::KernelCompletion> Port::finish() {
   kernel->flush();
   for (int tries = 0; kernel->busy() && tries < 100; ++tries) {
+    for (; kernel->has_unsent(); kernel->process()) kernel->flush();  // some at a time
     std::vector<pollfd> entries;
     for (const int fd : kernel->poll_fds()) entries.push_back({.fd = fd, .events = POLLIN, .revents = 0});
     ::poll(entries.data(), entries.size(), 100);
