@@ -19,6 +19,7 @@ inline constexpr Duration kDrainTurnMax = 3ms;       ///< For operations and the
 inline constexpr size_t kEventsPerTurn = 500;        ///< Events of the kernel.
 inline constexpr size_t kRetriesPerTurn = 200;       ///< Children that begin another try.
 inline constexpr Duration kRolloutTurnMax = 3ms;     ///< Time spent on tunnels that follow another configuration.
+inline constexpr Duration kRolloutSettle = 1s;       ///< For the kernel to take what the last tunnels have asked for.
 inline constexpr size_t kRolloutInFlightMax = 2000;  ///< Operations, before more tunnels follow.
 inline constexpr size_t kTunnelsPerTurn = 200;       ///< Tunnels that begin, end or follow another configuration.
 inline constexpr size_t kActionsPerTurn = 1000;      ///< Repairs begun and reported, of one namespace.

@@ -150,7 +150,7 @@ Result<std::unique_ptr<service::Supervision>> supervise(Agent& daemon, service::
        .notify = {}});
 }
 
-/// All tunnels have begun: whoever waits for us relies on their policies.
+/// All tunnels have begun, and the kernel has their policies: services that start after this one rely on them.
 void report_started(Agent& daemon, Log& log, const std::string& socket, service::StartPace& pace,
                     service::Supervision& supervision) {
   log.notice("started",
@@ -210,7 +210,7 @@ int run_daemon(const Arguments& arguments) {
   uint64_t announced = 0;
   bool started = false;
   daemon.set_after_round([&] {
-    if (!started && !daemon.manager().is_rolling_out() && daemon.manager().kernel_idle()) {
+    if (!started && !daemon.manager().reconciliation().is_held()) {
       started = true;
       report_started(daemon, log, socket, pace, **supervision);
     }

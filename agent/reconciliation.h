@@ -73,6 +73,7 @@ class Reconciliation {
   /// Nothing is read or put right until go_on(): what is wanted is not complete.
   void hold() { held_ = true; }
   void go_on() { held_ = false; }
+  bool is_held() const { return held_; }
   /// Nothing is put right any more, whatever is heard yet: the daemon ends.
   void stop();
 

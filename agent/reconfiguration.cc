@@ -58,16 +58,26 @@ void TunnelManager::roll_out(Instant now) {
   }
 }
 
-/// What follows from it is still on its way to the kernel: run() lets reconciliation go on when that has come. A first
-/// read before it would miss what is wanted only then, and nothing would be heard of its loss until the next one.
+/// The carriers' operations are still on their way to the kernel. Reconciliation waits for them (settle_rollout()): an
+/// earlier read would not know their interfaces, so that no event about one of them would count before the next read.
 void TunnelManager::finish_rollout(Instant now) {
   const bool is_start = rollout_.changes == nullptr;
   rollout_ = {};
+  rollout_.settles_by = now + kRolloutSettle;
   adopted_.clear();
   if (is_start)
     carriers_.start(now, *config_, std::exchange(adopted_carriers_, {}));
   else
     carriers_.reconfigure(now, *config_);
+}
+
+/// The kernel is never idle while many tunnels come up; then the time ends the wait.
+void TunnelManager::settle_rollout(Instant now) {
+  if (!rollout_.settles_by) return;
+  const bool is_idle = queue_.in_flight() == 0 && !queue_.has_more();
+  if (!is_idle && now < *rollout_.settles_by) return;
+  rollout_.settles_by.reset();
+  reconciliation_.go_on();
 }
 
 /// One tunnel follows the configuration.

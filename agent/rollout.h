@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -18,6 +19,8 @@ struct Rollout {
   std::string last;             ///< The last tunnel that follows it, ...
   std::set<std::string> early;  ///< ... and those that do so before their turn.
   bool active = false;
+  /// All tunnels follow it; what they have asked for counts as done then, whatever the kernel still works on.
+  std::optional<Instant> settles_by;
 
   void begin(std::shared_ptr<const policy::TunnelChanges> what) {
     *this = {.changes = std::move(what), .active = true};

@@ -402,7 +402,7 @@ void TunnelManager::run(Instant now) {
   run_paths(now);
   settle_links();
   run_offload(now);
-  if (!rollout_.active && queue_.in_flight() == 0 && !queue_.has_more()) reconciliation_.go_on();
+  settle_rollout(now);
   reconciliation_.run(now);
   queue_.drain_some(kCompletionsPerTurn, services_.monotonic_clock, kDrainTurnMax);
 }
@@ -424,8 +424,9 @@ std::optional<Instant> TunnelManager::next_deadline() const {
     return now_;
   std::optional<Instant> next = watch_.next_deadline();
   auto consider = [&](Instant when) { next = next ? std::min(*next, when) : when; };
-  for (const auto& each : {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
-                           orphans_.next_deadline(), carriers_.next_deadline(), offload_deadline()})
+  for (const auto& each :
+       {retries_.next(), childless_.next(), crossings_.next(), reconciliation_.next_deadline(),
+        orphans_.next_deadline(), carriers_.next_deadline(), offload_deadline(), rollout_.settles_by})
     if (each) consider(*each);
   for (const Waiter& each : waiters_) consider(each.deadline);
   for (const auto& [netns, due] : paths_due_) consider(due);

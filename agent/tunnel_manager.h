@@ -283,6 +283,7 @@ class TunnelManager {
   // reconfiguration.cc
   void roll_out(Instant now);
   void finish_rollout(Instant now);
+  void settle_rollout(Instant now);
   void follow(Instant now, const std::string& name);
   void leave(TunnelRow& row);
   void leave(TunnelRow& row, ChildRow& child);

@@ -63,6 +63,21 @@ struct Turns : ManagerWorld {
 
 }  // namespace
 
+TEST_CASE("turns: an answer that does not come keeps reconciliation waiting after a roll-out, but not for ever") {
+  Turns world;
+  world.start({{.start = "traffic"}});
+  world.finish();
+  CHECK_FALSE(world.manager->reconciliation().is_held());
+
+  world.kernel.hold_answers();
+  world.reconfigure({{.start = "traffic"}, {.name = "b", .remote = "198.51.100.9", .selector = "10.4.0.0/16"}});
+  world.run();
+  CHECK_FALSE(world.manager->is_rolling_out());
+  CHECK(world.manager->reconciliation().is_held());
+  world.pass(agent::kRolloutSettle);
+  CHECK_FALSE(world.manager->reconciliation().is_held());
+}
+
 TEST_CASE("turns: at the start some tunnels begin in each turn, and all of them in the end") {
   Turns world;
   world.start(many());
