@@ -179,7 +179,8 @@ class Agent final : private WorkerPort {
     std::string netns, warning;
   };
   std::map<std::pair<ike::SocketContext, Endpoint>, Unopened> unopened_;
-  std::deque<Reload> reloads_;               // the first one is under way
+  std::deque<Reload> reloads_;
+  bool reloading_ = false;                   // the first one is under way
   std::optional<Reloaded> reloaded_;         // by that one; its tunnels have still to follow
   std::string keeping_failed_;               // what was warned of it
   std::unique_ptr<DiskThread> disk_;         // its results go to the loop

@@ -15,11 +15,14 @@ void Agent::reload(Extent extent, ReloadDone done) {
   if (reloads_.size() > kReloadsWaitingMax)
     return done(Error(Reason::kControlLimit, std::to_string(kReloadsWaitingMax) + " reloads wait already"));
   reloads_.push_back({extent, std::move(done)});
-  if (reloads_.size() == 1) begin_reload();
+  begin_reload();
 }
 
-/// Compared with what is in force now, and nothing changes that before the end of it.
+/// Compared with what is in force now, and nothing changes that before the end of it. Waits for the reload before it,
+/// and for the start: the tunnels follow one configuration after the other.
 void Agent::begin_reload() {
+  if (reloading_ || reloads_.empty() || manager_->is_rolling_out()) return;
+  reloading_ = true;
   disk_->run([this, paths = options_.config, secrets_dir = options_.secrets_dir,
               in_force = ConfigInForce{config_, credentials_, config_on_disk_->folder}]() -> std::function<void()> {
     auto found = std::make_shared<ReloadOutcome>(load_changes(paths, secrets_dir, in_force));
@@ -50,11 +53,13 @@ void Agent::end_reload(ReloadOutcome found) {
 
 /// Once all tunnels follow it.
 void Agent::finish_reload() {
-  if (!reloaded_ || manager_->is_rolling_out()) return;
+  if (!reloaded_ || manager_->is_rolling_out()) return begin_reload();
   const Reload reload = std::move(reloads_.front());
+  const Reloaded reloaded = *std::exchange(reloaded_, {});
   reloads_.pop_front();
-  if (!reloads_.empty()) begin_reload();
-  reload.done(*std::exchange(reloaded_, {}));
+  reloading_ = false;
+  begin_reload();
+  reload.done(reloaded);
 }
 
 /// Whoever asked learns it from the answer; who reads the log later learns of it, too. The first errors are enough
