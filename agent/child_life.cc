@@ -81,8 +81,7 @@ void TunnelManager::on_install_inbound(size_t worker, ike::InstallInbound action
   policy::ChildIds ids = child->ids;
   ids.part_reqid = before != homes_.end() ? before->second.part_reqid
                                           : child->parts.reqid_for(*child->config, *action.spec, orphan_has, next);
-  if (ids.part_reqid != 0 && child_by_reqid_.try_emplace(ids.part_reqid, row->tunnel->name, child->config->name).second)
-    settle_packets(*row);
+  if (ids.part_reqid != 0) child_by_reqid_.try_emplace(ids.part_reqid, row->tunnel->name, child->config->name);
   homes_[id] = {
       .ike = ike, .worker = worker, .reqid = ids.reqid, .part_reqid = ids.part_reqid, .replaces = action.replaces};
   ike_row(ike, worker, row->tunnel->name).children.insert(id);

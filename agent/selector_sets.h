@@ -25,8 +25,8 @@ class SelectorSets {
   /// ChildIds::part_reqid of one more SA pair: 0 when it carries all that is configured, else as take() says.
   uint32_t reqid_for(const policy::ChildConfig& child, const policy::ChildSpec& spec, const IsBusy& is_busy,
                      const NextReqid& next);
-  /// The reqid for one more SA pair with these policies: that of the same policies, else one that nobody uses any more,
-  /// else `next`. `is_busy`: somebody else than a user of this class has SAs or policies of this reqid.
+  /// The reqid for one more SA pair with these policies: the one that SAs with the same policies have, else one without
+  /// users, else `next`. `is_busy`: SAs of an earlier run still have this reqid.
   uint32_t take(const Keys& keys, const IsBusy& is_busy, const NextReqid& next);
   /// One SA pair less. Nothing for a reqid that is none of these.
   void release(uint32_t reqid);
