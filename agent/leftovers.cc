@@ -7,36 +7,12 @@
 
 #include "agent/event_loop.h"
 #include "agent/limits.h"
+#include "agent/namespace_objects.h"
 #include "agent/unclaimed.h"
 #include "policy/diff.h"
 
 namespace ipsec::agent {
 namespace {
-
-Result<Found> read_ours(policy::KernelPort& kernel, const std::string& netns) {
-  Found found;
-  const auto keep_ours = [&](const auto& objects) {
-    for (const auto& each : objects)
-      if (kernel.owns(netns, each)) found.ours.add(each);
-  };
-  TRY_ASSIGN(const auto links, kernel.dump_links(netns), "");
-  keep_ours(links);
-  TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
-  keep_ours(policies);
-  TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
-  keep_ours(routes);
-  TRY_ASSIGN(const auto packet_rules, kernel.dump_packet_rules(netns), "");
-  if (kernel.owns(netns, packet_rules)) found.ours.add(packet_rules);
-  TRY_ASSIGN(const auto rules, kernel.dump_rules(netns), "");
-  keep_ours(rules);
-  TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
-  for (const policy::SaState& each : sas) {
-    if (each.larval || !kernel.owns(netns, each)) continue;
-    found.ours.sas.emplace(each.key, policy::SaIdentity::of(each));
-    found.sas.push_back(each);
-  }
-  return found;
-}
 
 /// Waits for the kernel, at most kKernelTimeout in all.
 class Waiting {
@@ -63,9 +39,9 @@ Leftovers take_over(policy::KernelPort& kernel, const std::set<std::string>& nam
   Leftovers result;
   std::map<std::string, Found> found;
   for (const std::string& netns : namespaces) {
-    auto ours = read_ours(kernel, netns);
+    auto ours = read_objects(kernel, netns, Ownership::kOurs);
     if (ours.ok())
-      found.emplace(netns, std::move(*ours));
+      found.emplace(netns, Found{.ours = std::move(ours->state), .sas = std::move(ours->sas)});
     else if (ours.error().reason() != Reason::kNamespaceMissing)
       result.failed.push_back(std::move(ours).error());
   }

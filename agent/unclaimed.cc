@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/carriers.h"
+#include "agent/namespace_objects.h"
 #include "policy/marks.h"
 
 namespace ipsec::agent {
@@ -17,25 +18,8 @@ std::set<std::string> namespaces_of(const policy::Config& config) {
 }
 
 Result<Unclaimed> find_unclaimed(policy::KernelPort& kernel, const std::string& netns) {
-  policy::NamespaceState others;
-  const auto keep = [&](const auto& objects) {
-    for (const auto& each : objects)
-      if (!kernel.owns(netns, each)) others.add(each);
-  };
-  TRY_ASSIGN(const auto links, kernel.dump_links(netns), "");
-  keep(links);
-  TRY_ASSIGN(const auto policies, kernel.dump_policies(netns), "");
-  keep(policies);
-  TRY_ASSIGN(const auto routes, kernel.dump_routes(netns), "");
-  keep(routes);
-  TRY_ASSIGN(const auto rules, kernel.dump_rules(netns), "");
-  keep(rules);
-  TRY_ASSIGN(const auto packet_rules, kernel.dump_packet_rules(netns), "");
-  if (!kernel.owns(netns, packet_rules)) others.add(packet_rules);
-  TRY_ASSIGN(const auto sas, kernel.dump_sas(netns), "");
-  for (const policy::SaState& each : sas)
-    if (!each.larval && !kernel.owns(netns, each)) others.sas.emplace(each.key, policy::SaIdentity::of(each));
-  Unclaimed found{.objects = policy::with_own_marks(others)};
+  TRY_ASSIGN(const NamespaceObjects others, read_objects(kernel, netns, Ownership::kOthers), "");
+  Unclaimed found{.objects = policy::with_own_marks(others.state)};
   const policy::NamespaceState& marked = found.objects;
   found.count = marked.links.size() + marked.policies.size() + marked.routes.size() + marked.rules.size() +
                 marked.sas.size() + (marked.packet_rules.empty() ? 0 : 1);
