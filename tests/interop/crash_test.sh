@@ -2,20 +2,12 @@
 # A gateway that is killed again and again, at any moment, while traffic flows: what it has left carries the traffic until
 # the next one is ready, and in the end the kernel holds exactly what is wanted. ROUNDS and SEED choose how often and when.
 . "$(dirname "$0")/checks.sh"
+. tests/interop/foreign.sh
 ROUNDS=${ROUNDS:-20} SEED=${SEED:-$(date +%s)}
 echo "ROUNDS=$ROUNDS SEED=$SEED"
 RANDOM=$((SEED % 32768))
 make_network veth; peer_inside; secret gw peer.psk
-KEY=0x$(printf '77%.0s' {1..36})
-ip -n gw xfrm state add src 203.0.113.1 dst 203.0.113.2 proto esp spi 0xbeef reqid 9 mode tunnel replay-window 32 aead 'rfc4106(gcm(aes))' "$KEY" 128
-ip -n gw xfrm policy add src 203.0.113.0/24 dst 198.51.100.0/24 dir out tmpl src 203.0.113.1 dst 203.0.113.2 proto esp reqid 9 mode tunnel
-ip -n customers link add theirs type xfrm if_id 0x77
-ip -n customers link set theirs master blue; ip -n customers link set theirs up
-ip -n customers route add 10.77.0.0/16 dev theirs table 20 proto 50 metric 100
-foreign() {
-  ip -n gw xfrm state list spi 0xbeef | grep -v lifetime; ip -n gw xfrm policy list src 203.0.113.0/24
-  ip -n customers -o link show theirs; ip -n customers route show table 20 10.77.0.0/16
-}
+make_foreign
 FOREIGN=$(foreign)
 
 # What an orderly daemon has of each kind: interfaces, routes, policies, SAs; nothing that is left of an earlier run.

@@ -12,17 +12,6 @@ namespace {
 constexpr ike::IkeSaId kIke{0x11}, kNext{0x22};
 constexpr uint32_t kFirst = 0xc1, kSecond = 0xc2, kFresh = 0xd1;
 
-void put_foreign(ManagerWorld& world) {
-  policy::PolicyConfig policy;
-  policy.key.source = policy.key.destination = IpPrefix::parse("172.16.0.0/12").value();
-  world.kernel.put_foreign("pub", policy);
-  world.kernel.put_foreign("pub", {IpAddress::parse("203.0.113.9").value(), policy::ChildSpi(0xbeef)});
-  world.kernel.put_foreign("priv", policy::LinkConfig{.name = "ipsf", .altname = "someone", .if_id = 0xf});
-  world.kernel.put_foreign(
-      "priv",
-      policy::RouteConfig{.destination = IpPrefix::parse("172.20.0.0/16").value(), .vrf = "red", .device = "ipsf"});
-}
-
 /// What is special about a group and its first tunnel.
 struct Shape {
   const char* name;
@@ -63,7 +52,7 @@ void settle_in(ManagerWorld& world, const Life& life) {
   world.group = life.shape.group;
   world.public_more = life.shape.underlay;
   world.pub().vrfs = {"wan", "blue"};
-  put_foreign(world);
+  world.put_foreign_objects("ipsf");
 }
 
 /// A life with everything in it: two tunnels, one of them set up, rekeyed and ended.
@@ -138,7 +127,7 @@ TEST_CASE("crash: killed again while it takes over, at any operation, the third 
   for (size_t survived = 0; survived < 20; ++survived) {
     CAPTURE(survived);
     ManagerWorld world;
-    put_foreign(world);
+    world.put_foreign_objects("ipsf");
     const auto foreign = world.kernel.foreign();
     world.kernel.die_after(13);
     live(world, {"traffic"});

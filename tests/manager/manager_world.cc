@@ -211,6 +211,17 @@ std::shared_ptr<const policy::ChildSpec> ManagerWorld::spec(uint32_t id, const s
   return made;
 }
 
+void ManagerWorld::put_foreign_objects(const std::string& route_device) {
+  policy::PolicyConfig policy;
+  policy.key.source = policy.key.destination = IpPrefix::parse("172.16.0.0/12").value();
+  kernel.put_foreign("pub", policy);
+  kernel.put_foreign("pub", {IpAddress::parse("203.0.113.9").value(), policy::ChildSpi(0xbeef)});
+  kernel.put_foreign("priv", policy::LinkConfig{.name = "ipsf", .altname = "someone", .if_id = 0xf});
+  kernel.put_foreign(
+      "priv", policy::RouteConfig{
+                  .destination = IpPrefix::parse("172.20.0.0/16").value(), .vrf = "red", .device = route_device});
+}
+
 void ManagerWorld::initiated(ike::IkeSaId ike, const std::string& tunnel) {
   manager->on_initiated(now, 1, tunnel, "lan", ike);
   run();

@@ -68,6 +68,9 @@ class ManagerWorld {
     run();
   }
 
+  /// Objects of other programs in both namespaces; `route_device`: of their route.
+  void put_foreign_objects(const std::string& route_device);
+
   // What the workers report.
   void initiated(ike::IkeSaId ike, const std::string& tunnel = "a");
   void refuse_initiation(Error error, const std::string& tunnel = "a");

@@ -18,20 +18,9 @@ std::vector<TunnelText> two_tunnels(const char* start) {
   return {{.start = start}, {.name = "b", .remote = "198.51.100.9", .selector = "10.4.0.0/16", .start = start}};
 }
 
-void put_foreign(ManagerWorld& world) {
-  policy::PolicyConfig policy;
-  policy.key.source = policy.key.destination = IpPrefix::parse("172.16.0.0/12").value();
-  world.kernel.put_foreign("pub", policy);
-  world.kernel.put_foreign("pub", {IpAddress::parse("203.0.113.9").value(), policy::ChildSpi(0xbeef)});
-  world.kernel.put_foreign("priv", policy::LinkConfig{.name = "ipsf", .altname = "someone", .if_id = 0xf});
-  world.kernel.put_foreign(
-      "priv",
-      policy::RouteConfig{.destination = IpPrefix::parse("172.20.0.0/16").value(), .vrf = "red", .device = "lan0"});
-}
-
 /// A life that ends without a journal, and the next one: its kernel calls meet what stands.
 std::vector<std::string> lose_everything(ManagerWorld& world, const std::vector<TunnelText>& next) {
-  put_foreign(world);
+  world.put_foreign_objects("lan0");
   std::vector<std::string> foreign = world.kernel.foreign();
   world.start(two_tunnels("now"));
   world.identity(kIke);
