@@ -69,15 +69,18 @@ grep -v '^#' /run/metrics.txt | grep -E 'collect_seconds|left_out'; grep -vc '^#
 check "packets pass on the NIC" pings "$(address "${there[0]}")"
 check "packets pass beyond it" pings "$(address "${beyond[0]}")"
 
-# A hundred and fifty leave the NIC; as many others follow as there are and as may.
+# A hundred and fifty leave the NIC; as many others follow as there are (the better the room was learnt, the fewer) and as
+# may.
+FOLLOWING=$((${#beyond[@]} < 100 ? ${#beyond[@]} : 100))
+check "some stand beyond the table" test "$FOLLOWING" -ge $((tunnels - table / 2))
 side 1 2 now auto "$GW_DEV" "${there[@]:0:150}" > /run/gw.json
 check "tunnels go" ctl gw config apply
 check "all others stay" up_are $((tunnels - 150))
-followed() { test "$(on_nic)" -ge $((${#there[@]} - 150 + 100)); }
-check "others follow" wait_for 70 "a hundred more" followed
+followed() { test "$(on_nic)" -ge $((${#there[@]} - 150 + FOLLOWING)); }
+check "others follow" wait_for 70 "$FOLLOWING more" followed
 told "followed"
 FOLLOWERS=$(comm -12 <(placed NIC | tr ' ' '\n' | sort) <(printf '%s\n' "${beyond[@]}" | sort) | wc -l)
-check "they are of those that were beyond" test "$FOLLOWERS" -ge 100
+check "they are of those that were beyond" test "$FOLLOWERS" -ge "$FOLLOWING"
 check "no tunnel is lost" up_are $((tunnels - 150))
 check "nothing more was refused" is "$(refused)" "$REFUSED"
 check "in no minute there were more moves than may be" python3 - "$LOG_DIR/ipsecd-gw.log" $moves << 'P'
