@@ -434,7 +434,10 @@ void Agent::initiate(size_t worker, Initiation initiation) {
     if (local && tunnel.remote)
       outcome = self.engine().initiate(
           monotonic_now(), initiation.tunnel, initiation.child,
-          {.context = context, .local = {*local, kIkePort}, .remote = {*tunnel.remote, tunnel.remote_port}},
+          // RFC 7296 2.23: who begins at port 4500 does so from 4500, and with the non-ESP marker.
+          {.context = context,
+           .local = {*local, tunnel.remote_port == kNatPort ? kNatPort : kIkePort},
+           .remote = {*tunnel.remote, tunnel.remote_port}},
           initiation.trigger, initiation.contact);
     auto tell = [this, index = self.index(), name = tunnel.name, child = initiation.child, outcome] {
       manager_->on_initiated(monotonic_now(), index, name, child, outcome);

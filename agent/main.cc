@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "agent/agent.h"
+#include "agent/control/config_issues.h"
 #include "agent/control/event_json.h"
 #include "agent/control/server.h"
 #include "agent/files/config_files.h"
@@ -37,6 +38,7 @@ struct Arguments {
   std::string check;
   bool schema = false;
   bool debug = false;
+  bool json = false;
 };
 
 std::string environment(const char* name) {
@@ -49,26 +51,68 @@ void print_errors(const std::vector<policy::ConfigError>& errors) {
   std::fprintf(stderr, "ipsecd: %zu error%s in the configuration\n", errors.size(), errors.size() == 1 ? "" : "s");
 }
 
-/// `--check-config`: reads the file and the folder beside it. Secrets are not a part of it.
-int check_config(const std::string& main_file) {
-  const std::string folder = std::filesystem::path(main_file).parent_path() / "conf.d";
-  auto read = read_config_files({main_file, folder}, FolderPresence::kAbsent);
-  if (const auto* failed = std::get_if<policy::ConfigError>(&read)) {
-    print_errors({*failed});
+std::string count_of(size_t count, const char* one, const char* many) {
+  return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
+/// What `--check-config` has found.
+struct Checked {
+  std::string folder;
+  ConfigOnDisk disk;
+  policy::ConfigOutcome outcome;
+  std::vector<std::string> warnings;  ///< Of the configuration, and of secrets that this process cannot load.
+};
+
+/// Reads the file, the folder beside it and the secrets, as a start would. A secret that is not there is a warning: the
+/// check may be made on another machine than the gateway.
+Checked checked(const Arguments& arguments) {
+  Checked found;
+  found.folder = std::filesystem::path(arguments.check).parent_path() / "conf.d";
+  auto read = read_config_files({arguments.check, found.folder}, FolderPresence::kAbsent);
+  if (auto* failed = std::get_if<policy::ConfigError>(&read)) {
+    found.outcome.errors.push_back(std::move(*failed));
+    return found;
+  }
+  found.disk = std::move(std::get<ConfigOnDisk>(read));
+  found.outcome = policy::parse_config(found.disk.files);
+  if (!found.outcome.config) return found;
+  found.warnings = found.outcome.config->warnings;
+  const auto credentials = Credentials::load(*found.outcome.config, arguments.secrets_dir);
+  for (std::string& each : credential_warnings(*credentials)) found.warnings.push_back(std::move(each));
+  return found;
+}
+
+void print_json(const Checked& found) {
+  nlohmann::json files = nlohmann::json::array();
+  for (const policy::ConfigFile& each : found.disk.files) files.push_back(each.name);
+  const nlohmann::json document{{"ok", found.outcome.errors.empty()},
+                                {"errors", control::issues_of(found.outcome.errors)},
+                                {"warnings", control::issues_of(found.warnings)},
+                                {"files", std::move(files)},
+                                {"not_read", found.disk.passed_over}};
+  // What is not UTF-8 in a file is replaced: the document stays readable for programs.
+  std::printf("%s\n", document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+int check_config(const Arguments& arguments) {
+  const Checked found = checked(arguments);
+  const bool good = found.outcome.errors.empty();
+  if (arguments.json) {
+    print_json(found);
+    return good ? 0 : 1;
+  }
+  if (!good) {
+    print_errors(found.outcome.errors);
     return 1;
   }
-  const ConfigOnDisk& disk = std::get<ConfigOnDisk>(read);
-  const policy::ConfigOutcome outcome = policy::parse_config(disk.files);
-  if (!outcome.config) {
-    print_errors(outcome.errors);
-    return 1;
-  }
-  for (const std::string& warning : outcome.config->warnings) std::printf("warning: %s\n", warning.c_str());
-  for (const std::string& name : disk.passed_over)
-    std::printf("%s/%s: not a configuration file, not read\n", folder.c_str(), name.c_str());
-  for (const policy::ConfigFile& each : disk.files) std::printf("%s: read\n", each.name.c_str());
-  std::printf("%s: %zu tunnels in %zu groups, no errors\n", main_file.c_str(), outcome.config->tunnels.size(),
-              outcome.config->groups.size());
+  for (const std::string& warning : found.warnings) std::printf("warning: %s\n", warning.c_str());
+  for (const std::string& name : found.disk.passed_over)
+    std::printf("%s/%s: not a configuration file, not read\n", found.folder.c_str(), name.c_str());
+  for (const policy::ConfigFile& each : found.disk.files) std::printf("%s: read\n", each.name.c_str());
+  const policy::Config& config = *found.outcome.config;
+  std::printf("%s: %s in %s, no errors\n", arguments.check.c_str(),
+              count_of(config.tunnels.size(), "tunnel", "tunnels").c_str(),
+              count_of(config.groups.size(), "group", "groups").c_str());
   return 0;
 }
 
@@ -96,7 +140,7 @@ control::Watcher watcher_for(EventLoop& loop) {
 }
 
 std::string status_line(const Agent& daemon) {
-  return std::to_string(daemon.config().tunnels.size()) + " tunnels configured";
+  return count_of(daemon.config().tunnels.size(), "tunnel", "tunnels") + " configured";
 }
 
 /// SIGHUP: as `ipsecctl config apply`.
@@ -245,6 +289,7 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(size_t{1}, kWorkersMax));
   app.add_option("--check-config", arguments.check, "check this file and the folder beside it, change nothing");
+  app.add_flag("--json", arguments.json, "with --check-config: the errors and warnings as one JSON document");
   app.add_flag("--schema", arguments.schema, "print the JSON Schema of the configuration");
   app.add_flag("--debug", arguments.debug, "log more");
   app.set_version_flag("--version", "ipsecd " IPSEC_VERSION);
@@ -256,6 +301,6 @@ int main(int argc, char** argv) {
     std::puts(policy::config_schema().c_str());
     return 0;
   }
-  if (!arguments.check.empty()) return check_config(arguments.check);
+  if (!arguments.check.empty()) return check_config(arguments);
   return run_daemon(arguments);
 }

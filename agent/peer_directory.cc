@@ -13,6 +13,7 @@ policy::Identity expected_identity(const policy::Tunnel& tunnel, const IpAddress
 namespace {
 
 void add(ike::InitPolicy& to, const ike::InitPolicy& more) {
+  if (!to.proposals.empty()) to.peer_prefers = to.peer_prefers || more.peer_prefers || to.proposals != more.proposals;
   to.childless = to.childless || more.childless;
   for (const policy::Proposal& each : more.proposals)
     if (std::find(to.proposals.begin(), to.proposals.end(), each) == to.proposals.end()) to.proposals.push_back(each);
@@ -20,7 +21,8 @@ void add(ike::InitPolicy& to, const ike::InitPolicy& more) {
 
 /// The same text for the same policy.
 std::string key_of(const ike::InitPolicy& policy) {
-  return policy::to_string(policy.proposals) + (policy.childless ? "; childless" : "");
+  return policy::to_string(policy.proposals) + (policy.childless ? "; childless" : "") +
+         (policy.peer_prefers ? "; as the peer prefers" : "");
 }
 
 }  // namespace

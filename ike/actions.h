@@ -177,7 +177,8 @@ using Action = std::variant<NeedInitPolicy, NeedPeer, NeedAuth, NeedVerify, Inst
 /// The IKE proposals that any tunnel allows that this address may be. None: the request is refused.
 struct InitPolicy {
   std::vector<policy::Proposal> proposals;
-  bool childless = false;  ///< One of those tunnels takes IKE SAs without a child (RFC 6023).
+  bool childless = false;     ///< One of those tunnels takes IKE SAs without a child (RFC 6023).
+  bool peer_prefers = false;  ///< The tunnels have different proposals: the order of the peer's counts, not of these.
 };
 struct PeerFound {
   std::shared_ptr<const policy::Tunnel> tunnel;

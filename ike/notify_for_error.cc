@@ -6,7 +6,7 @@ std::optional<NotifyType> notify_for_error(Reason reason) {
   // A switch over some values of a long enumeration: everything else is our own trouble, of which a peer learns only
   // that the child could not be made.
   if (reason == Reason::kNoProposalChosen || reason == Reason::kModeMismatch || reason == Reason::kPfsMismatch ||
-      reason == Reason::kKeRejected || reason == Reason::kProtocolNotServed)
+      reason == Reason::kPfsRequired || reason == Reason::kKeRejected || reason == Reason::kProtocolNotServed)
     return NotifyType::kNoProposalChosen;
   if (reason == Reason::kTsUnacceptable || reason == Reason::kSelectorCount || reason == Reason::kSelectorType)
     return NotifyType::kTsUnacceptable;

@@ -17,10 +17,14 @@ std::string_view algorithm_name(const T& header) {
   return field.substr(0, field.find('\0'));
 }
 
-/// The row whose kernel name and key size these are; the salt counts into the kernel's key size.
-const policy::Algorithm* find_by_kernel_name(TransformType type, std::string_view name, unsigned key_bits) {
+/// The row whose kernel name and sizes these are; the salt counts into the kernel's key size. GCM with tags of
+/// different sizes has one name. A cipher that has no tag of its own has 0 bits here.
+const policy::Algorithm* find_by_kernel_name(TransformType type, std::string_view name, unsigned key_bits,
+                                             unsigned icv_bits) {
   for (const policy::Algorithm& row : policy::all_algorithms())
-    if (row.type == type && row.kernel_name == name && (row.key_bytes + row.salt_bytes) * 8U == key_bits) return &row;
+    if (row.type == type && row.kernel_name == name && (row.key_bytes + row.salt_bytes) * 8U == key_bits &&
+        row.icv_bytes * 8U == icv_bits)
+      return &row;
   return nullptr;
 }
 
@@ -36,14 +40,15 @@ Status read_algorithms(const Attributes& attributes, policy::SaState& state) {
   TRY_ASSIGN(const auto cipher, attributes.get<CipherHeader>(XFRMA_ALG_CRYPT), "cipher");
   TRY_ASSIGN(const auto integrity, attributes.get<AuthHeader>(XFRMA_ALG_AUTH_TRUNC), "integrity");
   if (aead)
-    set_cipher(state.suite, find_by_kernel_name(TransformType::kEncryption, algorithm_name(*aead), aead->alg_key_len));
+    set_cipher(state.suite, find_by_kernel_name(TransformType::kEncryption, algorithm_name(*aead), aead->alg_key_len,
+                                                aead->alg_icv_len));
   if (cipher)
     set_cipher(state.suite,
-               find_by_kernel_name(TransformType::kEncryption, algorithm_name(*cipher), cipher->alg_key_len));
+               find_by_kernel_name(TransformType::kEncryption, algorithm_name(*cipher), cipher->alg_key_len, 0));
   if (integrity) {
-    const auto* row =
-        find_by_kernel_name(TransformType::kIntegrity, algorithm_name(*integrity), integrity->alg_key_len);
-    if (row != nullptr && row->icv_bytes * 8U == integrity->alg_trunc_len) state.suite.integrity = row->id;
+    const auto* row = find_by_kernel_name(TransformType::kIntegrity, algorithm_name(*integrity), integrity->alg_key_len,
+                                          integrity->alg_trunc_len);
+    if (row != nullptr) state.suite.integrity = row->id;
   }
   state.larval = !aead && !cipher && !integrity;
   return {};

@@ -78,7 +78,7 @@ struct RoutingPlace {
 };
 
 struct RouteMetrics {
-  uint32_t master = 100, alone = 100, standby = 200, idle = 300;
+  uint32_t alone = 100, idle = 300;
   friend bool operator==(const RouteMetrics&, const RouteMetrics&) = default;
 };
 
@@ -197,6 +197,7 @@ struct ChildPolicy {
   std::vector<Proposal> proposals;        ///< Key exchange transforms in them are for PFS.
   std::vector<uint16_t> written_at = {};  ///< As in IkePolicy.
   bool pfs = false;                       ///< Offered, and wanted of a peer.
+  bool pfs_required = false;              ///< A peer's child without it is refused, and never offered by us.
   bool pfs_if_wanted = true;              ///< Without `pfs`: a peer that wants it gets one of the IKE policy's groups.
   Duration lifetime = std::chrono::hours(1);
   uint64_t lifetime_bytes = 0;    ///< 0: none.
@@ -348,7 +349,8 @@ struct Config {
   AdmissionLimits admission;
   bool allow_manual_keys = false;
   OffloadBudget offload;
-  std::vector<std::string> allow_weak;
+  std::vector<std::string> allow_weak;  ///< Names of weak algorithms.
+  bool require_pfs = false;             ///< Of every child policy: `pfs_required`.
   std::map<std::string, std::shared_ptr<const TunnelGroup>> groups;
   std::map<std::string, std::shared_ptr<const IkePolicy>> ike_policies;
   std::map<std::string, std::shared_ptr<const ChildPolicy>> child_policies;

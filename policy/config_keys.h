@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "policy/algorithms.h"
+
 /// Every key of the configuration, once: what the parser checks and what the published schema says come from these
 /// tables.
 namespace ipsec::policy {
@@ -25,10 +27,11 @@ struct KeySpec {
   std::string_view key;
   KeyKind kind;
   std::string_view meaning;
-  std::string_view fallback = {};         ///< The default, as it would be written.
-  int64_t least = 0, most = 0;            ///< Numbers: as they are. Durations: milliseconds. Lists: elements.
-  std::string_view words = {};            ///< kWord: the words allowed, separated by blanks.
-  std::span<const KeySpec> members = {};  ///< kObject, kNamedObjects, kObjectList.
+  std::string_view fallback = {};           ///< The default, as it would be written.
+  int64_t least = 0, most = 0;              ///< Numbers: as they are. Durations: milliseconds. Lists: elements.
+  std::string_view words = {};              ///< kWord: the words allowed, separated by blanks.
+  std::span<const KeySpec> members = {};    ///< kObject, kNamedObjects, kObjectList.
+  Protocol proposals_of = Protocol::kNone;  ///< kTextList: its elements are proposals.
   bool required = false;
   bool served = true;  ///< false: known, not supported in this version.
 };

@@ -65,7 +65,7 @@ void Parser::read_documents() {
   for (size_t i = 0; i < files_.size(); ++i) {
     auto parsed = parse_json(files_[i].text, i);
     if (const auto* problem = std::get_if<JsonProblem>(&parsed))
-      errors_.add(i, problem->line, {}, Reason::kConfigSyntax, {}, problem->text);
+      errors_.add_syntax(i, *problem);
     else
       documents_.push_back(std::move(std::get<JsonNode>(parsed)));
   }
@@ -134,11 +134,8 @@ void Parser::read_top(const JsonNode& document) {
     once(*defaults, "child_policy");
     defaults->text("ike_policy", default_ike_policy_);
     defaults->text("child_policy", default_child_policy_);
-    for (const JsonNode* each : defaults->texts("allow_weak")) {
-      if (find_algorithm(each->text) == nullptr)
-        defaults->error(*each, "allow_weak", Reason::kConfigBadValue, "names of algorithms");
-      config_.allow_weak.push_back(each->text);
-    }
+    read_algorithm_rules(*defaults, config_);
+    for (const char* key : {"allow_weak", "require_pfs"}) once(*defaults, key);
   }
   collect(document, "tunnel_groups", groups_);
   collect(document, "ike_policies", ike_policies_);
@@ -167,8 +164,11 @@ std::shared_ptr<TunnelGroup> Parser::read_group(const std::string& name, ObjectR
     read_place(*place, group->public_place);
     for (const JsonNode* each : place->texts("addresses")) {
       auto address = IpAddress::parse(each->text);
-      if (!address.ok() || !check_unicast(*address).ok())
-        place->error(*each, "addresses", Reason::kConfigBadValue, "an IP address of this machine");
+      if (Status usable = address.ok() ? check_gateway(*address) : Status(); !address.ok() || !usable.ok())
+        place->error(*each, "addresses", Reason::kConfigBadValue,
+                     "an IP address of this machine" + (usable.ok() ? "" : "; " + usable.error().detail()));
+      else if (std::ranges::find(group->public_addresses, *address) != group->public_addresses.end())
+        place->error(*each, "addresses", Reason::kConfigConflict, "each address once");
       else
         group->public_addresses.push_back(*address);
     }
@@ -214,12 +214,12 @@ void Parser::read_policies() {
   for (const auto& [name, node] : ike_policies_)
     config_.ike_policies.emplace(
         name, read_ike_policy(name, ObjectReader(errors_, *node, "/ike_policies/" + name, config_keys("ike_policies")),
-                              config_.allow_weak));
+                              config_));
   for (const auto& [name, node] : child_policies_)
     config_.child_policies.emplace(
         name,
         read_child_policy(name, ObjectReader(errors_, *node, "/child_policies/" + name, config_keys("child_policies")),
-                          config_.allow_weak));
+                          config_));
 }
 
 void Parser::read_credentials() {
@@ -268,7 +268,8 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
   if (!child.policy) {
     auto built_in = std::make_shared<ChildPolicy>();
     built_in->name = "built-in";
-    built_in->proposals = parse_proposal(Protocol::kEsp, "aes256gcm16").value();
+    built_in->proposals = parse_proposal(Protocol::kEsp, kDefaultEspProposal).value();
+    built_in->pfs = built_in->pfs_required = config_.require_pfs;
     child.policy = std::move(built_in);
   }
   if (auto manual = reader.object("manual")) {
@@ -318,14 +319,32 @@ void Parser::add_child(ObjectReader& reader, Tunnel& tunnel, const ChildConfig& 
   }
 }
 
+namespace {
+
+/// What stands in the place of an address, where that can be told.
+std::string not_an_address(std::string_view text, const Status& usable) {
+  if (!usable.ok()) return "; " + usable.error().detail();
+  if (text == "%any" || text == "*" || text == "0.0.0.0" || text == "::")
+    return "; any address is written \"any\" here";
+  if (text.find('/') != std::string_view::npos) return "; a tunnel has one peer, so that no prefix can stand here";
+  if (text.find('%') != std::string_view::npos)
+    return "; an address with an interface behind % is none between gateways";
+  if (text.find_first_of("ghijklmnopqrstuvwxyz") != std::string_view::npos)
+    return "; host names are not looked up in this version";
+  return {};
+}
+
+}  // namespace
+
 void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
   std::string text;
   reader.text("remote", text);
   const JsonNode* remote = reader.find("remote");
   if (remote != nullptr && remote->kind == JsonNode::Kind::kText && text != "any") {
     auto address = IpAddress::parse(text);
-    if (!address.ok() || !check_unicast(*address).ok())
-      reader.error("remote", Reason::kConfigBadValue, remote->shown(), "an IP address, or \"any\"");
+    if (Status usable = address.ok() ? check_gateway(*address) : Status(); !address.ok() || !usable.ok())
+      reader.error("remote", Reason::kConfigBadValue, remote->shown(),
+                   "the peer's IP address, or \"any\"" + not_an_address(text, usable));
     // A stand-in for one that is wrong, so that what follows from it is not told as further errors.
     const auto& own = tunnel.group->public_addresses;
     if (address.ok() && std::find(own.begin(), own.end(), *address) != own.end())
@@ -350,8 +369,9 @@ void Parser::read_ends(ObjectReader& reader, Tunnel& tunnel) {
                  "an address of a family for which group " + tunnel.group->name + " has a public address");
   auto identity = [&](std::string_view key, std::optional<Identity>& target) {
     std::string id;
-    reader.text(key, id);
-    if (id.empty()) return;
+    const JsonNode* node = reader.find(key);
+    if (node == nullptr || node->kind != JsonNode::Kind::kText) return reader.text(key, id);
+    id = node->text;
     auto parsed = Identity::parse(id);
     if (parsed.ok())
       target = std::move(*parsed);
@@ -388,6 +408,22 @@ void Parser::check_ike_policy(ObjectReader& reader, const Tunnel& tunnel) {
                  "at most " + std::to_string(policy.children_max) + ", children_max of IKE policy " + policy.name);
 }
 
+namespace {
+
+/// For a tunnel whose group is not known: one with which nothing conflicts.
+std::shared_ptr<const TunnelGroup> group_in_place_of_wrong(const ObjectReader& tunnel) {
+  auto group = std::make_shared<TunnelGroup>();
+  const JsonNode* local = tunnel.find("local");
+  if (local != nullptr && local->kind == JsonNode::Kind::kText)
+    if (auto address = IpAddress::parse(local->text); address.ok()) group->public_addresses.push_back(*address);
+  for (const Family family : {Family::kIpv4, Family::kIpv6})
+    group->public_addresses.push_back(IpPrefix::all(family).address);
+  group->offload_devices.emplace_back("any");
+  return group;
+}
+
+}  // namespace
+
 void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!reader.is_object()) return;
   auto tunnel = std::make_shared<Tunnel>();
@@ -407,7 +443,9 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   reader.number("remote_port", tunnel->remote_port);
   if (auto offload = reader.object("offload")) read_tunnel_offload(*offload, *tunnel);
   if (reader.find("mss") != nullptr) read_mss(reader, tunnel->mss.emplace());
-  if (!tunnel->group) return;  // reported; nothing below can be judged without it
+  // What is wrong with the rest is told all the same; only what depends on the group's own settings is not.
+  const bool placed = tunnel->group != nullptr;
+  if (!placed) tunnel->group = group_in_place_of_wrong(reader);
   if (tunnel->offload.value_or(OffloadMode::kNone) != OffloadMode::kNone && tunnel->group->offload_devices.empty())
     reader.error("offload", Reason::kConfigConflict, std::string("\"").append(to_string(*tunnel->offload)) + "\"",
                  "none, because group " + tunnel->group->name + " has no devices");
@@ -420,6 +458,10 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   read_children(reader, *tunnel);
   read_static_routes(reader, *tunnel);
   read_interface_addresses(reader, tunnel->addresses);
+  if (!placed) {
+    if (!manual) check_ike_policy(reader, *tunnel);
+    return;
+  }
   if (manual)
     check_manual_tunnel(reader, *tunnel);
   else

@@ -19,6 +19,7 @@ struct ConfigError {
   Reason reason = Reason::kConfigBadValue;
   std::string file;
   size_t line = 0;      ///< From 1; 0 when the whole file is meant.
+  size_t column = 0;    ///< From 1, in bytes; 0 when it is not known. Of errors of syntax.
   std::string pointer;  ///< JSON pointer (RFC 6901).
   std::string found;
   std::string allowed;  ///< What would be right: a range, words, the nearest known name.

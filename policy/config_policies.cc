@@ -101,11 +101,10 @@ void check_roles(ObjectReader& reader, const IkePolicy& policy) {
 
 }  // namespace
 
-std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader,
-                                                 std::span<const std::string> allow_weak) {
+std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader, const Config& config) {
   auto policy = std::make_shared<IkePolicy>();
   policy->name = name;
-  read_proposals(reader, Protocol::kIke, kDefaultIkeProposal, allow_weak, *policy);
+  read_proposals(reader, Protocol::kIke, kDefaultIkeProposal, config.allow_weak, *policy);
   reader.duration("lifetime", policy->lifetime);
   read_rekey(reader, policy->rekey);
   reader.duration("dpd", policy->dpd);
@@ -130,13 +129,23 @@ std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, Object
 namespace {
 
 /// A group in a proposal means PFS. Without a word about it none is offered, and a peer that wants it gets it.
-void read_pfs(ObjectReader& reader, ChildPolicy& policy) {
+/// Where it is required, a policy that leaves its proposals out has PFS with the groups of the IKE policy.
+void read_pfs(ObjectReader& reader, bool required, ChildPolicy& policy) {
   const bool has_group =
       std::ranges::any_of(policy.proposals, [](const Proposal& each) { return each.has(TransformType::kKeyExchange); });
-  policy.pfs = has_group;
+  const bool written = reader.find("proposals") != nullptr;
+  policy.pfs = has_group || (required && !written);
+  policy.pfs_required = required;
+  if (required && written && !has_group && reader.find("pfs") == nullptr)
+    reader.error(
+        "proposals", Reason::kConfigConflict, "no key exchange method in " + to_string(policy.proposals),
+        "one in each proposal, as aes256gcm16-x25519, or \"pfs\": true (the groups of the IKE policy), because "
+        "defaults.require_pfs is true");
   if (reader.find("pfs") == nullptr) return;
   reader.flag("pfs", policy.pfs);
   policy.pfs_if_wanted = policy.pfs;
+  if (required && !policy.pfs)
+    return reader.error("pfs", Reason::kConfigConflict, "false", "true, because defaults.require_pfs is true");
   if (!policy.pfs && has_group)
     reader.error("pfs", Reason::kConfigConflict, "false beside a proposal with a key exchange method",
                  "true, or proposals without one: the method is for PFS alone");
@@ -157,11 +166,11 @@ void check_volumes(ObjectReader& reader, const ChildPolicy& policy) {
 }  // namespace
 
 std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
-                                                     std::span<const std::string> allow_weak) {
+                                                     const Config& config) {
   auto policy = std::make_shared<ChildPolicy>();
   policy->name = name;
-  read_proposals(reader, Protocol::kEsp, kDefaultEspProposal, allow_weak, *policy);
-  read_pfs(reader, *policy);
+  read_proposals(reader, Protocol::kEsp, kDefaultEspProposal, config.allow_weak, *policy);
+  read_pfs(reader, config.require_pfs, *policy);
   reader.duration("lifetime", policy->lifetime);
   reader.number("lifetime_bytes", policy->lifetime_bytes);
   reader.number("lifetime_packets", policy->lifetime_packets);
@@ -175,6 +184,25 @@ std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, Ob
   read_packet_handling(reader, *policy);
   if (auto word = reader.word("mode")) policy->mode = static_cast<EspMode>(*word);
   return policy;
+}
+
+void read_algorithm_rules(ObjectReader& defaults, Config& config) {
+  defaults.flag("require_pfs", config.require_pfs);
+  for (const JsonNode* each : defaults.texts("allow_weak")) {
+    const Algorithm* known = find_algorithm(each->text);
+    if (known != nullptr && known->weak()) {
+      config.allow_weak.push_back(each->text);
+    } else if (known != nullptr) {
+      defaults.error(*each, "allow_weak", Reason::kConfigBadValue,
+                     "names of weak algorithms: " + weak_names() + "; this one is not weak and needs no exception");
+    } else if (const RefusedAlgorithm* refused = find_refused(each->text)) {
+      defaults.error(*each, "allow_weak", Reason::kConfigBadValue,
+                     "names of weak algorithms: " + weak_names() + "; this one is never used: " +
+                         std::string(refused->because) + "; use " + std::string(refused->instead));
+    } else {
+      defaults.error(*each, "allow_weak", Reason::kConfigBadValue, "names of weak algorithms: " + weak_names());
+    }
+  }
 }
 
 void read_mss(ObjectReader& reader, MssClamp& clamp) {

@@ -11,10 +11,12 @@
 /// the tunnel is read.
 namespace ipsec::policy {
 
-std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader,
-                                                 std::span<const std::string> allow_weak);
+/// What weak algorithms may be used, and whether PFS must be, says `config`, whose defaults have been read.
+std::shared_ptr<const IkePolicy> read_ike_policy(const std::string& name, ObjectReader reader, const Config& config);
 std::shared_ptr<const ChildPolicy> read_child_policy(const std::string& name, ObjectReader reader,
-                                                     std::span<const std::string> allow_weak);
+                                                     const Config& config);
+/// `defaults.allow_weak` and `defaults.require_pfs`.
+void read_algorithm_rules(ObjectReader& defaults, Config& config);
 /// The key "mss" of a group or tunnel.
 void read_mss(ObjectReader& reader, MssClamp& clamp);
 

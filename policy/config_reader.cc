@@ -78,6 +78,7 @@ std::string pointer_part(std::string_view key) {
 std::string ConfigError::text() const {
   std::string whole = file;
   if (line != 0) whole.append(":").append(std::to_string(line));
+  if (line != 0 && column != 0) whole.append(":").append(std::to_string(column));
   whole.append(": ");
   if (!pointer.empty()) whole.append(pointer).append(": ");
   whole.append(found.empty() ? std::string(info(reason).text) : "found " + found);
@@ -111,8 +112,17 @@ void ErrorList::add(const JsonNode& at, std::string pointer, Reason reason, std:
 void ErrorList::add(size_t file, size_t line, std::string pointer, Reason reason, std::string found,
                     std::string allowed) {
   if (is_full()) return;
-  errors_.push_back({reason, file < files_.size() ? files_[file].name : std::string(), line, std::move(pointer),
-                     std::move(found), std::move(allowed)});
+  errors_.push_back({.reason = reason,
+                     .file = file < files_.size() ? files_[file].name : std::string(),
+                     .line = line,
+                     .pointer = std::move(pointer),
+                     .found = std::move(found),
+                     .allowed = std::move(allowed)});
+}
+
+void ErrorList::add_syntax(size_t file, const JsonProblem& problem) {
+  add(file, problem.line, {}, Reason::kConfigSyntax, {}, problem.text);
+  if (!errors_.empty() && errors_.back().reason == Reason::kConfigSyntax) errors_.back().column = problem.column;
 }
 
 ObjectReader::ObjectReader(ErrorList& errors, const JsonNode& node, std::string pointer, std::span<const KeySpec> keys)

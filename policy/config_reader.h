@@ -19,6 +19,7 @@ class ErrorList {
   explicit ErrorList(const std::vector<ConfigFile>& files) : files_(files) {}
   void add(const JsonNode& at, std::string pointer, Reason reason, std::string found, std::string allowed);
   void add(size_t file, size_t line, std::string pointer, Reason reason, std::string found, std::string allowed);
+  void add_syntax(size_t file, const JsonProblem& problem);
   std::vector<ConfigError> take() { return std::move(errors_); }
   bool empty() const { return errors_.empty(); }
   /// "; did you mean "x"?" or nothing. Nothing, too, once no more errors are reported or the document has used up its

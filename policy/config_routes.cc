@@ -41,9 +41,7 @@ std::vector<IpRange> reach_of(const Tunnel& tunnel, Family family) {
 void read_group_routes(ObjectReader& reader, TunnelGroup& group) {
   reader.number("protocol", group.route_protocol);
   if (auto metric = reader.object("metric")) {
-    metric->number("master", group.metrics.master);
     metric->number("alone", group.metrics.alone);
-    metric->number("standby", group.metrics.standby);
     metric->number("idle", group.metrics.idle);
   }
   reader.flag("selectors", group.selector_routes);

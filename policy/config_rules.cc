@@ -89,6 +89,58 @@ void warn_of_twins(const Config& config, std::vector<std::string>& warnings) {
   group.finish(warnings);
 }
 
+/// What an IKE_SA_INIT request shows of the tunnel that its sender means; nothing as remote: any.
+using FirstSight = std::tuple<RoutingPlace, std::optional<IpAddress>, std::optional<IpAddress>>;
+
+/// Of tunnels that differ in it, IKE_SA_INIT may choose for another one than the peer turns out to mean in IKE_AUTH.
+void warn_of_first_choices(const Config& config, std::vector<std::string>& warnings) {
+  std::map<FirstSight, std::vector<const Tunnel*>> alike;
+  for (const auto& [name, tunnel] : config.tunnels)
+    if (tunnel->ike_policy->role != Role::kInitiate && !tunnel->is_manual())
+      alike[{tunnel->group->public_place, tunnel->local_address(), tunnel->remote}].push_back(tunnel.get());
+  WarningGroup group("more sets of tunnels that cannot be told apart in IKE_SA_INIT and differ");
+  for (const auto& [sight, tunnels] : alike) {
+    const Tunnel& first = *tunnels.front();
+    std::vector<std::string_view> proposals{first.name}, childless{first.name};
+    for (const Tunnel* each : tunnels) {
+      if (each->ike_policy->proposals != first.ike_policy->proposals) proposals.push_back(each->name);
+      if (each->ike_policy->childless != first.ike_policy->childless) childless.push_back(each->name);
+    }
+    const std::string where = std::get<2>(sight) ? " (remote " + to_string(*std::get<2>(sight)) + ")" : " (remote any)";
+    if (proposals.size() > 1)
+      group.add("tunnels " + named(proposals) + where +
+                " cannot be told apart in IKE_SA_INIT and have different IKE proposals: a proposal that the peer "
+                "prefers may be taken although its own tunnel does not have it; use one IKE policy for them");
+    if (childless.size() > 1)
+      group.add("tunnels " + named(childless) + where +
+                " cannot be told apart in IKE_SA_INIT and have different values of childless; use one IKE policy for "
+                "them");
+  }
+  group.finish(warnings);
+}
+
+/// NICs take AES-GCM with its whole tag; what has no such proposal never gets there.
+void warn_of_offload(const Config& config, std::vector<std::string>& warnings) {
+  std::set<std::pair<std::string_view, std::string_view>> known;
+  WarningGroup group("more child policies whose algorithms NICs do not take although offload is configured");
+  for (const auto& [name, tunnel] : config.tunnels) {
+    if (tunnel->offload_mode() == OffloadMode::kNone) continue;
+    for (const ChildConfig& child : tunnel->children) {
+      const auto is_gcm = [](const Transform& each) {
+        return each.type == TransformType::kEncryption && each.id == kEncrAesGcm16;
+      };
+      const bool has_gcm = std::ranges::any_of(
+          child.policy->proposals, [&](const Proposal& each) { return std::ranges::any_of(each.transforms, is_gcm); });
+      if (has_gcm || !known.emplace(tunnel->group->name, child.policy->name).second) continue;
+      group.add("child policy " + child.policy->name + " (tunnel " + name + ") has no AES-GCM, as aes256gcm16, while " +
+                "offload is " + std::string(to_string(tunnel->offload_mode())) +
+                ": most NICs take nothing else, and its SAs will stay in software where they do not take " +
+                to_string(child.policy->proposals.front()));
+    }
+  }
+  group.finish(warnings);
+}
+
 /// An IKE SA that is replaced about as often as its children costs key exchanges that collide: three times as long
 /// keeps them apart.
 void warn_of_lifetimes(const Config& config, std::vector<std::string>& warnings) {
@@ -132,6 +184,28 @@ Status check_unicast(const IpAddress& address) {
   return {};
 }
 
+Status check_gateway(const IpAddress& address) {
+  const auto refuse = [](const char* what) { return Error(Reason::kConfigBadValue, what); };
+  const auto bytes = address.bytes();
+  if (address.is_any()) return refuse("this one stands for none in particular");
+  if (address.is_v4()) {
+    if (bytes[0] == 0) return refuse("this one is of network 0, which no machine has");
+    if (bytes[0] == 127) return refuse("this one is a loopback address, which no other machine reaches");
+    if (bytes[0] == 169 && bytes[1] == 254)
+      return refuse("this one is a link-local address, which no router passes on");
+  } else {
+    const bool zeros = std::ranges::all_of(bytes.first(10), [](uint8_t each) { return each == 0; });
+    if (zeros && bytes[10] == 0xff && bytes[11] == 0xff)
+      return refuse("this one is an IPv4 address in the form of IPv6: write it as 192.0.2.1");
+    if (zeros && std::ranges::all_of(bytes.subspan(10, 5), [](uint8_t each) { return each == 0; }) && bytes[15] == 1)
+      return refuse("this one is the loopback address, which no other machine reaches");
+    if (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80)
+      return refuse("this one is a link-local address, which no router passes on");
+  }
+  if (!check_unicast(address).ok()) return refuse("this one is a multicast, broadcast or reserved address");
+  return {};
+}
+
 Status PolicyOwners::claim(const SelectorList& local, const SelectorList& remote, const std::string& owner) {
   TRY_ASSIGN(const std::vector<PolicyKey> keys, policy_keys(local, remote), "what the kernel can hold");
   for (const PolicyKey& key : keys)
@@ -163,6 +237,8 @@ void add_warnings(Config& config) {
   overlaps.finish(config.warnings);
   if (budget == 0) config.warnings.emplace_back("too many overlapping selectors: not all of them were compared");
   warn_of_twins(config, config.warnings);
+  warn_of_first_choices(config, config.warnings);
+  warn_of_offload(config, config.warnings);
   warn_of_lifetimes(config, config.warnings);
 }
 

@@ -23,6 +23,10 @@ bool is_device_name(std::string_view name);
 /// detail says what it is.
 Status check_unicast(const IpAddress& address);
 
+/// Whether gateways can reach one another by this address. Beside check_unicast(), it is no loopback and no link-local
+/// address, not of network 0, and no IPv4 address written as one of IPv6. The detail says what it is.
+Status check_gateway(const IpAddress& address);
+
 /// The policies of one interface id: of the children of one tunnel, or of all that is attached by policy in one
 /// namespace. Two that need the same policy would take it from one another.
 class PolicyOwners {

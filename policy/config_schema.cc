@@ -26,6 +26,35 @@ nlohmann::json default_of(const KeySpec& spec) {
 
 nlohmann::json schema_of(std::span<const KeySpec> keys);
 
+nlohmann::json list_of_words(std::string_view words) {
+  nlohmann::json list = nlohmann::json::array();
+  while (!words.empty()) {
+    const size_t end = std::min(words.find(' '), words.size());
+    list.push_back(words.substr(0, end));
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return list;
+}
+
+/// A proposal: words of the table of algorithms with '-' between them.
+nlohmann::json proposal_schema(Protocol protocol) {
+  std::string pattern, about;
+  for (const auto& [what, type] : {std::pair("ciphers", TransformType::kEncryption),
+                                   {"integrity", TransformType::kIntegrity},
+                                   {"PRFs", TransformType::kPrf},
+                                   {"key exchange", TransformType::kKeyExchange},
+                                   {"sequence numbers", TransformType::kEsn}}) {
+    const std::string strong = algorithm_names(type, protocol, WeakOnes::kLeftOut);
+    if (strong.empty()) continue;
+    about.append(about.empty() ? "" : "; ").append(what).append(": ").append(strong);
+    std::string all = algorithm_names(type, protocol, WeakOnes::kIncluded);
+    std::ranges::replace(all, ' ', '|');
+    pattern.append(pattern.empty() ? "" : "|").append(all);
+  }
+  about.append("; only if defaults.allow_weak names them: ").append(weak_names());
+  return {{"type", "string"}, {"pattern", "^(" + pattern + ")(-(" + pattern + "))*$"}, {"description", about}};
+}
+
 nlohmann::json schema_of(const KeySpec& spec) {
   nlohmann::json schema{{"description", spec.meaning}};
   if (!spec.fallback.empty()) schema["default"] = default_of(spec);
@@ -37,13 +66,7 @@ nlohmann::json schema_of(const KeySpec& spec) {
       break;
     case K::kWord: {
       schema["type"] = "string";
-      schema["enum"] = nlohmann::json::array();
-      std::string_view rest = spec.words;
-      while (!rest.empty()) {
-        const size_t end = std::min(rest.find(' '), rest.size());
-        schema["enum"].push_back(rest.substr(0, end));
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-      }
+      schema["enum"] = list_of_words(spec.words);
       break;
     }
     case K::kFlag: schema["type"] = "boolean"; break;
@@ -55,6 +78,8 @@ nlohmann::json schema_of(const KeySpec& spec) {
     case K::kTextList:
       schema["type"] = "array";
       schema["items"] = {{"type", "string"}};
+      if (spec.proposals_of != Protocol::kNone) schema["items"] = proposal_schema(spec.proposals_of);
+      if (spec.key == "allow_weak") schema["items"]["enum"] = list_of_words(weak_names());
       schema["minItems"] = spec.least;
       if (spec.most != 0) schema["maxItems"] = spec.most;
       break;

@@ -24,7 +24,10 @@ struct Identity {
   IdType type = IdType::kFqdn;
   Bytes data;
 
-  /// From configuration: an address, a name with '@' (mail), "keyid:hex", "fqdn:name", else a domain name.
+  /// From configuration: an address, user@domain (mail), else a domain name; or what a prefix says: "fqdn:" ("dns:",
+  /// and an '@' alone in front), "email:" ("rfc822:", "userfqdn:"), "ipv4:", "ipv6:", "keyid:" with hexadecimal digits
+  /// ("@#"), "keyid-text:". Error kConfigBadValue, as what would be allowed: empty ones, patterns ("%any", "*"),
+  /// prefixes of addresses, distinguished names, letters beyond ASCII, and what looks like an address and is none.
   static Result<Identity> parse(std::string_view text);
   /// Two identities that mean the same.
   bool matches(const Identity& other) const;

@@ -13,6 +13,8 @@ namespace {
 /// Counts lines while the parser consumes characters: the library tells positions only for errors.
 struct Position {
   size_t line = 1;
+  size_t column = 0;       ///< Of `last`, from 1; 0 behind a line feed.
+  size_t line_before = 0;  ///< Columns of the line before.
   char last = 0;
 };
 
@@ -28,7 +30,8 @@ class CountingIterator {
   reference operator*() const { return *at_; }
   CountingIterator& operator++() {
     position_->last = *at_;
-    if (*at_ == '\n') ++position_->line;
+    ++position_->column;
+    if (*at_ == '\n') ++position_->line, position_->line_before = position_->column, position_->column = 0;
     ++at_;
     return *this;
   }
@@ -76,8 +79,12 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     key_ = value;
     return true;
   }
-  bool parse_error(std::size_t, const std::string& token, const nlohmann::json::exception&) override {
-    return stop("not JSON near " + shown_token(token));
+  bool parse_error(std::size_t, const std::string& read, const nlohmann::json::exception& why) override {
+    const std::string_view says = why.what();
+    if (says.find("- unexpected end of input") != std::string_view::npos)
+      return stop("not JSON: the text ends too early" + expectation("", says));
+    const std::string token = token_of(read, says);
+    return stop("not JSON near " + shown_token(token) + expectation(token, says), token);
   }
 
  private:
@@ -89,11 +96,46 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     if (text) return "a text";
     return token.size() > kWordMax ? "a value without quotes" : "\"" + printable(as_bytes(token)) + "\"";
   }
+  /// The token that is wrong: what the library has read ends with it, and begins with it where it is a text or number.
+  static std::string token_of(const std::string& read, std::string_view says) {
+    const auto is = [says](std::string_view kind) {
+      return says.find("- unexpected " + std::string(kind)) != std::string_view::npos;
+    };
+    if (is("string literal") || is("number literal")) return read;
+    const size_t size = is("true literal") || is("null literal") ? 4 : is("false literal") ? 5 : 1;
+    return read.size() > size ? read.substr(read.size() - size) : read;
+  }
+  /// What the library names as expected, in our words: its own text may hold the value that was found.
+  static std::string expectation(std::string_view token, std::string_view says) {
+    const size_t at = says.rfind("; expected ");
+    const std::string_view wanted = at == std::string_view::npos ? std::string_view() : says.substr(at + 11);
+    if (token == "'") return ": quotes are double, as in \"text\"";
+    if (says.find("missing closing quote") != std::string_view::npos ||
+        says.find("control character") != std::string_view::npos)
+      return ": a text ends on its line, and a quote is missing";
+    const bool closes = token == "}" || token == "]";
+    if (wanted == "string literal") return closes ? ": no comma may stand before it" : ": a key in quotes is expected";
+    if (wanted == "':'") return ": a colon is expected behind a key";
+    if (wanted == "'}'") return ": a comma or } is expected";
+    if (wanted == "']'") return ": a comma or ] is expected";
+    if (wanted == "end of input") return ": nothing may follow the last }";
+    if (says.find("while parsing value") != std::string_view::npos)
+      return closes ? ": no comma may stand before it"
+                    : ": a value is expected (a text in quotes, a number, true, false)";
+    return {};
+  }
   static JsonNode integer(int64_t value, std::string text) {
     return {.kind = JsonNode::Kind::kNumber, .integral = true, .number = value, .text = std::move(text)};
   }
-  bool stop(std::string text) {
-    if (!problem) problem = JsonProblem{position_.line, std::move(text)};
+  /// `token`: what was read last, and is wrong. Behind a number one character more has been read.
+  bool stop(std::string text, std::string_view token = {}) {
+    if (problem) return false;
+    const bool number = !token.empty() && (token.front() == '-' || (token.front() >= '0' && token.front() <= '9'));
+    const bool next_line = number && position_.column == 0 && position_.line > 1;
+    const size_t last = (next_line ? position_.line_before : position_.column) - (number ? 1 : 0);
+    const size_t column = last + 1 > token.size() ? last + 1 - token.size() : 1;
+    problem = JsonProblem{position_.line - (next_line ? 1 : 0), token.empty() ? std::max<size_t>(last, 1) : column,
+                          std::move(text)};
     return false;
   }
   JsonNode* place(JsonNode node) {
@@ -143,11 +185,12 @@ std::string JsonNode::shown() const {
 }
 
 std::variant<JsonNode, JsonProblem> parse_json(std::string_view text, size_t file) {
-  if (text.size() > kConfigBytesMax) return JsonProblem{1, "larger than " + std::to_string(kConfigBytesMax) + " bytes"};
+  if (text.size() > kConfigBytesMax)
+    return JsonProblem{1, 0, "larger than " + std::to_string(kConfigBytesMax) + " bytes"};
   // The library takes a NUL for the end of the text and would pass over whatever follows.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     const auto lines = std::ranges::count(text.substr(0, nul), '\n');
-    return JsonProblem{static_cast<size_t>(lines) + 1, "a NUL byte: the file is damaged, or no text"};
+    return JsonProblem{static_cast<size_t>(lines) + 1, 0, "a NUL byte: the file is damaged, or no text"};
   }
   Position position;
   TreeBuilder builder(position, file);

@@ -37,6 +37,7 @@ struct JsonMember {
 /// Where a document stopped being JSON.
 struct JsonProblem {
   size_t line = 0;
+  size_t column = 0;  ///< From 1, in bytes; 0 when it is not known.
   std::string text;
 };
 

@@ -118,7 +118,7 @@ const Algorithm* writable(const Proposal& offered, const Proposal& ours, Transfo
     if (row == nullptr || (type == TransformType::kIntegrity && each.id == kAuthNone)) continue;
     if (std::find(ours.transforms.begin(), ours.transforms.end(), each) != ours.transforms.end()) return row;
     if (any == nullptr) any = row;
-    if (strong == nullptr && !row->weak) strong = row;
+    if (strong == nullptr && !row->weak()) strong = row;
   }
   return strong != nullptr ? strong : any;
 }
@@ -138,7 +138,7 @@ Proposed matching_text(const Proposal& offered, const Proposal& ours, KeyExchang
     const Algorithm* row = writable(offered, ours, type);
     if (row == nullptr) continue;
     text.append(text.empty() ? "" : "-").append(row->name);
-    if (row->weak) proposed.weak.emplace_back(row->name);
+    if (row->weak()) proposed.weak.emplace_back(row->name);
   }
   const auto parsed = parse_proposal(offered.protocol, text, proposed.weak);
   const std::array<Proposal, 1> alone = {offered};
@@ -201,6 +201,23 @@ std::string advice_for(const Nearest& pair, const Negotiation& negotiation, cons
   return advice + "; or let the peer offer " + shown(to_string(*pair.ours));
 }
 
+/// IKE_SA_INIT was answered before it was known which tunnel the peer means.
+Explanation explain_other_tunnels_choice(const Negotiation& negotiation, const Config& config, const Nearest& pair,
+                                         const std::vector<Proposal>& configured) {
+  Explanation result;
+  result.rows.push_back(
+      {"proposals", shown(to_string(negotiation.offered)), shown(to_string(configured)),
+       choose(configured, negotiation.offered, KeyExchangeUse::kRequired) ? Verdict::kMeets : Verdict::kDiffers});
+  result.rows.push_back(
+      {"chosen in IKE_SA_INIT", shown(negotiation.offered_text), shown(to_string(configured)), Verdict::kDiffers});
+  result.pointer = pointer_of_proposal(negotiation, config, *pair.ours);
+  result.advice = "another tunnel of the same addresses has " + shown(negotiation.offered_text) +
+                  ", and IKE_SA_INIT does not tell them apart: give them one IKE policy, write the peer's address as "
+                  "\"remote\", or let the peer prefer " +
+                  shown(to_string(*pair.ours));
+  return result;
+}
+
 Explanation explain_proposals(const Negotiation& negotiation, const Config& config) {
   Explanation result;
   const std::vector<Proposal> configured = configured_proposals(negotiation, config);
@@ -216,6 +233,9 @@ Explanation explain_proposals(const Negotiation& negotiation, const Config& conf
   }
   const KeyExchangeUse use = use_of(negotiation, configured);
   const Nearest pair = nearest_pair(configured, negotiation.offered, use);
+  if (pair.ours != nullptr && negotiation.about == Negotiation::About::kIkeProposal &&
+      !negotiation.offered_text.empty())
+    return explain_other_tunnels_choice(negotiation, config, pair, configured);
   if (pair.ours == nullptr) {
     result.pointer = negotiation.about == Negotiation::About::kIkeProposal ? "/ike_policies" : "/child_policies";
     result.advice = negotiation.offered.empty()

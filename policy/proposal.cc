@@ -5,6 +5,7 @@
 
 #include "policy/base/bytes.h"
 #include "policy/limits.h"
+#include "policy/name_hints.h"
 
 namespace ipsec::policy {
 namespace {
@@ -18,18 +19,100 @@ bool is_aead(const Transform& transform) {
   return known != nullptr && known->aead;
 }
 
-/// The transform of one word of a proposal string, checked for its protocol and strength.
-Result<Transform> transform_of(Protocol protocol, std::string_view word, std::span<const std::string> allow_weak) {
-  const Algorithm* known = find_algorithm(word);
-  const std::string quoted = "\"" + printable(as_bytes(word)) + "\"";
-  if (known == nullptr) return Error(Reason::kConfigBadValue, quoted + " is not a known algorithm");
-  if (protocol == Protocol::kIke ? !known->ike : !known->esp)
-    return Error(Reason::kConfigBadValue,
-                 quoted + " cannot be used for " + (protocol == Protocol::kIke ? "IKE" : "ESP"));
-  if (known->weak && std::find(allow_weak.begin(), allow_weak.end(), word) == allow_weak.end())
-    return Error(Reason::kConfigWeak, quoted + " is weak; name it in defaults.allow_weak to use it all the same");
-  return Transform{known->type, known->id, known->key_bits};
-}
+constexpr size_t kWrongWordsMax = 8;  // named in one error
+
+std::string quoted(std::string_view word) { return "\"" + printable(as_bytes(word)) + "\""; }
+
+/// What is wrong with the words of a proposal string: all of it, in one error.
+class WrongWords {
+ public:
+  WrongWords(Protocol protocol, std::span<const std::string> allow_weak)
+      : protocol_(protocol), allow_weak_(allow_weak) {}
+
+  /// The transform of one word; nothing when it cannot be used, which is noted.
+  std::optional<Transform> transform_of(std::string_view word) {
+    const Algorithm* known = find_algorithm(word);
+    if (known == nullptr) {
+      unknown(word);
+    } else if (protocol_ == Protocol::kIke ? !known->ike : !known->esp) {
+      bad_ = true;
+      add(quoted(word) + " cannot be used for " + (protocol_ == Protocol::kIke ? "IKE" : "ESP"));
+    } else if (!allows(*known)) {
+      weak(*known, quoted(word));
+    } else {
+      return Transform{known->type, known->id, known->key_bits};
+    }
+    return std::nullopt;
+  }
+
+  /// An algorithm that is used without a word for it, as `because` says.
+  bool check(const Transform& transform, std::string_view because) {
+    const Algorithm* known = row(transform);
+    if (known == nullptr || allows(*known)) return true;
+    weak(*known, quoted(known->name) + ", which " + std::string(because) + ",");
+    return false;
+  }
+
+  bool any() const { return count_ != 0; }
+
+  Error error() const {
+    std::string whole = "algorithms that are known and strong, or named as exceptions: " + text_;
+    if (count_ > kWrongWordsMax) whole += "; and " + std::to_string(count_ - kWrongWordsMax) + " more";
+    if (!named_.empty() && !bad_)
+      whole += "; to use " + std::string(names_ == 1 ? "it" : "them") + " all the same write \"allow_weak\": [" +
+               named_ + "] into \"defaults\"";
+    if (!lists_.empty()) whole += lists_;
+    return Error(bad_ ? Reason::kConfigBadValue : Reason::kConfigWeak, whole);
+  }
+
+ private:
+  bool allows(const Algorithm& known) const {
+    return !known.weak() || std::find(allow_weak_.begin(), allow_weak_.end(), known.name) != allow_weak_.end();
+  }
+
+  void add(const std::string& text) {
+    if (++count_ <= kWrongWordsMax) text_.append(text_.empty() ? "" : "; ").append(text);
+  }
+
+  void weak(const Algorithm& known, const std::string& subject) {
+    add(subject + " is weak: " + std::string(known.weakness) + "; use " + std::string(strong_one_for(known)));
+    named_.append(named_.empty() ? "" : ", ").append(quoted(known.name));
+    ++names_;
+  }
+
+  void unknown(std::string_view word) {
+    bad_ = true;
+    if (count_ >= kWrongWordsMax) return add({});
+    if (const RefusedAlgorithm* refused = find_refused(word))
+      return add(quoted(word) + " is never used: " + std::string(refused->because) + "; use " +
+                 std::string(refused->instead));
+    if (const std::string_view ours = our_name_of(word); !ours.empty())
+      return add(quoted(word) + " is called \"" + std::string(ours) + "\" here");
+    const std::string near = hints_.nearest(word, all_algorithms(), [](const Algorithm& each) { return each.name; });
+    add(quoted(word) + " is not a known algorithm" +
+        (near.empty() ? "" : ", did you mean \"" + near + "\"?"));
+    if (near.empty()) list_all();
+  }
+
+  void list_all() {
+    if (!lists_.empty()) return;
+    const auto list = [&](const char* what, TransformType type) {
+      lists_ += std::string("; ") + what + ": " + algorithm_names(type, protocol_, WeakOnes::kLeftOut);
+    };
+    list("ciphers", TransformType::kEncryption);
+    list("integrity", TransformType::kIntegrity);
+    if (protocol_ == Protocol::kIke) list("PRFs", TransformType::kPrf);
+    list("key exchange", TransformType::kKeyExchange);
+    if (protocol_ == Protocol::kEsp) list("sequence numbers", TransformType::kEsn);
+  }
+
+  Protocol protocol_;
+  std::span<const std::string> allow_weak_;
+  NameHints hints_;
+  std::string text_, named_, lists_;
+  size_t count_ = 0, names_ = 0;
+  bool bad_ = false;  ///< Something that no exception makes right.
+};
 
 /// The PRF that goes with an integrity algorithm when none is named: the same hash.
 std::optional<Transform> prf_for(const Transform& integrity) {
@@ -37,6 +120,8 @@ std::optional<Transform> prf_for(const Transform& integrity) {
     case kAuthHmacSha256_128: return Transform{TransformType::kPrf, kPrfHmacSha256};
     case kAuthHmacSha384_192: return Transform{TransformType::kPrf, kPrfHmacSha384};
     case kAuthHmacSha512_256: return Transform{TransformType::kPrf, kPrfHmacSha512};
+    case kAuthHmacSha1_96: return Transform{TransformType::kPrf, kPrfHmacSha1};
+    case kAuthAesXcbc_96: return Transform{TransformType::kPrf, kPrfAesXcbc};
     default: return std::nullopt;
   }
 }
@@ -53,21 +138,25 @@ Proposal subset(const Proposal& all, bool aead) {
 }
 
 /// Adds what a proposal string may leave out, and refuses what cannot be completed.
-Status complete(Proposal& proposal, bool aead) {
+Status complete(Proposal& proposal, bool aead, WrongWords& wrong) {
   if (!aead && !proposal.has(TransformType::kIntegrity))
-    return Error(Reason::kConfigBadValue, "a cipher that is not AEAD needs an integrity algorithm, such as sha256");
+    return Error(Reason::kConfigBadValue,
+                 "an integrity algorithm, such as sha256, beside a cipher that has none of its own (is not AEAD)");
   if (proposal.protocol == Protocol::kIke) {
     if (!proposal.has(TransformType::kPrf)) {
       std::vector<Transform> derived;
       for (const Transform& each : proposal.transforms)
         if (each.type == TransformType::kIntegrity)
-          if (auto prf = prf_for(each)) derived.push_back(*prf);
+          if (auto prf = prf_for(each);
+              prf && wrong.check(*prf, "follows from " + transform_name(each.type, each.id, 0)))
+            derived.push_back(*prf);
+      if (wrong.any()) return wrong.error();
       if (derived.empty())
-        return Error(Reason::kConfigBadValue, "an IKE proposal with an AEAD needs a PRF, such as prfsha384");
+        return Error(Reason::kConfigBadValue, "a PRF, such as prfsha384: an IKE proposal with an AEAD needs one");
       proposal.transforms.insert(proposal.transforms.end(), derived.begin(), derived.end());
     }
     if (!proposal.has(TransformType::kKeyExchange))
-      return Error(Reason::kConfigBadValue, "an IKE proposal needs a key exchange method, such as x25519");
+      return Error(Reason::kConfigBadValue, "a key exchange method, such as x25519: an IKE proposal needs one");
   } else if (!proposal.has(TransformType::kEsn)) {
     proposal.transforms.push_back({TransformType::kEsn, kEsn});
     proposal.transforms.push_back({TransformType::kEsn, kNoEsn});
@@ -131,6 +220,19 @@ std::optional<Proposal> match(const Proposal& ours, const Proposal& theirs, KeyE
   return chosen;
 }
 
+/// Of a chosen proposal: its weakest part in bits, then its cipher.
+std::pair<unsigned, unsigned> strength(const Proposal& chosen) {
+  unsigned least = UINT16_MAX, cipher = 0;
+  for (const Transform& each : chosen.transforms) {
+    const Algorithm* known = row(each);
+    if (known == nullptr || known->type == TransformType::kEsn) continue;
+    // A weak one is below all others, whatever its size.
+    least = std::min<unsigned>(least, known->weak() ? 0U : known->strength_bits);
+    if (known->type == TransformType::kEncryption) cipher = known->strength_bits;
+  }
+  return {least, cipher};
+}
+
 }  // namespace
 
 const Transform* Proposal::first(TransformType type) const {
@@ -142,23 +244,25 @@ const Transform* Proposal::first(TransformType type) const {
 Result<std::vector<Proposal>> parse_proposal(Protocol protocol, std::string_view text,
                                              std::span<const std::string> allow_weak) {
   Proposal all{.protocol = protocol};
+  WrongWords wrong(protocol, allow_weak);
   for (size_t from = 0; from <= text.size();) {
     const size_t to = std::min(text.find('-', from), text.size());
-    TRY_ASSIGN(Transform transform, transform_of(protocol, text.substr(from, to - from), allow_weak), "");
-    if (std::find(all.transforms.begin(), all.transforms.end(), transform) == all.transforms.end())
-      all.transforms.push_back(transform);
+    const auto transform = wrong.transform_of(text.substr(from, to - from));
+    if (transform && std::find(all.transforms.begin(), all.transforms.end(), *transform) == all.transforms.end())
+      all.transforms.push_back(*transform);
     if (all.transforms.size() > kTransformsMax)
-      return Error(Reason::kLimitReached, "too many algorithms in a proposal");
+      return Error(Reason::kLimitReached, "at most " + std::to_string(kTransformsMax) + " algorithms in a proposal");
     from = to + 1;
   }
+  if (wrong.any()) return wrong.error();
   std::vector<Proposal> parts;
   for (bool aead : {true, false}) {
     Proposal part = subset(all, aead);
     if (!part.has(TransformType::kEncryption)) continue;
-    TRY(complete(part, aead), "");
+    TRY(complete(part, aead, wrong), "");
     parts.push_back(std::move(part));
   }
-  if (parts.empty()) return Error(Reason::kConfigBadValue, "a proposal needs a cipher, such as aes256gcm16");
+  if (parts.empty()) return Error(Reason::kConfigBadValue, "a cipher, such as aes256gcm16: every proposal needs one");
   // What the user wrote first is preferred.
   const Transform* first = all.first(TransformType::kEncryption);
   if (parts.size() == 2 && !is_aead(*first)) std::swap(parts[0], parts[1]);
@@ -195,6 +299,18 @@ std::string to_string(std::span<const Proposal> proposals) {
   return text;
 }
 
+std::vector<std::string> weak_words(std::string_view text) {
+  std::vector<std::string> found;
+  for (size_t from = 0; from <= text.size();) {
+    const size_t to = std::min(text.find('-', from), text.size());
+    const Algorithm* known = find_algorithm(text.substr(from, to - from));
+    if (known != nullptr && known->weak() && std::ranges::find(found, known->name) == found.end())
+      found.emplace_back(known->name);
+    from = to + 1;
+  }
+  return found;
+}
+
 bool has_integrity_beside_aead(const Proposal& offered) {
   return std::ranges::any_of(
              offered.transforms,
@@ -211,6 +327,18 @@ std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::
   for (const Proposal& ours : configured)
     for (size_t i = 0; i < offered.size(); ++i)
       if (auto chosen = match(ours, offered[i], use)) return ProposalChoice{i, std::move(*chosen)};
+  return std::nullopt;
+}
+
+std::optional<ProposalChoice> choose_as_offered(std::span<const Proposal> configured, std::span<const Proposal> offered,
+                                                KeyExchangeUse use) {
+  for (size_t i = 0; i < offered.size(); ++i) {
+    std::optional<ProposalChoice> best;
+    for (const Proposal& ours : configured)
+      if (auto chosen = match(ours, offered[i], use); chosen && (!best || strength(best->chosen) < strength(*chosen)))
+        best = ProposalChoice{i, std::move(*chosen)};
+    if (best) return best;
+  }
   return std::nullopt;
 }
 

@@ -12,9 +12,6 @@
 
 namespace ipsec::policy {
 
-/// Protocols that a proposal is for (RFC 7296 section 3.3.1).
-enum class Protocol : uint8_t { kNone = 0, kIke = 1, kAh = 2, kEsp = 3 };
-
 struct Transform {
   TransformType type;
   uint16_t id = 0;
@@ -38,13 +35,17 @@ struct Proposal {
 /// and other ciphers the result is two proposals, the integrity transforms only beside the latter (RFC 7296
 /// section 3.3). For IKE a missing PRF follows from the integrity algorithm where there is one, else it is an error; a
 /// missing key exchange is an error; for ESP a missing ESN means "both, ESN first". Weak algorithms are refused unless
-/// in `allow_weak` (names).
+/// in `allow_weak` (names), a PRF that follows from its integrity algorithm among them; some are refused in any case
+/// (find_refused). The error, kConfigBadValue or kConfigWeak where nothing else is wrong, names every word that is.
 Result<std::vector<Proposal>> parse_proposal(Protocol protocol, std::string_view text,
                                              std::span<const std::string> allow_weak = {});
 
 /// "aes256gcm16-prfsha384-x25519": the form that parse_proposal() reads.
 std::string to_string(const Proposal& proposal);
 std::string to_string(std::span<const Proposal> proposals);
+
+/// The weak algorithms in the text of a proposal or suite, each once, in its order.
+std::vector<std::string> weak_words(std::string_view text);
 
 /// What the peer offers: proposals in the peer's order, numbered as on the wire.
 struct ProposalChoice {
@@ -64,6 +65,11 @@ enum class KeyExchangeUse : uint8_t {
 /// treated as NO_ESN.
 std::optional<ProposalChoice> choose(std::span<const Proposal> configured, std::span<const Proposal> offered,
                                      KeyExchangeUse use);
+
+/// The same where it is not known yet whose proposals count: those of several tunnels are `configured`, of which the
+/// peer means one. Picks the first offered proposal that any configured one meets, and of those the strongest.
+std::optional<ProposalChoice> choose_as_offered(std::span<const Proposal> configured, std::span<const Proposal> offered,
+                                                KeyExchangeUse use);
 
 /// What a policy without `proposals` offers and takes: strong algorithms only, those that peers have as shipped among
 /// them (PRF-HMAC-SHA2-256 is mandatory by RFC 8247). As text and as parse_proposal() reads it.

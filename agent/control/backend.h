@@ -97,7 +97,7 @@ class Backend {
     return done_at_once(Error(Reason::kUnsupported, "this daemon counts nothing"));
   }
   /// Checks configuration files without applying them:
-  /// {"ok", "errors": [{"file", "line", "pointer", "found", "allowed", "text"}], "warnings": [...]}.
+  /// {"ok", "errors": [{"file", "line", "column", "pointer", "found", "allowed", "text"}], "warnings": [...]}.
   struct NamedText {
     std::string name, text;
   };

@@ -16,6 +16,7 @@ nlohmann::json issues_of(const std::vector<Error>& errors) {
   for (const Error& each : errors)
     issues.push_back({{"file", each.file},
                       {"line", each.line},
+                      {"column", each.column},
                       {"pointer", each.pointer},
                       {"found", each.found},
                       {"allowed", each.allowed},

@@ -100,6 +100,18 @@ std::string render_status(const json& status, Color color) {
                                  number_of(offload, "software") + " software"));
   if (const json& refusals = member_at(status, "offload_refusals"); refusals.is_array() && !refusals.empty())
     out.append(render_refusals(refusals));
+  if (const json& weak = member_at(status, "weak"); weak.is_array() && !weak.empty()) {
+    std::string users;
+    for (const json& each : weak) {
+      users.append(users.empty() ? "" : ", ").append(cell(member_at(each, "tunnel"))).append(" (");
+      std::string_view between;
+      for (const json& name : member_at(each, "algorithms")) users.append(between).append(cell(name)), between = " ";
+      users.append(")");
+    }
+    const json& more = member_at(status, "weak_sas_more");
+    if (more.is_number() && more != 0) users.append(" and ").append(cell(more)).append(" SAs of others");
+    out.append(line("weak", users));
+  }
   const json& warnings = member_at(status, "warnings");
   if (warnings.is_array() && !warnings.empty()) {
     out.append("\n").append(paint("Warnings", Paint::kWarning, color)).append("\n");
@@ -191,17 +203,10 @@ std::string render_outcome(std::string_view verb, const json& outcome, Color col
 
 namespace {
 
+/// The text has the file, the line and whatever else there is to say.
 std::string render_issue(const json& issue, std::string_view kind, Color color) {
-  std::string out = clean(text_at(issue, "file", "configuration"));
-  const json& at = member_at(issue, "line");
-  if (at.is_number()) out.append(":").append(cell(at));
-  out.append(": ").append(paint(kind, kind == "error" ? Paint::kBad : Paint::kWarning, color));
-  out.append(": ").append(clean(text_at(issue, "text"))).append("\n");
-  for (const char* key : {"pointer", "found", "allowed"}) {
-    const std::string value = text_at(issue, key);
-    if (!value.empty()) out.append(line(key, clean(value)));
-  }
-  return out;
+  const std::string kind_shown = paint(kind, kind == "error" ? Paint::kBad : Paint::kWarning, color);
+  return kind_shown + ": " + clean(text_at(issue, "text")) + "\n";
 }
 
 }  // namespace

@@ -46,14 +46,25 @@ void Census::count(const TunnelRow& row) {
   group->wanted[static_cast<size_t>(row.tunnel->offload_mode())] = true;
 }
 
+void Census::note_weak(const std::string& tunnel, std::string_view suite) {
+  const std::vector<std::string> found = policy::weak_words(suite);
+  if (found.empty()) return;
+  if (weak_.size() >= kWeakTunnelsNamed && !weak_.contains(tunnel))
+    ++weak_sas_more_;
+  else
+    weak_[tunnel].insert(found.begin(), found.end());
+}
+
 void Census::count(const IkeRow& row) {
   ++(row.view ? ike_sas_ : establishing_);
+  if (row.view) note_weak(row.tunnel, row.view->proposal);
   const auto tunnel = row.view ? manager_.tunnels().find(row.tunnel) : manager_.tunnels().end();
   Group* group = tunnel != manager_.tunnels().end() ? find(*tunnel->second.tunnel->group) : nullptr;
   if (group != nullptr) ++group->ike_sas[row.stage == IkeRow::Stage::kEnding ? "ending" : "established"];
 }
 
 void Census::count(ike::ChildId id, const InstalledChild& child) {
+  note_weak(child.spec->tunnel->name, policy::to_string(child.spec->suite));
   Group* group = find(*child.spec->tunnel->group);
   if (group != nullptr) {
     ++group->child_sas;

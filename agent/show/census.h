@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -47,11 +48,17 @@ class Census {
   uint64_t silently_in_software() const { return silently_; }  ///< SAs for which something else is configured.
   uint64_t waiting_routes() const { return waiting_routes_; }
   uint64_t partial_children() const { return partial_; }  ///< Up, and do not carry all that is configured.
+  /// Tunnels of which an IKE SA or a child SA uses a weak algorithm, with all of theirs: the first kWeakTunnelsNamed
+  /// that are met. Of the others the SAs are counted.
+  using Weak = std::map<std::string, std::set<std::string>>;
+  const Weak& weak() const { return weak_; }
+  uint64_t weak_sas_more() const { return weak_sas_more_; }
   /// By namespace and name; a device without SAs is not in it.
   const std::map<OffloadCounts::Device, OnDevice>& devices() const { return devices_; }
 
  private:
   enum class Part : uint8_t { kTunnels, kIkeSas, kChildren, kOrphans, kRoutes, kDone };
+  void note_weak(const std::string& tunnel, std::string_view suite);
   Group* find(const policy::TunnelGroup& group);
   void count(const TunnelRow& row);
   void count(const IkeRow& row);
@@ -75,6 +82,8 @@ class Census {
   ByState tunnels_{{"up", 0}, {"down", 0}, {"establishing", 0}, {"idle", 0}, {"failed", 0}, {"disabled", 0}};
   uint64_t ike_sas_ = 0, establishing_ = 0, silently_ = 0, waiting_routes_ = 0, partial_ = 0;
   ByKind sas_{};
+  Weak weak_;
+  uint64_t weak_sas_more_ = 0;
   std::map<OffloadCounts::Device, OnDevice> devices_;
 };
 

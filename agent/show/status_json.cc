@@ -14,15 +14,28 @@ json warnings_of(const Census& census, const StatusFacts& facts) {
   json warnings = facts.warnings;
   if (census.silently_in_software() != 0)
     warnings.push_back(std::to_string(census.silently_in_software()) +
-                       " SAs are in software although offload is configured: ipsecctl list sas");
+                       (census.silently_in_software() == 1 ? " SA is" : " SAs are") +
+                       " in software although offload is configured: ipsecctl list sas");
   if (const uint64_t partial = census.partial_children(); partial != 0)
     warnings.push_back(
         std::to_string(partial) + (partial == 1 ? " child carries" : " children carry") +
         " a part of the configured selectors only, for the peer has not taken the rest: see UNCOVERED in "
         "ipsecctl list children");
   if (const uint64_t waiting = census.waiting_routes(); waiting != 0)
-    warnings.push_back(std::to_string(waiting) + " routes wait, for other tunnels have theirs: ipsecctl list routes");
+    warnings.push_back(std::to_string(waiting) + (waiting == 1 ? " route waits" : " routes wait") +
+                       ", for other tunnels have theirs: ipsecctl list routes");
   return warnings;
+}
+
+}  // namespace
+
+namespace {
+
+json weak_json(const Census& census) {
+  json rows = json::array();
+  for (const auto& [tunnel, algorithms] : census.weak())
+    rows.push_back({{"tunnel", tunnel}, {"algorithms", algorithms}});
+  return rows;
 }
 
 }  // namespace
@@ -64,6 +77,8 @@ json status_json(const TunnelManager& manager, const Census& census, const Statu
             {"crypto", census.sas()[static_cast<size_t>(policy::OffloadKind::kCrypto)]},
             {"software", census.sas()[static_cast<size_t>(policy::OffloadKind::kNone)]}}},
           {"offload_refusals", refusals_json(manager.offload())},
+          {"weak", weak_json(census)},
+          {"weak_sas_more", census.weak_sas_more()},
           {"workers", facts.workers},
           {"warnings", std::move(warnings)},
           {"counters", std::move(counters)}};

@@ -22,11 +22,6 @@ void put_u16(Bytes& at, size_t offset, size_t value) {
 
 int as_int(size_t bytes) { return static_cast<int>(bytes); }  // all sizes here are below kDatagramBytesMax
 
-HashId hash_of(uint16_t integrity) {
-  if (integrity == policy::kAuthHmacSha512_256) return HashId::kSha512;
-  return integrity == policy::kAuthHmacSha384_192 ? HashId::kSha384 : HashId::kSha256;
-}
-
 /// The nonce of an AEAD: the salt at the end of the key material, then the IV of the message.
 std::array<uint8_t, kNonceBytes> nonce_of(ByteView sk_e, const policy::Algorithm& cipher, ByteView iv) {
   VERIFY(size_t{cipher.salt_bytes} + iv.size() == kNonceBytes);
@@ -52,13 +47,22 @@ Result<Bytes> without_padding(Bytes plaintext) {
 
 }  // namespace
 
-Cipher::Cipher(Hmac& hmac)
-    : hmac_(hmac),
+Cipher::Cipher(Mac& mac)
+    : mac_(mac),
       slots_{{{policy::kEncrAesGcm16, 256, "AES-256-GCM"},
+              {policy::kEncrAesGcm16, 192, "AES-192-GCM"},
               {policy::kEncrAesGcm16, 128, "AES-128-GCM"},
+              {policy::kEncrAesGcm12, 256, "AES-256-GCM"},
+              {policy::kEncrAesGcm12, 192, "AES-192-GCM"},
+              {policy::kEncrAesGcm12, 128, "AES-128-GCM"},
+              {policy::kEncrAesGcm8, 256, "AES-256-GCM"},
+              {policy::kEncrAesGcm8, 192, "AES-192-GCM"},
+              {policy::kEncrAesGcm8, 128, "AES-128-GCM"},
               {policy::kEncrChaCha20Poly1305, 0, "ChaCha20-Poly1305"},
               {policy::kEncrAesCbc, 256, "AES-256-CBC"},
-              {policy::kEncrAesCbc, 128, "AES-128-CBC"}}} {
+              {policy::kEncrAesCbc, 192, "AES-192-CBC"},
+              {policy::kEncrAesCbc, 128, "AES-128-CBC"},
+              {policy::kEncr3Des, 0, "DES-EDE3-CBC"}}} {
   for (Slot& slot : slots_) {
     slot.cipher.reset(EVP_CIPHER_fetch(nullptr, slot.openssl_name, nullptr));
     openssl::CipherContext context(EVP_CIPHER_CTX_new());
@@ -74,7 +78,7 @@ Cipher::Cipher(Hmac& hmac)
 Result<Cipher::Suite> Cipher::suite_of(const CryptoContext::CipherKeys& keys) const {
   Suite suite;
   suite.encryption = policy::find_algorithm(TransformType::kEncryption, keys.encryption, keys.key_bits);
-  if (suite.encryption == nullptr) {
+  if (suite.encryption == nullptr || !suite.encryption->ike) {
     return Error(Reason::kUnsupported,
                  "cipher " + policy::transform_name(TransformType::kEncryption, keys.encryption, keys.key_bits));
   }
@@ -84,7 +88,7 @@ Result<Cipher::Suite> Cipher::suite_of(const CryptoContext::CipherKeys& keys) co
       return Error(Reason::kUnsupported,
                    "integrity " + policy::transform_name(TransformType::kIntegrity, keys.integrity, 0));
     }
-    suite.hash = hash_of(keys.integrity);
+    TRY_ASSIGN(suite.mac, mac_of_integrity(keys.integrity), "");
   }
   VERIFY(keys.sk_e.size() == size_t{suite.encryption->key_bytes} + suite.encryption->salt_bytes);
   VERIFY(suite.integrity == nullptr || keys.sk_a.size() == suite.integrity->key_bytes);
@@ -147,9 +151,9 @@ Status Cipher::encrypt_cbc(const Suite& suite, const CryptoContext::CipherKeys& 
                     EVP_EncryptFinal_ex(context, text + done, &done) == 1;
   if (!good) return openssl::failure("encrypt");
   // RFC 7296 section 3.14: the checksum covers the encrypted message, from its first byte up to the checksum.
-  std::array<uint8_t, Hmac::kBytesMax> mac{};
-  const std::span<uint8_t> whole = std::span(mac).first(hash_bytes(suite.hash));
-  TRY(hmac_.compute(suite.hash, keys.sk_a, {message.first(at.icv)}, whole), "seal");
+  std::array<uint8_t, Mac::kBytesMax> mac{};
+  const std::span<uint8_t> whole = std::span(mac).first(mac_bytes(suite.mac));
+  TRY(mac_.compute(suite.mac, keys.sk_a, {message.first(at.icv)}, whole), "seal");
   std::copy_n(whole.begin(), suite.icv_bytes, message.begin() + static_cast<ptrdiff_t>(at.icv));
   return {};
 }
@@ -171,8 +175,9 @@ Result<Bytes> Cipher::open(const CryptoContext::CipherKeys& keys, ByteView messa
 Result<Bytes> Cipher::decrypt_aead(const Suite& suite, ByteView sk_e, const Layout& at, ByteView message) {
   const auto nonce = nonce_of(sk_e, *suite.encryption, message.subspan(at.iv, suite.encryption->iv_bytes));
   EVP_CIPHER_CTX* context = suite.context;
-  std::array<uint8_t, 16> tag{};
-  VERIFY(suite.icv_bytes == tag.size());
+  std::array<uint8_t, 16> space{};
+  VERIFY(suite.icv_bytes <= space.size());
+  const std::span<uint8_t> tag = std::span(space).first(suite.icv_bytes);
   std::copy_n(message.begin() + static_cast<ptrdiff_t>(at.icv), tag.size(), tag.begin());
   Bytes plaintext(at.icv - at.ciphertext);
   std::array<uint8_t, 16> nothing{};  // somewhere for OpenSSL to point to when there is no ciphertext
@@ -195,9 +200,9 @@ Result<Bytes> Cipher::decrypt_aead(const Suite& suite, ByteView sk_e, const Layo
 
 Result<Bytes> Cipher::decrypt_cbc(const Suite& suite, const CryptoContext::CipherKeys& keys, const Layout& at,
                                   ByteView message) {
-  std::array<uint8_t, Hmac::kBytesMax> mac{};
-  const std::span<uint8_t> whole = std::span(mac).first(hash_bytes(suite.hash));
-  TRY(hmac_.compute(suite.hash, keys.sk_a, {message.first(at.icv)}, whole), "open");
+  std::array<uint8_t, Mac::kBytesMax> mac{};
+  const std::span<uint8_t> whole = std::span(mac).first(mac_bytes(suite.mac));
+  TRY(mac_.compute(suite.mac, keys.sk_a, {message.first(at.icv)}, whole), "open");
   if (!equal_in_constant_time(whole.first(suite.icv_bytes), message.subspan(at.icv)))
     return Error(Reason::kIkeNotAuthentic, "SK payload: the checksum is wrong");
 

@@ -3,7 +3,7 @@
 #include <array>
 
 #include "ike/crypto/crypto_context.h"
-#include "ike/crypto/hmac.h"
+#include "ike/crypto/mac.h"
 
 namespace ipsec::ike {
 
@@ -20,7 +20,7 @@ namespace ipsec::ike {
 ///     ~                    Integrity Checksum Data                    ~
 class Cipher {
  public:
-  explicit Cipher(Hmac& hmac);
+  explicit Cipher(Mac& mac);
 
   Status seal(const CryptoContext::CipherKeys& keys, ByteView plaintext, Random& random, Bytes& message);
   Result<Bytes> open(const CryptoContext::CipherKeys& keys, ByteView message, size_t sk_offset);
@@ -31,7 +31,7 @@ class Cipher {
     const policy::Algorithm* encryption = nullptr;
     const policy::Algorithm* integrity = nullptr;  ///< Null with an AEAD.
     EVP_CIPHER_CTX* context = nullptr;
-    HashId hash = HashId::kSha256;
+    MacId mac = MacId::kHmacSha256;
     size_t icv_bytes = 0;
   };
   /// Where the parts of one message lie, in bytes from its start.
@@ -50,12 +50,12 @@ class Cipher {
   /// One cipher as fetched and its context.
   struct Slot {
     uint16_t id, key_bits;
-    const char* openssl_name;
+    const char* openssl_name;  ///< GCM counts the bytes of its tag when asked for one: all sizes have one cipher.
     openssl::Cipher cipher = {};
     openssl::CipherContext context = {};
   };
-  Hmac& hmac_;
-  std::array<Slot, 5> slots_;
+  Mac& mac_;
+  std::array<Slot, 14> slots_;
 };
 
 }  // namespace ipsec::ike

@@ -4,23 +4,13 @@
 #include <vector>
 
 #include "ike/crypto/cipher.h"
-#include "ike/crypto/hmac.h"
 #include "ike/crypto/key_exchange.h"
+#include "ike/crypto/mac.h"
 
 namespace ipsec::ike {
 namespace {
 
 constexpr size_t kPrfPlusBlocksMax = 255;  // RFC 7296 section 2.13: the counter is one byte
-
-Result<HashId> hash_of_prf(uint16_t prf) {
-  switch (prf) {
-    case policy::kPrfHmacSha256: return HashId::kSha256;
-    case policy::kPrfHmacSha384: return HashId::kSha384;
-    case policy::kPrfHmacSha512: return HashId::kSha512;
-    default: break;  // not an enumeration: any number of IANA's
-  }
-  return Error(Reason::kUnsupported, policy::transform_name(policy::TransformType::kPrf, prf, 0));
-}
 
 enum class Kind : uint8_t { kMontgomery, kElliptic, kModular };
 
@@ -31,9 +21,13 @@ Result<Kind> kind_of(uint16_t group) {
     case policy::kEcp256:
     case policy::kEcp384:
     case policy::kEcp521: return Kind::kElliptic;
+    case policy::kModp1024:
+    case policy::kModp1536:
     case policy::kModp2048:
     case policy::kModp3072:
-    case policy::kModp4096: return Kind::kModular;
+    case policy::kModp4096:
+    case policy::kModp6144:
+    case policy::kModp8192: return Kind::kModular;
     default: break;  // not an enumeration: any number of IANA's
   }
   return Error(Reason::kUnsupported, policy::transform_name(policy::TransformType::kKeyExchange, group, 0));
@@ -42,8 +36,8 @@ Result<Kind> kind_of(uint16_t group) {
 }  // namespace
 
 struct CryptoContext::Impl {
-  Hmac hmac;
-  Cipher cipher{hmac};
+  Mac mac;
+  Cipher cipher{mac};
   MontgomeryCurves montgomery;
   EllipticCurves elliptic;
   ModularGroups modular;
@@ -55,17 +49,17 @@ CryptoContext::CryptoContext() : impl_(std::make_unique<Impl>()) {}
 CryptoContext::~CryptoContext() = default;
 
 Result<Secret> CryptoContext::prf(uint16_t prf, ByteView key, std::initializer_list<ByteView> parts) {
-  TRY_ASSIGN(const HashId hash, hash_of_prf(prf), "PRF");
-  Secret out(hash_bytes(hash));
-  TRY(impl_->hmac.compute(hash, key, parts, out.writable()), "PRF");
+  TRY_ASSIGN(const MacId mac, mac_of_prf(prf), "PRF");
+  Secret out(mac_bytes(mac));
+  TRY(impl_->mac.compute(mac, key, parts, out.writable()), "PRF");
   return out;
 }
 
 // RFC 7296 section 2.13:
 //   T1 = prf(K, S | 0x01), Tn = prf(K, Tn-1 | S | n), prf+ = T1 | T2 | ...
 Result<Secret> CryptoContext::prf_plus(uint16_t prf, ByteView key, std::initializer_list<ByteView> seed, size_t bytes) {
-  TRY_ASSIGN(const HashId hash, hash_of_prf(prf), "PRF");
-  const size_t block = hash_bytes(hash);
+  TRY_ASSIGN(const MacId mac, mac_of_prf(prf), "PRF");
+  const size_t block = mac_bytes(mac);
   if (bytes > kPrfPlusBlocksMax * block)
     return Error(Reason::kLimitReached, "PRF: " + std::to_string(bytes) + " bytes are more than 255 blocks");
   Secret out(bytes);
@@ -80,8 +74,8 @@ Result<Secret> CryptoContext::prf_plus(uint16_t prf, ByteView key, std::initiali
     if (!first) parts.push_back(last.expose());
     parts.insert(parts.end(), seed.begin(), seed.end());
     parts.push_back({&counter, 1});
-    if (first) TRY(impl_->hmac.set_key(hash, key), "PRF");
-    TRY(impl_->hmac.compute_again(hash, parts, last.writable()), "PRF");
+    if (first) TRY(impl_->mac.set_key(mac, key), "PRF");
+    TRY(impl_->mac.compute_again(mac, parts, last.writable()), "PRF");
     const ByteView made = last.expose().first(std::min(block, bytes - at));
     std::copy(made.begin(), made.end(), out.writable().begin() + static_cast<ptrdiff_t>(at));
   }
@@ -126,8 +120,8 @@ Result<Bytes> CryptoContext::sha1(std::initializer_list<ByteView> parts) {
 }
 
 Result<Bytes> CryptoContext::hmac_sha256(ByteView key, std::initializer_list<ByteView> parts) {
-  Bytes out(hash_bytes(HashId::kSha256));
-  TRY(impl_->hmac.compute(HashId::kSha256, key, parts, out), "HMAC");
+  Bytes out(mac_bytes(MacId::kHmacSha256));
+  TRY(impl_->mac.compute(MacId::kHmacSha256, key, parts, out), "HMAC");
   return out;
 }
 

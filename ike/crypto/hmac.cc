@@ -8,7 +8,7 @@
 namespace ipsec::ike {
 
 Hmac::Hmac() : mac_(EVP_MAC_fetch(nullptr, "HMAC", nullptr)) {
-  static constexpr std::array kNames = {"SHA256", "SHA384", "SHA512"};
+  static constexpr std::array kNames = {"SHA1", "SHA256", "SHA384", "SHA512"};
   if (!mac_) return;  // each use reports it
   for (size_t i = 0; i < contexts_.size(); ++i) {
     std::string name = kNames[i];

@@ -9,12 +9,18 @@
 namespace ipsec::ike {
 
 /// Hash functions of the HMACs that IKE uses.
-enum class HashId : uint8_t { kSha256, kSha384, kSha512 };
+enum class HashId : uint8_t { kSha1, kSha256, kSha384, kSha512 };
 inline constexpr size_t hash_bytes(HashId hash) {
-  return hash == HashId::kSha256 ? 32 : hash == HashId::kSha384 ? 48 : 64;
+  switch (hash) {
+    case HashId::kSha1: return 20;
+    case HashId::kSha256: return 32;
+    case HashId::kSha384: return 48;
+    case HashId::kSha512: return 64;
+  }
+  return 0;
 }
 
-/// HMAC-SHA2 with one kept context per hash function, keyed anew for each computation.
+/// HMAC with one kept context per hash function, keyed anew for each computation.
 class Hmac {
  public:
   static constexpr size_t kBytesMax = 64;
@@ -31,7 +37,7 @@ class Hmac {
   Status update_and_finish(HashId hash, std::span<const ByteView> parts, std::span<uint8_t> out);
   EVP_MAC_CTX* context(HashId hash) const { return contexts_[static_cast<size_t>(hash)].get(); }
   openssl::Mac mac_;
-  std::array<openssl::MacContext, 3> contexts_;
+  std::array<openssl::MacContext, 4> contexts_;
 };
 
 }  // namespace ipsec::ike

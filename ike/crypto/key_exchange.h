@@ -40,7 +40,7 @@ class EllipticCurves {
   std::array<Slot, 3> slots_;
 };
 
-/// The MODP groups 2048, 3072 and 4096 (RFC 3526), with generator 2.
+/// The MODP groups of 1024 (RFC 2409) and of 1536 to 8192 bits (RFC 3526), with generator 2.
 class ModularGroups {
  public:
   ModularGroups();
@@ -62,7 +62,7 @@ class ModularGroups {
   Status power(const Slot& slot, const BIGNUM& base, ByteView exponent, std::span<uint8_t> out);
   openssl::BigNumberContext scratch_;
   openssl::BigNumber generator_;
-  std::array<Slot, 3> slots_;
+  std::array<Slot, 7> slots_;
 };
 
 }  // namespace ipsec::ike

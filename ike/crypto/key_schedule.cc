@@ -1,5 +1,7 @@
 #include "ike/crypto/key_schedule.h"
 
+#include <algorithm>
+
 namespace ipsec::ike {
 namespace {
 
@@ -96,8 +98,13 @@ policy::Proposal IkeSuite::to_proposal() const {
 //   {SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)
 Result<KeySchedule> KeySchedule::derive(CryptoContext& crypto, const IkeSuite& suite, const Inputs& inputs,
                                         Secret shared) {
-  Bytes nonces(inputs.ni.begin(), inputs.ni.end());
-  nonces.insert(nonces.end(), inputs.nr.begin(), inputs.nr.end());
+  // RFC 7296 section 2.14: AES-XCBC-PRF-128 has a key of fixed size, of which each nonce gives its first 64 bits.
+  const auto key_part = [&suite](ByteView nonce) {
+    return suite.prf == policy::kPrfAesXcbc ? nonce.first(std::min<size_t>(nonce.size(), 8)) : nonce;
+  };
+  const ByteView ni = key_part(inputs.ni), nr = key_part(inputs.nr);
+  Bytes nonces(ni.begin(), ni.end());
+  nonces.insert(nonces.end(), nr.begin(), nr.end());
   TRY(sizes_of(suite), "key schedule");
   TRY_ASSIGN(const Secret seed, crypto.prf(suite.prf, nonces, {shared.expose()}), "SKEYSEED");
   shared.wipe();

@@ -7,9 +7,13 @@ namespace ipsec::ike {
 ModularGroups::ModularGroups()
     : scratch_(BN_CTX_new()),
       generator_(BN_new()),
-      slots_{{{policy::kModp2048, &BN_get_rfc3526_prime_2048, 256, 32},
+      slots_{{{policy::kModp1024, &BN_get_rfc2409_prime_1024, 128, 32},
+              {policy::kModp1536, &BN_get_rfc3526_prime_1536, 192, 32},
+              {policy::kModp2048, &BN_get_rfc3526_prime_2048, 256, 32},
               {policy::kModp3072, &BN_get_rfc3526_prime_3072, 384, 36},
-              {policy::kModp4096, &BN_get_rfc3526_prime_4096, 512, 40}}} {
+              {policy::kModp4096, &BN_get_rfc3526_prime_4096, 512, 40},
+              {policy::kModp6144, &BN_get_rfc3526_prime_6144, 768, 44},
+              {policy::kModp8192, &BN_get_rfc3526_prime_8192, 1024, 48}}} {
   if (!generator_ || BN_set_word(generator_.get(), 2) != 1) generator_.reset();
   for (Slot& slot : slots_) {
     slot.prime.reset(slot.make_prime(nullptr));

@@ -70,9 +70,14 @@ ChildRefusal proposals_do_not_meet(const policy::Tunnel& tunnel, const policy::C
   about.child = child.name;
   about.offered = request.offered;
   const bool without_groups = policy::choose(configured, request.offered, policy::KeyExchangeUse::kIgnored).has_value();
-  const Reason reason = offers_only_ah(request) ? Reason::kProtocolNotServed
-                        : without_groups        ? Reason::kPfsMismatch
-                                                : Reason::kNoProposalChosen;
+  const bool lacks_group =
+      child.policy->pfs_required && std::ranges::none_of(request.offered, [](const policy::Proposal& each) {
+        return each.has(policy::TransformType::kKeyExchange);
+      });
+  const Reason reason = offers_only_ah(request)         ? Reason::kProtocolNotServed
+                        : without_groups && lacks_group ? Reason::kPfsRequired
+                        : without_groups                ? Reason::kPfsMismatch
+                                                        : Reason::kNoProposalChosen;
   Error error(reason,
               "offered " + policy::to_string(request.offered) + "; configured " + policy::to_string(configured));
   about.configured = std::move(configured);
@@ -335,6 +340,10 @@ Result<ChildAccepted> accept_answer(const ChildAnswer& given) {
   if (answer.sa->proposals.size() != 1 || answer.sa->proposals[0].unusable)
     return Error(Reason::kIkeInvalidSyntax, "not exactly one usable proposal");
   ChildAccepted accepted;
+  const auto has_group = [](const policy::Proposal& each) { return each.has(policy::TransformType::kKeyExchange); };
+  if (given.config.policy->pfs_required && std::ranges::any_of(given.offered, has_group) &&
+      !has_group(answer.sa->proposals[0].proposal))
+    return Error(Reason::kPfsRequired, "the peer chose " + policy::to_string(answer.sa->proposals[0].proposal));
   TRY_ASSIGN(const policy::Proposal chosen, policy::check_answer(given.offered, answer.sa->proposals[0].proposal), "");
   TRY_ASSIGN(accepted.suite, esp_suite_of(chosen), "");
   TRY_ASSIGN(accepted.spi_out, parse_esp_spi(answer.sa->proposals[0].spi), "");

@@ -24,6 +24,15 @@ Compared compared_ike_proposals(const policy::Tunnel* tunnel, std::vector<policy
   return kept(std::move(negotiation));
 }
 
+Compared compared_other_tunnels(const policy::Tunnel& tunnel, std::vector<policy::Proposal> offered,
+                                const policy::Proposal& chosen) {
+  Negotiation negotiation = record(&tunnel, Negotiation::About::kIkeProposal);
+  negotiation.offered = std::move(offered);
+  negotiation.offered_text = policy::to_string(chosen);
+  negotiation.configured = tunnel.ike_policy->proposals;
+  return kept(std::move(negotiation));
+}
+
 Compared refused_ike_proposals(const policy::Tunnel& tunnel, NotifyType notice) {
   if (notice != NotifyType::kNoProposalChosen) return nullptr;
   Negotiation negotiation = record(&tunnel, Negotiation::About::kIkeProposal);

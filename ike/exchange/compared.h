@@ -11,6 +11,10 @@ using Compared = std::shared_ptr<const policy::Negotiation>;
 Compared compared_ike_proposals(const policy::Tunnel* tunnel, std::vector<policy::Proposal> offered,
                                 std::vector<policy::Proposal> configured);
 
+/// IKE_SA_INIT took `chosen` for some tunnel of this address, and the peer turned out to be that of another one.
+Compared compared_other_tunnels(const policy::Tunnel& tunnel, std::vector<policy::Proposal> offered,
+                                const policy::Proposal& chosen);
+
 /// The peer refused what we offered, without saying why; nothing when the notification is not about proposals.
 Compared refused_ike_proposals(const policy::Tunnel& tunnel, NotifyType notice);
 

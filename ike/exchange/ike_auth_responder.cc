@@ -199,6 +199,30 @@ void ask_responding(EngineCore& core, IkeSa& sa) {
   }
 }
 
+namespace {
+
+/// What the peer offered in IKE_SA_INIT, which was read then.
+std::vector<policy::Proposal> offered_first(const AuthWork& work) {
+  auto header = Header::parse(work.init_request);
+  auto request = parse_payloads(header->next_payload, ByteView(work.init_request).subspan(Header::kBytes));
+  VERIFY(header.ok() && request.ok() && request->sa);
+  std::vector<policy::Proposal> offered;
+  for (const WireProposal& each : request->sa->proposals) offered.push_back(each.offered());
+  return offered;
+}
+
+void refuse_other_tunnels_choice(EngineCore& core, Instant now, IkeSa& sa, const policy::Proposal& chosen) {
+  std::vector<policy::Proposal> offered = offered_first(work_of(sa));
+  std::vector<Field> fields{field("offered", policy::to_string(offered)),
+                            field("configured", policy::to_string(sa.tunnel->ike_policy->proposals)),
+                            field("chosen", policy::to_string(chosen)),
+                            field("detail", std::string("chosen in IKE_SA_INIT for another tunnel of this address"))};
+  refuse(core, now, sa, Reason::kNoProposalChosen, std::move(fields),
+         compared_other_tunnels(*sa.tunnel, std::move(offered), chosen));
+}
+
+}  // namespace
+
 void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& found) {
   const KeySchedule& keys = std::get<AuthResponding>(sa.state).keys;
   const policy::Proposal negotiated = keys.suite().to_proposal();
@@ -206,10 +230,7 @@ void on_peer_found(EngineCore& core, Instant now, IkeSa& sa, const PeerFound& fo
   work_of(sa).stage = AuthWork::Stage::kVerify;
   // IKE_SA_INIT was answered for an address; only now is it known whether this very peer may use what was chosen.
   if (!policy::choose(found.tunnel->ike_policy->proposals, {&negotiated, 1}, policy::KeyExchangeUse::kRequired))
-    return refuse(core, now, sa, Reason::kNoProposalChosen,
-                  {field("offered", policy::to_string(negotiated)),
-                   field("configured", policy::to_string(found.tunnel->ike_policy->proposals))},
-                  compared_ike_proposals(found.tunnel.get(), {negotiated}, found.tunnel->ike_policy->proposals));
+    return refuse_other_tunnels_choice(core, now, sa, negotiated);
   if (sa.remote_id.matches(found.tunnel->local_id)) return refuse_mirror(core, now, sa);
   if (found.tunnel->ike_policy->role == policy::Role::kInitiate)
     return refuse(core, now, sa, Reason::kRoleRefused,

@@ -140,7 +140,9 @@ struct InitDecision {
 
 Result<InitDecision> decide(const InitPolicy& policy, const Payloads& request) {
   const auto offered = usable_proposals(*request.sa);
-  auto choice = policy::choose(policy.proposals, offered, policy::KeyExchangeUse::kRequired);
+  const auto required = policy::KeyExchangeUse::kRequired;
+  auto choice = policy.peer_prefers ? policy::choose_as_offered(policy.proposals, offered, required)
+                                    : policy::choose(policy.proposals, offered, required);
   if (!choice)
     return Error(Reason::kNoProposalChosen,
                  "offered " + policy::to_string(offered) + "; configured " + policy::to_string(policy.proposals));

@@ -102,6 +102,7 @@ constexpr std::array<ReasonInfo, kReasonCount> kReasons = {{
     {Reason::kNegotiationRetry, "negotiation-retry", "the negotiation will be tried again", "after", "Nothing to do."},
     {Reason::kNatDetected, "nat-detected", "a NAT device is on the path", "side", "Normal: UDP encapsulation is used."},
     {Reason::kPfsMismatch, "pfs-mismatch", "one side wants a fresh key exchange for this child and the other side does not", "offered,configured", "Make `pfs` and the groups of the child policy the same on both sides; it shows only at the first rekey."},
+    {Reason::kPfsRequired, "pfs-required", "the peer made a child without a fresh key exchange, and defaults.require_pfs demands one", "offered,configured", "Let the peer use PFS (a group in its ESP proposals), or take `require_pfs` out of `defaults`."},
     {Reason::kChildNotFound, "child-sa-not-found", "a child was to be rekeyed that the other side does not have", "spi", "It is made anew."},
     {Reason::kTemporaryFailure, "temporary-failure-sent", "a request came at a moment when it could not be served; the peer was told to try again", "detail", "Normal during collisions."},
     {Reason::kSelectorCount, "selector-count", "the selectors need more kernel policies than allowed", "needed,allowed", "Use prefixes instead of odd ranges, fewer port ranges, several children, or raise `policies_max` of the child policy."},

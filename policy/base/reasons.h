@@ -109,6 +109,7 @@ enum class Reason : uint16_t {
   kNegotiationRetry,
   kNatDetected,
   kPfsMismatch,
+  kPfsRequired,
   kChildNotFound,
   kTemporaryFailure,
   kSelectorCount,

@@ -281,13 +281,10 @@ TEST_CASE("events, outcomes, checks and errors are sentences") {
                          {"pointer", "/tunnels/a/group"},
                          {"found", "cor"},
                          {"allowed", "core"},
-                         {"text", "a name refers to nothing"}}}},
+                         {"text", "a.json:3: /tunnels/a/group: found cor, allowed: core"}}}},
                       {"warnings", json::array()}},
                      Color::kOff) ==
-        "a.json:3: error: a name refers to nothing\n"
-        "  pointer    /tunnels/a/group\n"
-        "  found      cor\n"
-        "  allowed    core\n"
+        "error: a.json:3: /tunnels/a/group: found cor, allowed: core\n"
         "The configuration is not valid (1 error, 0 warnings).\n");
   CHECK(render_error({.parameters = {{"code", "setup-timeout"}, {"text", "no answer"}, {"remedy", "Look there."}},
                       .error = "net.ipsecd.control.Failed"},

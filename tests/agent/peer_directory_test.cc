@@ -94,6 +94,22 @@ TEST_CASE("peer directory: neither another address of ours nor another place of 
   CHECK(!directory.init_policy(path(kPeer)).childless);
 }
 
+TEST_CASE("peer directory: where the candidates have different proposals the peer's preference decides, else ours") {
+  Directory alike;
+  alike.add({.name = "a", .remote = kPeer}).add({.name = "b"}).add({.name = "c"});
+  CHECK_FALSE(alike.built().init_policy(path(kPeer)).peer_prefers);
+  CHECK_FALSE(alike.built().init_policy(path(kAnybody)).peer_prefers);
+  Directory differ;
+  differ.add({.name = "a", .remote = kPeer})
+      .add({.name = "b", .proposal = kOther})
+      .add({.name = "c", .proposal = kOther});
+  CHECK(differ.built().init_policy(path(kPeer)).peer_prefers);
+  CHECK_FALSE(differ.built().init_policy(path(kAnybody)).peer_prefers);
+  Directory anybody;
+  anybody.add({.name = "a"}).add({.name = "b", .proposal = kOther}).add({.name = "c"});
+  CHECK(anybody.built().init_policy(path(kAnybody)).peer_prefers);
+}
+
 TEST_CASE("peer directory: many tunnels of any address are one policy without repetitions") {
   Directory all;
   for (int i = 0; i < 500; ++i)

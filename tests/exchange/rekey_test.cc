@@ -127,6 +127,31 @@ TEST_CASE("rekey: a peer that wants PFS gets it from one that says nothing about
   CHECK(world.is_up_and_equal());
 }
 
+TEST_CASE("rekey: where PFS is required, a rekey without it is refused as such") {
+  UpWorld world({.esp_proposals_a = "aes256gcm16",
+                 .esp_proposals_b = "aes256gcm16-x25519",
+                 .pfs_b = true,
+                 .pfs_required_b = true});
+  const auto before = world.a.inbound_spis();
+  rekey_child(world, world.a);
+  world.run_for(20s);
+  CHECK(world.b.reported(Reason::kPfsRequired));
+  CHECK_FALSE(world.b.reported(Reason::kPfsMismatch));
+  CHECK(world.a.reported(Reason::kRekeyFailed));
+  CHECK(world.a.inbound_spis() == before);
+  CHECK(world.is_up_and_equal());
+  // One that offers another group differs from it, but has one.
+  UpWorld other({.esp_proposals_a = "aes256gcm16-ecp256",
+                 .esp_proposals_b = "aes256gcm16-x25519",
+                 .pfs_a = true,
+                 .pfs_b = true,
+                 .pfs_required_b = true});
+  rekey_child(other, other.a);
+  other.run_for(20s);
+  CHECK(other.b.reported(Reason::kPfsMismatch));
+  CHECK_FALSE(other.b.reported(Reason::kPfsRequired));
+}
+
 TEST_CASE("rekey: a PFS mismatch shows at the first rekey, is named, and the child stays until its lifetime ends") {
   LEDGER("1.3.1-03");
   for (bool a_wants : {true, false}) {

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Tunnels that try every pair of algorithms with each other, as configurations of both sides.
 
-combinations.py FOLDER [COUNT]: writes gw.json (ipsecd), swanctl.conf (strongSwan) and rows to FOLDER. A row is
+combinations.py FOLDER [COUNT | rest]: writes gw.json (ipsecd), swanctl.conf (strongSwan) and rows to FOLDER. A row is
 NUMBER INITIATOR REKEYER FAMILY IKE ESP; the tunnel is t<NUMBER>. Its peer has the address 192.0.2.<NUMBER> or
 2001:db8::<NUMBER in decimal digits>, and inside 10.2.<NUMBER>.1.
 
 Any two settings of different kinds meet in at least one row (all-pairs), so each algorithm is tried in each role,
 with and without PFS, with every other one. The algorithms are read from the one table of ipsecd: who adds one there
-has it tried here.
+has it tried here. What is weak or seldom used would multiply the pairs: with `rest` each of these has one row instead.
 """
 import collections
 import itertools
@@ -18,19 +18,44 @@ import sys
 FIRST = 10  # the last byte of the first peer's address
 
 
+SELDOM = ("aes192gcm16", "aes192", "modp6144", "modp8192")
+
+
 def algorithms():
-    """The names in policy/algorithms.cc, by the function that makes the entry."""
-    found = {}
+    """The names in policy/algorithms.cc by kind, each with whether it is an AEAD and whether it is weak."""
+    kinds = {"gcm": "cipher", "aead": "cipher", "aes_cbc": "cipher"}
+    found = {"cipher": [], "prf": [], "integrity": [], "group": []}
     with open("policy/algorithms.cc", encoding="utf-8") as table:
-        for kind, name, rest in re.findall(r'^    (cipher|prf|integrity|group)\([^"]*"(\w+)"(.*)\),$', table.read(), re.M):
-            found.setdefault(kind, []).append((name, kind == "cipher" and rest.endswith("true")))
+        for maker, name, rest in re.findall(r'^    (gcm|aead|aes_cbc|prf|integrity|group)\([^"]*"(\w+)"(.*)\),$',
+                                            table.read(), re.M):
+            weak = "k" in rest if maker != "gcm" else not rest.endswith(", 16")
+            found[kinds.get(maker, maker)].append((name, maker in ("gcm", "aead"), weak))
+    found["cipher"] += [("3des", False, True), ("null", False, True)]
     return found
+
+
+def rest_of(table):
+    """One row for each algorithm that all_pairs() does not try, and some of the weak ones together."""
+    def left(kind):
+        return [each for each in table[kind] if each[2] or each[0] in SELDOM]
+
+    for name, aead, _ in left("cipher"):
+        suite = name if aead else f"{name}-sha256"
+        yield ("aes128-sha256" if name == "null" else suite) + "-prfsha256-x25519", suite
+    for name, _, _ in left("prf"):
+        yield f"aes128-sha256-{name}-x25519", "aes128-sha256"
+    for name, _, _ in left("integrity"):
+        yield f"aes128-{name}-prfsha256-x25519", f"aes128-{name}"
+    for name, _, _ in left("group"):
+        yield f"aes128-sha256-prfsha256-{name}", f"aes128-sha256-{name}"
+    yield "3des-sha1-prfsha1-modp1024", "3des-sha1-modp1024"
+    yield "aes128-aesxcbc-prfaesxcbc-modp1536", "null-aesxcbc"
 
 
 def suites(table):
     """Ciphers with all that they need: an AEAD alone, others with each integrity algorithm."""
-    for cipher, aead in table["cipher"]:
-        yield from [cipher] if aead else [f"{cipher}-{name}" for name, _ in table["integrity"]]
+    for cipher, aead, _ in table["cipher"]:
+        yield from [cipher] if aead else [f"{cipher}-{name}" for name, _, _ in table["integrity"]]
 
 
 def all_pairs(factors):
@@ -56,10 +81,11 @@ def all_pairs(factors):
         yield [row[kind] for kind in kinds]
 
 
-def gateway(rows):
+def gateway(rows, weak):
     """The configuration of ipsecd."""
     document = {
         "version": 1,
+        "defaults": {"allow_weak": weak},
         "tunnel_groups": {"core": {"public": {"addresses": ["192.0.2.1", "2001:db8::1"]},
                                    "private": {"netns": "customers", "vrf": "blue"}, "attachment": "interface"}},
         "credentials": {"peer": {"psk": {"file": "peer.psk"}}},
@@ -91,17 +117,25 @@ def peer(rows):
 
 
 def main():
-    folder, most = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None
+    folder, what = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     table = algorithms()
-    groups = [name for name, _ in table["group"]]
-    ciphers = list(suites(table))
-    factors = [ciphers, [name for name, _ in table["prf"]], groups, ciphers, ["noesn", "esn"], ["", *groups],
-               ["ours", "theirs"], ["ours", "theirs"], ["IPv4", "IPv6"]]
+    weak = [name for rows in table.values() for name, _, is_weak in rows if is_weak] if what == "rest" else []
     rows = []
-    for ike, prf, group, esp, esn, pfs, initiator, rekeyer, family in itertools.islice(all_pairs(factors), most):
-        rows.append((FIRST + len(rows), initiator, rekeyer, family, f"{ike}-{prf}-{group}",
-                     "-".join(filter(None, (esp, pfs, esn))), bool(pfs)))
-    for name, text in (("gw.json", gateway(rows)), ("swanctl.conf", peer(rows)),
+    if what == "rest":
+        roles = itertools.cycle((("ours", "theirs", "IPv4"), ("theirs", "ours", "IPv6")))
+        for (ike, esp), (initiator, rekeyer, family) in zip(rest_of(table), roles):
+            rows.append((FIRST + len(rows), initiator, rekeyer, family, ike, f"{esp}-noesn", "modp" in esp))
+    else:
+        table = {kind: [each for each in rows if not each[2] and each[0] not in SELDOM] for kind, rows in table.items()}
+        groups = [name for name, _, _ in table["group"]]
+        ciphers = list(suites(table))
+        factors = [ciphers, [name for name, _, _ in table["prf"]], groups, ciphers, ["noesn", "esn"], ["", *groups],
+                   ["ours", "theirs"], ["ours", "theirs"], ["IPv4", "IPv6"]]
+        most = int(what) if what else None
+        for ike, prf, group, esp, esn, pfs, initiator, rekeyer, family in itertools.islice(all_pairs(factors), most):
+            rows.append((FIRST + len(rows), initiator, rekeyer, family, f"{ike}-{prf}-{group}",
+                         "-".join(filter(None, (esp, pfs, esn))), bool(pfs)))
+    for name, text in (("gw.json", gateway(rows, weak)), ("swanctl.conf", peer(rows)),
                        ("rows", "".join(" ".join(map(str, row[:-1])) + "\n" for row in rows))):
         with open(f"{folder}/{name}", "w", encoding="utf-8") as out:
             out.write(text)

@@ -100,7 +100,13 @@ std::vector<Sample> node_samples() {
           {"/node/offload/devices/ens1/active_probe", true},
           {"/defaults/ike_policy", "swift"},
           {"/defaults/child_policy", "slim"},
-          {"/defaults/allow_weak", {"modp2048"}}};
+          {"/defaults/allow_weak", {"modp1536"}},
+          {"/defaults/require_pfs",
+           true,
+           {{"/child_policies/fast/pfs", true},
+            {"/child_policies/slim/pfs", true},
+            {"/child_policies/slow/pfs", true},
+            {"/child_policies/host/pfs", true}}}};
 }
 
 std::vector<Sample> group_samples() {
@@ -121,9 +127,7 @@ std::vector<Sample> group_samples() {
           {group + "/offload/mode", "auto", kDevices},
           {group + "/offload/devices", {"ens1", "ens2"}, kAuto},
           {group + "/routes/protocol", 60},
-          {group + "/routes/metric/master", 90},
           {group + "/routes/metric/alone", 90},
-          {group + "/routes/metric/standby", 90},
           {group + "/routes/metric/idle", 90},
           {group + "/routes/selectors", false},
           {group + "/routes/gateway_addresses", true},
@@ -300,9 +304,11 @@ std::string disturbance(const Sample& sample) {
   const TunnelChanges tunnels = tunnel_changes(*before, *after);
   const CarrierChanges carriers = carrier_changes(*before, *after);
   const bool start_only = !start_only_changes(*before, *after).empty();
+  const bool of_all = sample.pointer == "/defaults/require_pfs";  // every child policy has it
   for (const auto& each : tunnels)
-    CHECK_MESSAGE(each.first == "a", "tunnel ", each.first, " has nothing to do with it");
-  CHECK(tunnels.size() + carriers.size() + (start_only ? 1 : 0) <= 1);
+    CHECK_MESSAGE((of_all || each.first == "a"), "tunnel ", each.first, " has nothing to do with it");
+  for (const auto& each : tunnels) CHECK(word_of(each.second) == word_of(tunnels.begin()->second));
+  CHECK((of_all || tunnels.size() + carriers.size() + (start_only ? 1 : 0) <= 1));
   if (!tunnels.empty()) return word_of(tunnels.begin()->second);
   if (!carriers.empty()) return std::string(to_string(carriers.begin()->second.kind));
   return start_only ? "daemon restart" : "none";

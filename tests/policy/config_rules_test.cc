@@ -143,7 +143,7 @@ TEST_CASE("config rules: devices are named as the kernel can name them") {
 TEST_CASE(
     "config rules: a default that two files set is an error in the second, whatever their order would make of it") {
   const std::string other = R"({ "version": 1,
-"node": { "id": 2 }, "defaults": { "ike_policy": "strong", "allow_weak": ["modp2048"] } })";
+"node": { "id": 2 }, "defaults": { "ike_policy": "strong", "allow_weak": ["modp1536"] } })";
   const std::string first = Document{.top = R"(, "node": { "id": 1 }, "defaults": { "ike_policy": "strong" })"}.text();
 
   const ConfigOutcome outcome = parse_config({{"gw.json", first}, {"conf.d/b.json", other}});

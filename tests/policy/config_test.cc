@@ -42,7 +42,7 @@ TEST_CASE("config: the example of the product description is accepted") {
       "private": { "netns": "customers", "vrf": "blue" },
       "attachment": "auto",                       // interface | policy | auto
       "offload": { "mode": "auto", "devices": ["ens1f0np0"] },
-      "routes": { "protocol": 50, "metric": { "master": 100, "alone": 100, "standby": 200 } }
+      "routes": { "protocol": 50, "metric": { "alone": 100 } }
     }
   },
   "ike_policies":   { "std": { "proposals": ["aes256gcm16-prfsha384-x25519"], "lifetime": "24h", "dpd": "30s" } },
@@ -142,7 +142,7 @@ const std::vector<Wrong> kWrongDocuments = {
      6,
      "/tunnels/a/remote",
      "\"branch.example\"",
-     "an IP address, or \"any\""},
+     "the peer's IP address, or \"any\""},
     {"host bits",
      {.local_selector = "10.1.0.1/16"},
      Reason::kConfigBadValue,
@@ -152,7 +152,7 @@ const std::vector<Wrong> kWrongDocuments = {
      "10.1.0.0/16"},
     {"an algorithm that is not known",
      {.ike_policy = R"(, "proposals": ["3des-sha1-modp1024"])"},
-     Reason::kConfigBadValue,
+     Reason::kConfigWeak,
      3,
      "/ike_policies/strong/proposals",
      "\"3des-sha1-modp1024\"",

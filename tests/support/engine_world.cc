@@ -24,7 +24,7 @@ struct TunnelParts {
   IpAddress local, remote;
   policy::EspMode mode = policy::EspMode::kTunnel;
   policy::Role role = policy::Role::kBoth;
-  bool pfs = false;
+  bool pfs = false, pfs_required = false;
   policy::ChildlessPolicy childless = policy::ChildlessPolicy::kRefuse;
   std::string second_local, second_remote;
   bool is_a = false;
@@ -50,6 +50,7 @@ std::shared_ptr<const policy::Tunnel> make_tunnel(const TunnelParts& parts, cons
   child_policy->proposals = policy::parse_proposal(policy::Protocol::kEsp, parts.esp).value();
   child_policy->mode = parts.mode;
   child_policy->pfs = parts.pfs;
+  child_policy->pfs_required = parts.pfs_required;
   child_policy->pfs_if_wanted = options.pfs_if_wanted;
   child_policy->lifetime = options.child_lifetime;
   child_policy->idle = options.idle;
@@ -301,6 +302,7 @@ std::shared_ptr<const policy::Tunnel> World::tunnel_b(const Options& options) {
                       .mode = options.mode_b,
                       .role = options.role_b,
                       .pfs = options.pfs_b,
+                      .pfs_required = options.pfs_required_b,
                       .childless = options.childless_b,
                       .second_local = "10.102.0.0/16",
                       .second_remote = "10.101.0.0/16"},

@@ -123,6 +123,7 @@ class World {
     policy::EspMode mode_a = policy::EspMode::kTunnel, mode_b = policy::EspMode::kTunnel;
     policy::Role role_b = policy::Role::kBoth;
     bool pfs_a = false, pfs_b = false;  ///< With the groups that the ESP proposals name.
+    bool pfs_required_b = false;        ///< Of B: policy::ChildPolicy::pfs_required.
     bool pfs_if_wanted = false;         ///< Of both: policy::ChildPolicy::pfs_if_wanted.
     Duration ike_lifetime = std::chrono::hours(24), child_lifetime = std::chrono::hours(1);
     bool second_child = false;    ///< "dmz": 10.101.0.0/16 behind a, 10.102.0.0/16 behind b.

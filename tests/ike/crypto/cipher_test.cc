@@ -1,7 +1,9 @@
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
+#include <string>
 
 #include "ike/crypto/crypto_context.h"
 #include "tests/ike/crypto/vectors.h"
@@ -24,6 +26,12 @@ constexpr std::array kSuites = {
     Suite{"aes256-sha256", policy::kEncrAesCbc, 256, policy::kAuthHmacSha256_128},
     Suite{"aes128-sha384", policy::kEncrAesCbc, 128, policy::kAuthHmacSha384_192},
     Suite{"aes128-sha512", policy::kEncrAesCbc, 128, policy::kAuthHmacSha512_256},
+    Suite{"aes192gcm16", policy::kEncrAesGcm16, 192, policy::kAuthNone},
+    Suite{"aes256gcm12", policy::kEncrAesGcm12, 256, policy::kAuthNone},
+    Suite{"aes192gcm12", policy::kEncrAesGcm12, 192, policy::kAuthNone},
+    Suite{"aes128gcm8", policy::kEncrAesGcm8, 128, policy::kAuthNone},
+    Suite{"aes192-sha1", policy::kEncrAesCbc, 192, policy::kAuthHmacSha1_96},
+    Suite{"3des-aesxcbc", policy::kEncr3Des, 0, policy::kAuthAesXcbc_96},
 };
 
 /// Keys of a suite, counted up from a start value, with the bytes that they point to.
@@ -63,20 +71,37 @@ Reason reason_of(const Result<Bytes>& opened) {
   return opened.error().reason();
 }
 
+/// The checksum of a message under a cipher that is no AEAD: HMACs by libcrypto, AES-XCBC by the PRF that prf_test
+/// proves.
+Bytes checksum(const Keys& keys, ByteView message) {
+  const auto* row = policy::find_algorithm(policy::TransformType::kIntegrity, keys.views.integrity);
+  Bytes icv(64);
+  if (keys.views.integrity == policy::kAuthAesXcbc_96) {
+    CryptoContext crypto;
+    const Secret mac = crypto.prf(policy::kPrfAesXcbc, keys.sk_a, {message}).value();
+    std::ranges::copy(mac.expose(), icv.begin());
+  } else {
+    const size_t bytes = row->key_bytes;  // as many as the hash has: RFC 4868 section 2.1.1, RFC 2404 section 3
+    const char* hash = bytes == 20 ? "SHA1" : bytes == 32 ? "SHA256" : bytes == 48 ? "SHA384" : "SHA512";
+    REQUIRE(EVP_Q_mac(nullptr, "HMAC", nullptr, hash, nullptr, keys.sk_a.data(), keys.sk_a.size(), message.data(),
+                      message.size(), icv.data(), icv.size(), nullptr) != nullptr);
+  }
+  icv.resize(row->icv_bytes);
+  return icv;
+}
+
 /// A message whose plaintext, padding included, is exactly `padded`: made with libcrypto alone, so that plaintexts can
 /// be wrong that seal() never makes.
 Bytes with_raw_plaintext(const Keys& keys, const Bytes& padded) {
   const bool aead = keys.views.integrity == policy::kAuthNone;
-  const char* names[] = {"AES-256-GCM", "AES-128-GCM", "ChaCha20-Poly1305", "AES-256-CBC", "AES-128-CBC"};
-  const size_t which =
-      (keys.views.encryption == policy::kEncrAesCbc ? 3U : 0U) + (keys.views.key_bits == 128 ? 1U : 0U);
-  const char* name = keys.views.key_bits == 0 ? names[2] : names[which];
-  const Bytes iv(aead ? 8 : 16, 0x55);
+  std::string name = "AES-" + std::to_string(keys.views.key_bits) + (aead ? "-GCM" : "-CBC");
+  if (keys.views.key_bits == 0) name = aead ? "ChaCha20-Poly1305" : "DES-EDE3-CBC";
+  const Bytes iv(aead || keys.views.key_bits == 0 ? 8 : 16, 0x55);
   Bytes message = empty_message();
   message.insert(message.end(), iv.begin(), iv.end());
   const Bytes nonce = aead ? joined({ByteView(keys.sk_e).last(4), iv}) : iv;
 
-  std::unique_ptr<EVP_CIPHER, decltype(&EVP_CIPHER_free)> cipher(EVP_CIPHER_fetch(nullptr, name, nullptr),
+  std::unique_ptr<EVP_CIPHER, decltype(&EVP_CIPHER_free)> cipher(EVP_CIPHER_fetch(nullptr, name.c_str(), nullptr),
                                                                  &EVP_CIPHER_free);
   std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context(EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
   Bytes text(padded.size() + 32);
@@ -92,16 +117,15 @@ Bytes with_raw_plaintext(const Keys& keys, const Bytes& padded) {
   message.insert(message.end(), text.begin(), text.begin() + done + last);
 
   Bytes icv(64);
-  size_t icv_bytes = 16;
+  const auto* row =
+      policy::find_algorithm(policy::TransformType::kEncryption, keys.views.encryption, keys.views.key_bits);
   if (aead) {
-    REQUIRE(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, 16, icv.data()) == 1);
+    REQUIRE(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, row->icv_bytes, icv.data()) == 1);
+    icv.resize(row->icv_bytes);
   } else {
-    icv_bytes = keys.sk_a.size() / 2;  // RFC 4868: all are cut to half of the hash
-    const char* hash = icv_bytes == 16 ? "SHA256" : icv_bytes == 24 ? "SHA384" : "SHA512";
-    REQUIRE(EVP_Q_mac(nullptr, "HMAC", nullptr, hash, nullptr, keys.sk_a.data(), keys.sk_a.size(), message.data(),
-                      message.size(), icv.data(), icv.size(), nullptr) != nullptr);
+    icv = checksum(keys, message);
   }
-  message.insert(message.end(), icv.begin(), icv.begin() + static_cast<ptrdiff_t>(icv_bytes));
+  message.insert(message.end(), icv.begin(), icv.end());
   return message;
 }
 
@@ -324,13 +348,13 @@ TEST_CASE("seal and open: payloads before the encrypted one are authenticated to
 TEST_CASE("seal and open: algorithms that are not in the table are errors that name them") {
   CryptoContext crypto;
   SeededRandom random(1);
-  const CryptoContext::CipherKeys triple_des{.encryption = 3, .sk_e = {}, .sk_a = {}};
+  const CryptoContext::CipherKeys unknown{.encryption = 2, .sk_e = {}, .sk_a = {}};
   const Bytes sk_e(16);
   const CryptoContext::CipherKeys without_integrity{
       .encryption = policy::kEncrAesCbc, .key_bits = 128, .sk_e = sk_e, .sk_a = {}};
   Bytes message = empty_message();
 
-  CHECK(crypto.seal(triple_des, {}, random, message).error().detail() == "seal: cipher encr-3");
-  CHECK(crypto.open(triple_des, message, kSkOffset).error().reason() == Reason::kUnsupported);
+  CHECK(crypto.seal(unknown, {}, random, message).error().detail() == "seal: cipher encr-2");
+  CHECK(crypto.open(unknown, message, kSkOffset).error().reason() == Reason::kUnsupported);
   CHECK(crypto.seal(without_integrity, {}, random, message).error().detail() == "seal: integrity integ-0");
 }

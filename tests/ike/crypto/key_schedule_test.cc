@@ -39,6 +39,19 @@ constexpr std::array kCases = {
     Case{"chacha20poly1305-prfsha256",
          {.encryption = policy::kEncrChaCha20Poly1305, .prf = policy::kPrfHmacSha256, .group = policy::kX448},
          {.encryption = policy::kEncrChaCha20Poly1305}},
+    Case{"3des-sha1-prfsha1",
+         {.encryption = policy::kEncr3Des,
+          .prf = policy::kPrfHmacSha1,
+          .integrity = policy::kAuthHmacSha1_96,
+          .group = policy::kModp1024},
+         {.encryption = policy::kEncr3Des, .integrity = policy::kAuthHmacSha1_96}},
+    Case{"aes128-aesxcbc-prfaesxcbc",
+         {.encryption = policy::kEncrAesCbc,
+          .key_bits = 128,
+          .prf = policy::kPrfAesXcbc,
+          .integrity = policy::kAuthAesXcbc_96,
+          .group = policy::kModp1536},
+         {.encryption = policy::kEncrAesCbc, .key_bits = 128, .integrity = policy::kAuthAesXcbc_96}},
 };
 
 KeySchedule derived(CryptoContext& crypto, const Vectors& vectors, const IkeSuite& suite) {
@@ -200,6 +213,6 @@ TEST_CASE("suite: a proposal that lacks a transform, has one twice or is not for
   policy::Proposal no_group = whole;
   no_group.transforms.pop_back();
   CHECK(IkeSuite::of(no_group).error().detail() == "chosen proposal: no transform of type 4");
-  no_group.transforms.push_back({.type = TransformType::kKeyExchange, .id = 2});
+  no_group.transforms.push_back({.type = TransformType::kKeyExchange, .id = 22});
   CHECK(IkeSuite::of(no_group).error().reason() == Reason::kUnsupported);
 }

@@ -1,6 +1,7 @@
 #include <openssl/evp.h>
 
 #include <array>
+#include <vector>
 
 #include "ike/crypto/crypto_context.h"
 #include "tests/ike/crypto/vectors.h"
@@ -17,11 +18,12 @@ struct Prf {
   size_t bytes;
 };
 constexpr std::array kPrfs = {Prf{policy::kPrfHmacSha256, "sha256", 32}, Prf{policy::kPrfHmacSha384, "sha384", 48},
-                              Prf{policy::kPrfHmacSha512, "sha512", 64}};
+                              Prf{policy::kPrfHmacSha512, "sha512", 64}, Prf{policy::kPrfHmacSha1, "sha1", 20}};
+constexpr Prf kXcbc{policy::kPrfAesXcbc, "xcbc", 16};
 
 }  // namespace
 
-TEST_CASE("prf: the vectors of RFC 4868 hold for every hash, however the data is cut into parts") {
+TEST_CASE("prf: the vectors of RFC 4868 and RFC 2202 hold for every hash, however the data is cut into parts") {
   const Vectors vectors("hmac.txt");
   CryptoContext crypto;
   for (int i = 1; i <= 6; ++i) {
@@ -41,6 +43,23 @@ TEST_CASE("prf: the vectors of RFC 4868 hold for every hash, however the data is
   }
 }
 
+TEST_CASE("prf: AES-XCBC gives the vectors of RFC 3566 and RFC 4434, however the data is cut into parts") {
+  const Vectors vectors("xcbc.txt");
+  CryptoContext crypto;
+  for (int i : {1, 2, 3, 4, 5, 6, 8, 9}) {
+    const std::string section = "mac-" + std::to_string(i) + ".";
+    CAPTURE(section);
+    const ByteView key = vectors(section + "key");
+    const ByteView data = vectors(section + "data");
+    for (size_t cut = 0; cut <= data.size(); ++cut) {
+      const Secret mac = crypto.prf(kXcbc.id, key, {data.first(cut), {}, data.subspan(cut)}).value();
+      CHECK(hex(mac.expose()) == hex(vectors(section + "mac")));
+    }
+  }
+  const Bytes zeros(1000);
+  CHECK(hex(crypto.prf(kXcbc.id, vectors("zeros.key"), {zeros}).value().expose()) == hex(vectors("zeros.mac")));
+}
+
 TEST_CASE("prf: an empty key is a key, not the key of the computation before") {
   CryptoContext crypto;
   const Bytes other = {1, 2, 3};
@@ -54,15 +73,17 @@ TEST_CASE("prf: an empty key is a key, not the key of the computation before") {
 
 TEST_CASE("prf: a PRF that is not in the table is an error that names it") {
   CryptoContext crypto;
-  CHECK(crypto.prf(2, {}, {}).error().reason() == Reason::kUnsupported);
-  CHECK(crypto.prf(2, {}, {}).error().detail() == "PRF: prf-2");
-  CHECK(crypto.prf_plus(2, {}, {}, 1).error().reason() == Reason::kUnsupported);
+  CHECK(crypto.prf(3, {}, {}).error().reason() == Reason::kUnsupported);
+  CHECK(crypto.prf(3, {}, {}).error().detail() == "PRF: prf-3");
+  CHECK(crypto.prf_plus(3, {}, {}, 1).error().reason() == Reason::kUnsupported);
 }
 
 TEST_CASE("prf+: 255 blocks come out as computed elsewhere, one byte more is refused") {
   const Vectors vectors("key_schedule.txt");
   CryptoContext crypto;
-  for (const Prf& prf : kPrfs) {
+  std::vector<Prf> prfs(kPrfs.begin(), kPrfs.end());
+  prfs.push_back(kXcbc);
+  for (const Prf& prf : prfs) {
     CAPTURE(prf.name);
 
     const Secret all =
