@@ -242,6 +242,13 @@ Result<Chosen> choose_suite(const IkeSa& sa, const Payloads& request) {
     offered.push_back(parse_ike_spi(each.spi).ok() ? each.offered() : policy::Proposal{policy::Protocol::kNone});
   const auto& configured = sa.tunnel->ike_policy->proposals;
   auto choice = policy::choose(configured, offered, policy::KeyExchangeUse::kRequired);
+  // RFC 7296 2.18 derives the new keys by the new PRF; strongSwan does so by the old one. Both sides get the same keys
+  // where the PRF stays, so another one is only taken where the present suite is not allowed any more.
+  const policy::Proposal present = sa.keys()->suite().to_proposal();
+  const policy::Transform* prf = choice ? choice->chosen.first(policy::TransformType::kPrf) : nullptr;
+  if (prf != nullptr && prf->id != sa.keys()->suite().prf &&
+      policy::choose(configured, {&present, 1}, policy::KeyExchangeUse::kRequired))
+    if (auto same = policy::choose({&present, 1}, offered, policy::KeyExchangeUse::kRequired)) choice = std::move(same);
   if (!choice)
     return Error(Reason::kNoProposalChosen,
                  "offered " + policy::to_string(offered) + "; configured " + policy::to_string(configured));

@@ -252,6 +252,19 @@ TEST_CASE("rekey: an IKE SA whose group the peer would not guess is rekeyed afte
   CHECK(world.a.engine().ike_sas().size() == 1);
 }
 
+TEST_CASE("rekey: an IKE SA keeps its PRF as long as both sides allow it, whatever they prefer") {
+  UpWorld world({.ike_proposals_a = "aes256gcm16-aes128-sha256-prfsha512-prfsha256-x25519",
+                 .ike_proposals_b = "aes128-aes256gcm16-sha256-prfsha256-prfsha512-x25519"});
+  const auto proposal_of = [](const auto& node) {
+    return node.engine().view(node.engine().ike_sas().front())->proposal;
+  };
+  REQUIRE(proposal_of(world.a) == "aes128-sha256-prfsha256-x25519");
+  rekey_ike(world, world.b);
+  CHECK(world.settles());
+  REQUIRE(world.a.engine().ike_sas().size() == 1);
+  CHECK(proposal_of(world.a) == "aes128-sha256-prfsha256-x25519");
+}
+
 TEST_CASE("rekey: the kernel refuses the new child, so the old one stays, and both sides know") {
   for (bool at_a : {true, false}) {
     UpWorld world;

@@ -49,6 +49,7 @@ print(json.dumps(document))' > /run/gw.json
 start_ipsecd gw /run/gw.json || exit 1
 peer '' site.example '' 'load_modular = yes
   plugins { include /etc/strongswan.d/charon/*.conf }' || exit 1
+nothing_left() { is "$(esp gw) $(esp peer) $(swan --list-sas | wc -l)" "0 0 0"; }
 for side in ours theirs; do
   if [ $side = ours ]; then check "as shipped: we begin" ctl gw up site
   else check "as shipped: the peer begins" swan --initiate --child b --timeout 10; fi
@@ -61,7 +62,8 @@ for side in ours theirs; do
   check "as shipped, $side: the peer rekeys the IKE SA" swan --rekey --ike b
   check "as shipped, $side: one IKE SA is left" wait_for 10 "the rekey" one_ike_sa
   check "as shipped, $side: packets pass" pings 10.2.0.1
-  check "as shipped, $side: down" ctl gw down site
+  check "as shipped, $side: the peer ends it" swan --terminate --ike b --timeout 5
+  check "as shipped, $side: on both sides" wait_for 5 "the end" nothing_left
 done
 stop_ipsecd gw
 sed -i 's/"remote": "192.0.2.2"/&, "remote_port": 4500/' /run/gw.json
