@@ -243,7 +243,8 @@ std::shared_ptr<const T> Parser::resolve(ObjectReader& reader, std::string_view 
   // Reported already: a value that is no text, a required key that is missing, a default that names nothing.
   if (node == nullptr || node->kind != JsonNode::Kind::kText) return nullptr;
   reader.error(key, Reason::kConfigBadReference, "\"" + printable(as_bytes(name)) + "\"",
-               "the name of " + std::string(kind) + errors_.did_you_mean(name, known, kNameOfEntry));
+               "the name of " + std::string(kind) +
+                   (known.empty() ? "; this configuration has none" : errors_.did_you_mean(name, known, kNameOfEntry)));
   return nullptr;
 }
 
@@ -254,7 +255,10 @@ SelectorList Parser::read_selectors(ObjectReader& reader, std::string_view key) 
     if (selector.ok())
       list.push_back(*selector);
     else
-      reader.error(*each, key, Reason::kConfigBadValue, selector.error().detail());
+      reader.error(*each, key, Reason::kConfigBadValue,
+                   selector.error().detail() + (each->text == "any" || each->text == "*" || each->text == "all"
+                                                    ? "; all addresses are 0.0.0.0/0, or ::/0 for IPv6"
+                                                    : ""));
   }
   return list;
 }

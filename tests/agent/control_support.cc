@@ -142,7 +142,7 @@ json FakeBackend::config_check(const std::vector<NamedText>& files) const {
                         {"pointer", "/tunnels/a/group"},
                         {"found", "cor"},
                         {"allowed", "core"},
-                        {"text", "a name refers to nothing"}});
+                        {"text", file.name + ":3: /tunnels/a/group: found cor, allowed: core"}});
   return {{"ok", errors.empty()}, {"errors", errors}, {"warnings", json::array()}};
 }
 
