@@ -66,6 +66,8 @@ def serve(address):
     listener = socket.create_server((address, 2000))
     while True: listener.accept()[0].sendall(b"through")
 for n in (40, 41): threading.Thread(target=serve, args=(f"10.2.{n}.1",)).start()' & server=$!
+both_listen() { [ "$(ip netns exec peer ss -Hltn 'sport = :2000' | wc -l)" = 2 ]; }
+wait_for 5 "the servers" both_listen
 reached() { is "$(ip netns exec host timeout 3 bash -c "cat < /dev/tcp/$1/2000")" through; }
 for n in 0 1; do
   check "S-12, foo$n: comes up" ctl gw up foo$n
