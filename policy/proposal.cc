@@ -89,8 +89,7 @@ class WrongWords {
     if (const std::string_view ours = our_name_of(word); !ours.empty())
       return add(quoted(word) + " is called \"" + std::string(ours) + "\" here");
     const std::string near = hints_.nearest(word, all_algorithms(), [](const Algorithm& each) { return each.name; });
-    add(quoted(word) + " is not a known algorithm" +
-        (near.empty() ? "" : ", did you mean \"" + near + "\"?"));
+    add(quoted(word) + " is not a known algorithm" + (near.empty() ? "" : ", did you mean \"" + near + "\"?"));
     if (near.empty()) list_all();
   }
 
