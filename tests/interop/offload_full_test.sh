@@ -60,7 +60,7 @@ check "those beyond have the kernel's words" test "$(grep -c 'code=offload-table
 # Each of the SAs for which there is no room may be tried with packet and with crypto offload, once.
 check "few are refused" test "$(refused)" -le $((2 * (2 * tunnels - table)))
 REFUSED=$(refused)
-check "as many are on the NIC as were learnt to fit" wait_for 20 "the room" as_many_as_fit
+check "as many are on the NIC as were learnt to fit" wait_for 60 "the room" as_many_as_fit
 told "settled"
 check "metrics count each refusal as the NIC does" is "$(counted)" "$(refused)"
 check "nearly all of the table is used" test "$(room)" -ge $((table / 2 * 9 / 10))
