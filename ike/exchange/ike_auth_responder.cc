@@ -1,6 +1,7 @@
 #include "ike/exchange/child.h"
 #include "ike/exchange/compared.h"
 #include "ike/exchange/ike_auth.h"
+#include "ike/exchange/ike_sa_init.h"
 #include "ike/notify_for_error.h"
 
 namespace ipsec::ike {
@@ -68,18 +69,15 @@ void refuse_mirror(EngineCore& core, Instant now, IkeSa& sa) {
          peer_fields(sa, Error(Reason::kAuthFailed, "the peer shows our own name")));
 }
 
-Result<Bytes> own_nonce(const AuthWork& work) {
-  TRY_ASSIGN(const Header header, Header::parse(work.init_response), "");
-  TRY_ASSIGN(const Payloads sent,
-             parse_payloads(header.next_payload, ByteView(work.init_response).subspan(Header::kBytes)), "");
-  return sent.nonce->nonce;
+/// Of a message of IKE_SA_INIT that is kept: it was parsed when it came or went.
+Result<Payloads> payloads_of(ByteView message) {
+  TRY_ASSIGN(const Header header, Header::parse(message), "");
+  return parse_payloads(header.next_payload, message.subspan(Header::kBytes));
 }
 
-Result<Bytes> peer_nonce(const AuthWork& work) {
-  TRY_ASSIGN(const Header header, Header::parse(work.init_request), "");
-  TRY_ASSIGN(const Payloads received,
-             parse_payloads(header.next_payload, ByteView(work.init_request).subspan(Header::kBytes)), "");
-  return received.nonce->nonce;
+Result<Bytes> nonce_of(ByteView message) {
+  TRY_ASSIGN(const Payloads payloads, payloads_of(message), "");
+  return payloads.nonce->nonce;
 }
 
 /// Begins the child, or says why there is none.
@@ -91,7 +89,7 @@ std::variant<PendingChild, ChildRefusal> begin_first_child(EngineCore& core, Ike
                                            .wants_transport = work.wants_transport});
   if (auto* refusal = std::get_if<ChildRefusal>(&decided)) return std::move(*refusal);
   const ChildDecision& decision = std::get<ChildDecision>(decided);
-  auto ni = peer_nonce(work), nr = own_nonce(work);
+  auto ni = nonce_of(work.init_request), nr = nonce_of(work.init_response);
   VERIFY(ni.ok() && nr.ok());  // both messages were parsed before
   work.child_number = work.offered_numbers[decision.offered_index];
   work.left_out = decision.left_out;
@@ -182,14 +180,14 @@ void ask_responding(EngineCore& core, IkeSa& sa) {
       return;
     case AuthWork::Stage::kVerify: {
       // RFC 7296 2.15: the initiator signed its first message, our nonce and its identity.
-      auto nonce = own_nonce(work);
+      auto nonce = nonce_of(work.init_response);
       auto octets = responding.keys.auth_octets(core.crypto, true, work.init_request, *nonce, work.peer_id_body);
       if (octets.ok())
         core.act(NeedVerify{work.ask, sa.id, sa.tunnel, prf, work.method, std::move(*octets), work.peer_auth});
       return;
     }
     case AuthWork::Stage::kProve: {
-      auto nonce = peer_nonce(work);
+      auto nonce = nonce_of(work.init_request);
       auto octets = responding.keys.auth_octets(core.crypto, false, work.init_response, *nonce,
                                                 IdPayload::of(sa.tunnel->local_id).body);
       if (octets.ok()) core.act(NeedAuth{work.ask, sa.id, sa.tunnel, prf, std::move(*octets)});
@@ -201,18 +199,10 @@ void ask_responding(EngineCore& core, IkeSa& sa) {
 
 namespace {
 
-/// What the peer offered in IKE_SA_INIT, which was read then.
-std::vector<policy::Proposal> offered_first(const AuthWork& work) {
-  auto header = Header::parse(work.init_request);
-  auto request = parse_payloads(header->next_payload, ByteView(work.init_request).subspan(Header::kBytes));
-  VERIFY(header.ok() && request.ok() && request->sa);
-  std::vector<policy::Proposal> offered;
-  for (const WireProposal& each : request->sa->proposals) offered.push_back(each.offered());
-  return offered;
-}
-
 void refuse_other_tunnels_choice(EngineCore& core, Instant now, IkeSa& sa, const policy::Proposal& chosen) {
-  std::vector<policy::Proposal> offered = offered_first(work_of(sa));
+  const auto request = payloads_of(work_of(sa).init_request);
+  std::vector<policy::Proposal> offered{chosen};
+  if (request.ok() && request->sa) offered = usable_proposals(*request->sa);
   std::vector<Field> fields{field("offered", policy::to_string(offered)),
                             field("configured", policy::to_string(sa.tunnel->ike_policy->proposals)),
                             field("chosen", policy::to_string(chosen)),

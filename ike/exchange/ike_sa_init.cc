@@ -9,6 +9,13 @@
 #include "ike/wire/init_outline.h"
 
 namespace ipsec::ike {
+
+std::vector<policy::Proposal> usable_proposals(const SaPayload& payload) {
+  std::vector<policy::Proposal> proposals;
+  for (const WireProposal& each : payload.proposals) proposals.push_back(each.offered());
+  return proposals;
+}
+
 namespace {
 
 constexpr size_t kOwnNonceBytes = 32;
@@ -29,14 +36,6 @@ void answer_stateless(EngineCore& core, Instant now, const Path& path, const Hea
                       .flags = Header::kFlagResponse,
                       .message_id = request.message_id};
   core.send_stateless(path, EngineCore::plain_message(header, out));
-}
-
-std::vector<policy::Proposal> usable_proposals(const SaPayload& payload) {
-  std::vector<policy::Proposal> proposals;
-  for (const WireProposal& each : payload.proposals)
-    // An unusable one keeps its place (indexes are numbers on the wire) but matches nothing.
-    proposals.push_back(each.offered());
-  return proposals;
 }
 
 /// The COOKIE notification alone, in one buffer: the only answer that a flood gets (RFC 7296 section 2.6).

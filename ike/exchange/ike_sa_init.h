@@ -8,6 +8,9 @@
 /// or <-- HDR, N(COOKIE) or HDR, N(INVALID_KE_PAYLOAD): the initiator sends its request again, changed.
 namespace ipsec::ike {
 
+/// What a request offers. An unusable proposal keeps its place (indexes are numbers on the wire) but matches nothing.
+std::vector<policy::Proposal> usable_proposals(const SaPayload& payload);
+
 /// Responder: a request without a responder's SPI. Admission, then the question who may talk to us.
 void on_init_request(EngineCore& core, Instant now, const Path& path, const Header& header, ByteView datagram);
 /// Responder: the answer to that question. May destroy `sa`.
