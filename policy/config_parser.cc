@@ -32,6 +32,7 @@ class Parser {
   void check_defaults();
   void collect(const JsonNode& document, std::string_view key, Objects& objects);
   void read_groups();
+  void make_built_in_policies();
   void read_policies();
   void read_credentials();
   void read_tunnels();
@@ -57,6 +58,8 @@ class Parser {
   Objects groups_, ike_policies_, child_policies_, credentials_, tunnels_, carriers_;
   std::map<std::string, std::shared_ptr<TunnelGroup>> open_groups_;  // config_.groups, until all is read
   std::string default_ike_policy_, default_child_policy_;
+  std::shared_ptr<const IkePolicy> built_in_ike_policy_;
+  std::shared_ptr<const ChildPolicy> built_in_child_policy_;
   WarningGroup split_{"more children that are split, for they need more kernel policies than policies_max"};
 };
 
@@ -210,6 +213,19 @@ void Parser::read_groups() {
   }
 }
 
+/// Policies of tunnels and children that name none: one for all of them.
+void Parser::make_built_in_policies() {
+  auto ike = std::make_shared<IkePolicy>();
+  ike->name = "built-in";
+  ike->proposals = parse_proposal(Protocol::kIke, kDefaultIkeProposal).value();
+  built_in_ike_policy_ = std::move(ike);
+  auto child = std::make_shared<ChildPolicy>();
+  child->name = "built-in";
+  child->proposals = parse_proposal(Protocol::kEsp, kDefaultEspProposal).value();
+  child->pfs = child->pfs_required = config_.require_pfs;
+  built_in_child_policy_ = std::move(child);
+}
+
 void Parser::read_policies() {
   for (const auto& [name, node] : ike_policies_)
     config_.ike_policies.emplace(
@@ -269,13 +285,7 @@ void Parser::read_child(ObjectReader reader, Tunnel& tunnel, const std::string& 
       .local = read_selectors(reader, "local"),
       .remote = read_selectors(reader, "remote"),
       .policy = resolve(reader, "policy", "a child policy", default_child_policy_, config_.child_policies)};
-  if (!child.policy) {
-    auto built_in = std::make_shared<ChildPolicy>();
-    built_in->name = "built-in";
-    built_in->proposals = parse_proposal(Protocol::kEsp, kDefaultEspProposal).value();
-    built_in->pfs = built_in->pfs_required = config_.require_pfs;
-    child.policy = std::move(built_in);
-  }
+  if (!child.policy) child.policy = built_in_child_policy_;
   if (auto manual = reader.object("manual")) {
     child.manual = read_manual(*manual);
     child.manual->credential = resolve(*manual, "credential", "a credential", {}, config_.credentials);
@@ -438,12 +448,7 @@ void Parser::read_tunnel(const std::string& name, ObjectReader reader) {
   if (!manual)
     tunnel->ike_policy = resolve(reader, "ike_policy", "an IKE policy", default_ike_policy_, config_.ike_policies);
   tunnel->credential = resolve(reader, "credential", "a credential", {}, config_.credentials);
-  if (!tunnel->ike_policy) {
-    auto built_in = std::make_shared<IkePolicy>();
-    built_in->name = "built-in";
-    built_in->proposals = parse_proposal(Protocol::kIke, kDefaultIkeProposal).value();
-    tunnel->ike_policy = std::move(built_in);
-  }
+  if (!tunnel->ike_policy) tunnel->ike_policy = built_in_ike_policy_;
   reader.number("remote_port", tunnel->remote_port);
   if (auto offload = reader.object("offload")) read_tunnel_offload(*offload, *tunnel);
   if (reader.find("mss") != nullptr) read_mss(reader, tunnel->mss.emplace());
@@ -514,6 +519,7 @@ ConfigOutcome Parser::run() {
   read_documents();
   for (const JsonNode& document : documents_) read_top(document);
   read_groups();
+  make_built_in_policies();
   read_policies();
   check_defaults();
   read_credentials();
