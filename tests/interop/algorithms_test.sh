@@ -2,6 +2,7 @@
 # Every algorithm that both know, any two of them together at least once: IKE SA and child set up by either side over IPv4
 # and IPv6, the child rekeyed by either side with and without PFS and with and without ESN, packets through both.
 . "$(dirname "$0")/checks.sh"
+. tests/interop/combinations.sh
 make_network veth; secret gw peer.psk
 mkdir -p /run/combinations "$(dirname "$SWANCTL_CONF")"
 tests/interop/combinations.py /run/combinations ${ROWS:+"$ROWS"} || exit 1
@@ -14,14 +15,6 @@ ip -n peer route add 10.1.0.0/24 via 192.0.2.1
 start_ipsecd gw /run/combinations/gw.json || exit 1
 start_charon || exit 1
 
-ping_once() { ip netns exec host ping -q -c 1 -W 1 "$1" > /dev/null; }
-ours_up() { ctl gw up "$1"; }
-theirs_up() { swan --initiate --child "$1" --timeout 10; }
-ours_rekey() { ctl gw rekey "$1"; }
-# The peer's tool does not wait for the end: there is one when another SPI is in use.
-theirs_rekey() { local before; before=$(spi "$1"); swan --rekey --child "$1" && wait_for 5 "another SPI" other_spi "$1" "$before"; }
-spi() { ctl gw --json list children --filter "tunnel=$1" --filter state=up | grep -o '"spi_out": *"[^"]*"'; }
-other_spi() { [ "$(spi "$1")" != "$2" ]; }
 combinations=0
 while read -r n initiator rekeyer family ike esp; do
   name="$ike and $esp over $family" combinations=$((combinations + 1))

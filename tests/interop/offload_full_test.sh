@@ -49,7 +49,7 @@ as_many_as_fit() { is "$(on_nic)" "$(room)"; }
 told() { echo "$1: $(on_nic) on the NIC, $(refused) refusals, $(events offload-moved) moves, $((SECONDS - from)) s"; }
 
 side 2 1 respond none "$PEER_DEV" > /run/peer.json
-# In three parts: a guest on a slow machine cannot answer two thousand set-ups at once in time.
+# The tunnels start in three parts: a guest on a slow machine cannot answer two thousand set-ups at once in time.
 FIRST=$((tunnels / 3)) SECOND=$((tunnels * 2 / 3))
 mapfile -t LATER < <(seq -f 't%g' "$FIRST" $((tunnels - 1))); mapfile -t LAST < <(seq -f 't%g' "$SECOND" $((tunnels - 1)))
 side 1 2 now auto "$GW_DEV" "${LATER[@]}" > /run/gw.json

@@ -3,6 +3,7 @@
 # up and rekeyed by either side, packets through both. Then the two crypto maps of the CUPS sample (S-12), with their
 # exceptions named.
 . "$(dirname "$0")/checks.sh"
+. tests/interop/combinations.sh
 make_network veth; secret gw peer.psk
 mkdir -p /run/combinations "$(dirname "$SWANCTL_CONF")"
 tests/interop/combinations.py /run/combinations rest || exit 1
@@ -43,13 +44,6 @@ check "in words that name the exception" grep -q '"modp1024" is weak: .*RFC 8247
 start_ipsecd gw /run/gw.json || exit 1
 start_charon 'load = random nonce aes sha1 sha2 hmac xcbc kdf openssl curve25519 gcm pem pkcs1 pkcs8 x509 pubkey kernel-netlink socket-default vici' || exit 1
 
-ping_once() { ip netns exec host ping -q -c 1 -W 1 "$1" > /dev/null; }
-ours_up() { ctl gw up "$1"; }
-theirs_up() { swan --initiate --child "$1" --timeout 10; }
-ours_rekey() { ctl gw rekey "$1"; }
-theirs_rekey() { local before; before=$(spi "$1"); swan --rekey --child "$1" && wait_for 5 "another SPI" other_spi "$1" "$before"; }
-spi() { ctl gw --json list children --filter "tunnel=$1" --filter state=up | grep -o '"spi_out": *"[^"]*"'; }
-other_spi() { [ "$(spi "$1")" != "$2" ]; }
 used() { ctl gw --json list children --filter "tunnel=$1" --filter state=up | grep -q "\"proposal\": *\"$2\""; }
 while read -r n initiator rekeyer family ike esp; do
   name="$ike and $esp over $family"
