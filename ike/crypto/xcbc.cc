@@ -31,26 +31,28 @@ Status Xcbc::begin(ByteView key16) {
   if (!use(key16)) return openssl::failure("set an AES-XCBC key");
   Block first{};
   uint8_t filling = 1;
+  Status made;
   for (Block* each : {&first, &whole_key_, &part_key_}) {
     Block constant;
     constant.fill(filling++);
-    TRY(encrypt(constant, *each), "AES-XCBC key");
+    if (made.ok()) made = encrypt(constant, *each);
   }
-  const bool keyed = use(first);
+  if (made.ok() && !use(first)) made = openssl::failure("set an AES-XCBC key");
   wipe(first);
-  return keyed ? Status() : openssl::failure("set an AES-XCBC key");
+  return made;
 }
 
 // RFC 4434 section 2.
 Status Xcbc::set_key(ByteView key) {
   Block fitted{};
+  Status done;
   if (key.size() > kBytes) {
-    TRY(begin(fitted), "");
-    TRY(compute(std::span(&key, 1), fitted), "");
+    done = begin(fitted);
+    if (done.ok()) done = compute(std::span(&key, 1), fitted);
   } else {
     std::ranges::copy(key, fitted.begin());
   }
-  Status done = begin(fitted);
+  if (done.ok()) done = begin(fitted);
   wipe(fitted);
   return done;
 }
