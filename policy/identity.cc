@@ -66,7 +66,7 @@ bool is_distinguished(std::string_view text) {
          });
 }
 
-/// Refuses what was meant as an address and is none: nobody has such a name.
+/// Refuses a text that was meant as an address and is none: no peer has such a name.
 Status check_no_address(std::string_view text) {
   if (const size_t slash = text.find('/'); slash != std::string_view::npos)
     return IpAddress::parse(text.substr(0, slash)).ok()

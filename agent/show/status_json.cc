@@ -27,10 +27,6 @@ json warnings_of(const Census& census, const StatusFacts& facts) {
   return warnings;
 }
 
-}  // namespace
-
-namespace {
-
 json weak_json(const Census& census) {
   json rows = json::array();
   for (const auto& [tunnel, algorithms] : census.weak())

@@ -44,7 +44,7 @@ TEST_CASE("identity: the forms of other programs are understood") {
   }
 }
 
-TEST_CASE("identity: what nobody can mean is refused with the right form") {
+TEST_CASE("identity: a text that no peer can have as its name is refused with the right form") {
   struct Wrong {
     const char *text, *allowed;
   };
